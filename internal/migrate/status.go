@@ -1,0 +1,122 @@
+package migrate
+
+import "time"
+
+// Phase is where a migration stands.
+type Phase string
+
+// The phases, in order, and the side exits.
+const (
+	Planned    Phase = "planned"
+	Copying    Phase = "copying"
+	Following  Phase = "following"
+	Switching  Phase = "switching" // a cutover or a rollback is under way
+	Switched   Phase = "switched"
+	Completed  Phase = "completed"
+	Aborted    Phase = "aborted"     // only before the switch
+	RolledBack Phase = "rolled-back" // only after it; a new cutover is possible
+	Failed     Phase = "failed"      // with the reason and the next step
+)
+
+// Ended tells whether nothing of the migration runs any more.
+func (p Phase) Ended() bool { return p == Completed || p == Aborted || p == Failed }
+
+// Status is a snapshot of a migration, the same for the live view, the API,
+// status --json and the metrics. It holds no password.
+type Status struct {
+	Name      string        `json:"name"`
+	Phase     Phase         `json:"phase"`
+	Ready     bool          `json:"ready"`               // a cutover (or rollback) now would succeed within its limits
+	NotReady  string        `json:"not_ready,omitempty"` // why it would not
+	Running   bool          `json:"running"`             // false when read from the journal of a dead run
+	PID       int           `json:"pid,omitempty"`
+	Engine    string        `json:"engine"`
+	Source    ServerStatus  `json:"source"`
+	Target    ServerStatus  `json:"target"`
+	Copy      CopyStatus    `json:"copy"`
+	Links     []LinkStatus  `json:"links"`
+	Spool     SpoolStatus   `json:"spool"`
+	Cutover   CutoverStatus `json:"cutover"`
+	Verify    VerifyStatus  `json:"verify"`
+	NextSteps []string      `json:"next_steps"`
+	Events    []Event       `json:"events"` // the last ones, oldest first
+	Error     string        `json:"error,omitempty"`
+	Hint      string        `json:"hint,omitempty"`
+	StartedAt time.Time     `json:"started_at"`
+	At        time.Time     `json:"at"`
+}
+
+// ServerStatus is one end as it was last seen.
+type ServerStatus struct {
+	URL         string `json:"url"` // without the password
+	Version     string `json:"version"`
+	Role        string `json:"role"` // primary or replica, empty when it cannot be reached
+	Keys        int64  `json:"keys"`
+	UsedMemory  int64  `json:"used_memory"` // bytes
+	Unreachable string `json:"unreachable,omitempty"`
+}
+
+// CopyStatus is the progress of the snapshot.
+type CopyStatus struct {
+	Keys           int64   `json:"keys"`        // loaded by the target so far
+	TotalKeys      int64   `json:"total_keys"`  // at the source when the copy began
+	Bytes          int64   `json:"bytes"`       // of the snapshot, received so far
+	TotalBytes     int64   `json:"total_bytes"` // 0 while unknown (a diskless snapshot does not say)
+	KeysPerSecond  float64 `json:"keys_per_second"`
+	BytesPerSecond float64 `json:"bytes_per_second"`
+	ETASeconds     float64 `json:"eta_seconds"` // -1 while unknown
+	Fraction       float64 `json:"fraction"`    // 0 to 1
+	Seconds        float64 `json:"seconds"`     // since the copy began, or what it took
+	FullResyncs    int     `json:"full_resyncs"`
+}
+
+// LinkStatus is data flowing from one source shard to one target shard.
+type LinkStatus struct {
+	Source       string  `json:"source"`
+	Target       string  `json:"target"`
+	State        string  `json:"state"` // waiting, attaching, copying, loading, streaming, broken
+	Reason       string  `json:"reason,omitempty"`
+	ReplID       string  `json:"replid"`
+	SourceOffset int64   `json:"source_offset"`
+	TargetOffset int64   `json:"target_offset"`
+	LagBytes     int64   `json:"lag_bytes"`
+	LagMS        int64   `json:"lag_ms"`
+	BytesPerSec  float64 `json:"bytes_per_second"`
+}
+
+// SpoolStatus is what was read from the source and not yet taken by the target.
+type SpoolStatus struct {
+	MemoryBytes int64 `json:"memory_bytes"`
+	MemoryLimit int64 `json:"memory_limit"`
+	DiskBytes   int64 `json:"disk_bytes"`
+	DiskLimit   int64 `json:"disk_limit"`
+	Full        bool  `json:"full"` // the source is being slowed down
+}
+
+// CutoverStatus is the last switch, in either direction.
+type CutoverStatus struct {
+	Direction    string       `json:"direction,omitempty"` // cutover or rollback
+	WriteStallMS float64      `json:"write_stall_ms"`
+	Steps        []StepStatus `json:"steps"`
+	Switches     int          `json:"switches"` // cutovers and rollbacks done
+}
+
+// StepStatus is one step of a switch: what is sent to whom, and how it went.
+type StepStatus struct {
+	Name    string  `json:"name"`
+	Server  string  `json:"server"`
+	Command string  `json:"command"`
+	State   string  `json:"state"` // planned, running, done, failed, skipped
+	TookMS  float64 `json:"took_ms"`
+	Error   string  `json:"error,omitempty"`
+}
+
+// VerifyStatus is the last comparison; empty until there was one.
+type VerifyStatus struct{}
+
+// Event is one line of a migration's history.
+type Event struct {
+	At    time.Time `json:"at"`
+	Level string    `json:"level"` // info, warn, error
+	Text  string    `json:"text"`
+}

@@ -1,0 +1,90 @@
+package server
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Error is an error reply. Code is the reply's first word in capitals, such
+// as NOPERM, WRONGPASS, READONLY or ERR; match it with errors.As.
+type Error struct {
+	Server  string // address of the server that replied
+	Command string // name of the command it replied to, never its arguments
+	Code    string
+	Message string // the reply without its code
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("%s: %s: %s %s", e.Server, e.Command, e.Code, e.Message)
+}
+
+// NewError splits the text of an error reply (without its leading '-').
+func NewError(server, command, reply string) *Error {
+	code, message, found := strings.Cut(reply, " ")
+	if !found || code != strings.ToUpper(code) {
+		code, message = "ERR", reply
+	}
+	return &Error{Server: server, Command: command, Code: code, Message: message}
+}
+
+// IsCode tells whether err is, or wraps, an error reply with that code.
+func IsCode(err error, code string) bool {
+	var reply *Error
+	return errors.As(err, &reply) && reply.Code == code
+}
+
+// ConnError says why a server could not be talked to, and what helps.
+type ConnError struct {
+	Server string
+	Op     string // dial, tls, auth, or a command's name
+	Hint   string
+	Err    error
+}
+
+func (e *ConnError) Error() string { return fmt.Sprintf("%s: %s: %v", e.Server, e.Op, e.Err) }
+func (e *ConnError) Unwrap() error { return e.Err }
+
+// HintText is what the user can do about it; commands print it after the error.
+func (e *ConnError) HintText() string { return e.Hint }
+
+// wrap turns an error of the client library into one of this package's.
+func wrap(addr, command string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var reply redis.Error
+	if errors.As(err, &reply) && !errors.Is(err, redis.Nil) {
+		e := NewError(addr, command, reply.Error())
+		switch e.Code {
+		case "WRONGPASS", "NOAUTH":
+			return &ConnError{Server: addr, Op: "auth", Err: e, Hint: "give the right user and password in the URL, or in the environment or a file"}
+		case "NOPERM":
+			return &ConnError{Server: addr, Op: command, Err: e, Hint: "allow the command to this ACL user, or use another user"}
+		}
+		return e
+	}
+	e := &ConnError{Server: addr, Op: command, Err: err}
+	var unknown x509.UnknownAuthorityError
+	var verify *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	switch text := err.Error(); {
+	case errors.As(err, &unknown) || errors.As(err, &verify):
+		e.Op, e.Hint = "tls", "the server's certificate is not trusted: name its CA with --tls-ca, or the name it is issued for with --tls-server-name"
+	case errors.As(err, &record):
+		e.Op, e.Hint = "tls", "the server does not speak TLS here: use redis:// or its TLS port"
+	case strings.Contains(text, "connection refused"):
+		e.Op, e.Hint = "dial", "nothing listens there: check host and port, and that the server runs"
+	case strings.Contains(text, "no such host"):
+		e.Op, e.Hint = "dial", "the host name is not known: check it"
+	case strings.Contains(text, "i/o timeout") || strings.Contains(text, "deadline exceeded"):
+		e.Hint = "no answer in time: check host, port and firewall"
+	case strings.Contains(text, "can't parse") || strings.Contains(text, "invalid reply"):
+		e.Hint = "what listens there is not a Redis or Valkey server"
+	}
+	return e
+}
