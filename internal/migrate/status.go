@@ -39,7 +39,8 @@ type Status struct {
 	Cutover   CutoverStatus `json:"cutover"`
 	Verify    VerifyStatus  `json:"verify"`
 	NextSteps []string      `json:"next_steps"`
-	Events    []Event       `json:"events"` // the last ones, oldest first
+	Emergency []string      `json:"emergency,omitempty"` // redis-cli lines for when godwit is gone for good
+	Events    []Event       `json:"events"`              // the last ones, oldest first
 	Error     string        `json:"error,omitempty"`
 	Hint      string        `json:"hint,omitempty"`
 	StartedAt time.Time     `json:"started_at"`
@@ -99,6 +100,7 @@ type CutoverStatus struct {
 	WriteStallMS float64      `json:"write_stall_ms"`
 	Steps        []StepStatus `json:"steps"`
 	Switches     int          `json:"switches"` // cutovers and rollbacks done
+	At           time.Time    `json:"at"`       // when the last one was committed
 }
 
 // StepStatus is one step of a switch: what is sent to whom, and how it went.

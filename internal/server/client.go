@@ -85,6 +85,23 @@ func (c *Client) Do(ctx context.Context, args ...any) (any, error) {
 	return reply, nil
 }
 
+// Transaction runs commands in MULTI and EXEC and returns their replies.
+func (c *Client) Transaction(ctx context.Context, commands ...[]any) ([]any, error) {
+	pipe := c.rdb.TxPipeline()
+	cmds := make([]*redis.Cmd, len(commands))
+	for i, args := range commands {
+		cmds[i] = pipe.Do(ctx, args...)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, wrap(c.endpoint.Address, "EXEC", err)
+	}
+	replies := make([]any, len(cmds))
+	for i, cmd := range cmds {
+		replies[i] = cmd.Val()
+	}
+	return replies, nil
+}
+
 // Text is Do for a command that replies with a string.
 func (c *Client) Text(ctx context.Context, args ...any) (string, error) {
 	reply, err := c.Do(ctx, args...)

@@ -1,0 +1,252 @@
+package cutover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"godwit/internal/psync"
+	"godwit/internal/server"
+)
+
+const (
+	// pollInterval is how often New is asked for its offset while writes are
+	// stopped. Redis itself ACKs once a second.
+	pollInterval = 200 * time.Microsecond
+	// watchInterval is how often Old is asked whether it still goes on.
+	watchInterval = 20 * time.Millisecond
+	// fenceReplicas is a number of replicas that no server has.
+	fenceReplicas = 1 << 30
+	// catchUpTimeout bounds the wait for a small lag, before anything is stopped.
+	catchUpTimeout = 30 * time.Second
+)
+
+// catchUp waits until New lags so little that the pause will be short.
+func (m *Machine) catchUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
+	defer cancel()
+	const enough = 1 << 20 // bytes; a replica applies far more in a tenth of a second
+	for {
+		old, err := m.Old.Client.Info(ctx, "replication")
+		if err != nil {
+			return err
+		}
+		next, err := m.New.Client.Info(ctx, "replication")
+		if err != nil {
+			return err
+		}
+		if old["role"] != "master" {
+			return fmt.Errorf("%s is not a primary any more", m.Old.address())
+		}
+		if next["role"] != "slave" || next["master_link_status"] != "up" {
+			return fmt.Errorf("%s does not follow: role %s, master_link_status %s", m.New.address(), next["role"], next["master_link_status"])
+		}
+		lag := old.Int("master_repl_offset") - next.Int("slave_repl_offset")
+		if lag <= enough {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s lags %d bytes behind and does not catch up", m.New.address(), lag)
+		case <-time.After(watchInterval):
+		}
+	}
+}
+
+// poll asks New for its offset again and again and has each answer ACKed to
+// Old, until the returned function is called.
+func (m *Machine) poll(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(pollInterval)
+		defer tick.Stop()
+		for {
+			if offset, err := m.applied(ctx); err == nil {
+				m.Acknowledge(offset)
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	return func() { cancel(); wg.Wait() }
+}
+
+// applied is the offset up to which New has applied the stream.
+func (m *Machine) applied(ctx context.Context) (int64, error) {
+	info, err := m.New.Client.Info(ctx, "replication")
+	if err != nil {
+		return 0, err
+	}
+	if info["role"] != "slave" {
+		return 0, fmt.Errorf("%s is not a replica", m.New.address())
+	}
+	return info.Int("slave_repl_offset"), nil
+}
+
+// pauseAndDemote stops writes at Old and returns Old's vote: its PSYNC, at an
+// offset that New has applied. On an error name is the step it failed in.
+func (m *Machine) pauseAndDemote(ctx context.Context) (vote *psync.Peer, name Name, err error) {
+	var fence int64 // the offset to drain to, where it is known
+	m.stopped = time.Now()
+	err = m.step(Pause, func() error {
+		if m.Method == Fence {
+			fence, err = m.fence(ctx)
+			return err
+		}
+		_, err := m.Old.Client.Do(ctx, "FAILOVER", "TO", m.Old.AnnounceHost, m.Old.AnnouncePort, "TIMEOUT", m.Limits.MaxPause.Milliseconds())
+		return err
+	})
+	if err != nil {
+		return nil, Pause, err
+	}
+	if m.Method == Fence {
+		if err := m.step(Drain, func() error { return m.drained(ctx, fence) }); err != nil {
+			return nil, Drain, err
+		}
+		return nil, Demote, m.step(Demote, func() error { return m.demote(ctx) })
+	}
+	// FAILOVER drains and demotes by itself; the vote ends both.
+	err = m.step(Drain, func() error {
+		vote, err = m.vote(ctx)
+		return err
+	})
+	if err != nil {
+		return vote, Drain, err
+	}
+	return vote, Demote, m.step(Demote, func() error { return nil })
+}
+
+// fence makes Old refuse writes and returns the offset at which it began to.
+func (m *Machine) fence(ctx context.Context) (int64, error) {
+	lag, _, err := m.Old.Client.ConfigGet(ctx, "min-replicas-max-lag")
+	if err != nil {
+		return 0, err
+	}
+	if lag == "0" {
+		return 0, errors.New("min-replicas-max-lag is 0, so min-replicas-to-write would not hold writes: CONFIG SET min-replicas-max-lag 10")
+	}
+	results, err := m.Old.Client.Transaction(ctx,
+		[]any{"CONFIG", "SET", "min-replicas-to-write", fenceReplicas},
+		[]any{"INFO", "replication"})
+	if err != nil {
+		return 0, err
+	}
+	text, ok := results[1].(string)
+	if !ok {
+		return 0, fmt.Errorf("%s: unexpected answer to INFO in a transaction", m.Old.address())
+	}
+	return server.ParseInfo(text).Int("master_repl_offset"), nil
+}
+
+// demote makes Old a replica and sees that New has applied all that Old has
+// written. Old's connection attempt, which is its vote where it demotes
+// itself, comes up to a second later here (before 6.2 a replica connects from
+// replicationCron), so its last offset is read together with the demotion.
+func (m *Machine) demote(ctx context.Context) error {
+	results, err := m.Old.Client.Transaction(ctx,
+		[]any{"REPLICAOF", m.Old.AnnounceHost, m.Old.AnnouncePort},
+		[]any{"INFO", "replication"})
+	if err != nil {
+		return err
+	}
+	text, ok := results[1].(string)
+	if !ok {
+		return fmt.Errorf("%s: unexpected answer to INFO in a transaction", m.Old.address())
+	}
+	info := server.ParseInfo(text)
+	if info["role"] != "slave" {
+		return fmt.Errorf("%s did not become a replica", m.Old.address())
+	}
+	return m.agree(ctx, info["master_replid"], info.Int("master_repl_offset"))
+}
+
+// drained waits until New has applied offset.
+func (m *Machine) drained(ctx context.Context, offset int64) error {
+	last := int64(-1)
+	for {
+		at, err := m.applied(ctx)
+		if err == nil {
+			last = at
+			if at >= offset {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			if err != nil {
+				return err
+			}
+			return fmt.Errorf("%s stands at offset %d of %d after %v", m.New.address(), last, offset, m.Limits.MaxPause)
+		case <-time.After(pollInterval):
+		}
+	}
+}
+
+// vote waits for the PSYNC of an Old that demotes itself, and sees that New has applied exactly what Old
+// has written.
+func (m *Machine) vote(ctx context.Context) (*psync.Peer, error) {
+	watch := time.NewTicker(watchInterval)
+	defer watch.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("not drained and demoted within %v", m.Limits.MaxPause)
+		case <-watch.C:
+			info, err := m.Old.Client.Info(ctx, "replication")
+			if err == nil && info["role"] == "master" && info["master_failover_state"] == "no-failover" {
+				return nil, fmt.Errorf("%s ended its FAILOVER by itself: the new primary did not catch up within %v, or someone sent FAILOVER ABORT", m.Old.address(), m.Limits.MaxPause)
+			}
+		case p := <-m.Votes:
+			if !p.Failover {
+				_ = p.Refuse("a switch is under way") // an older connection attempt
+				_ = p.Close()
+				continue
+			}
+			return p, m.agree(ctx, p.ReplID, p.Offset-1)
+		}
+	}
+}
+
+// agree waits until New has applied exactly what Old has written, up to offset last.
+func (m *Machine) agree(ctx context.Context, replid string, last int64) error {
+	if !strings.EqualFold(replid, m.ReplID) {
+		return fmt.Errorf("%s has left the stream: its replid is %s, not %s", m.Old.address(), replid, m.ReplID)
+	}
+	if err := m.drained(ctx, last); err != nil {
+		return fmt.Errorf("%s has written more than it sent: %w", m.Old.address(), err)
+	}
+	at, err := m.applied(ctx)
+	if err != nil {
+		return err
+	}
+	if at > last {
+		return fmt.Errorf("%s stands at offset %d, beyond the %d of %s", m.New.address(), at, last, m.Old.address())
+	}
+	return nil
+}
+
+// forgetVotes turns away what connected before the switch began.
+func (m *Machine) forgetVotes() {
+	for {
+		select {
+		case p := <-m.Votes:
+			_ = p.Close() // it asks again
+		default:
+			return
+		}
+	}
+}
+
+// resumed notes that writes go on, the first time.
+func (m *Machine) resumed() {
+	if !m.stopped.IsZero() && m.stall == 0 {
+		m.stall = time.Since(m.stopped)
+	}
+}

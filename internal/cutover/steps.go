@@ -1,0 +1,114 @@
+// Package cutover switches the primary from one server to another that
+// replicates it through godwit: pause, drain, demote, promote, reverse. The
+// rollback is the same machine with the two servers exchanged.
+//
+// The old primary's own demotion is the vote of a two-phase commit: it asks
+// PSYNC replid offset, and only when the new one has applied exactly that
+// offset is it promoted. Until then every failure makes the old one a
+// writable primary again.
+package cutover
+
+import (
+	"fmt"
+	"time"
+
+	"godwit/internal/server"
+)
+
+// Method is how writes are stopped at the old primary.
+type Method string
+
+// The methods.
+const (
+	// Failover is FAILOVER TO godwit: the old primary pauses writes, waits for
+	// our ACK and demotes itself. From 6.2 on.
+	Failover Method = "failover"
+	// Fence is min-replicas-to-write as fence and pause in one, then REPLICAOF.
+	Fence Method = "fence"
+)
+
+// Name is a state of the machine: the step under way.
+type Name string
+
+// The steps, in order.
+const (
+	Arm     Name = "arm"      // one-time credentials, so that the old primary can connect to godwit
+	CatchUp Name = "catch-up" // the new primary is close enough that the pause will be short
+	Pause   Name = "pause"    // writes stop at the old primary
+	Drain   Name = "drain"    // the new one applies what is left
+	Demote  Name = "demote"   // the old one becomes a replica and says at which offset
+	Promote Name = "promote"  // the commit
+	Reverse Name = "reverse"  // the old one follows the new one
+	Unfence Name = "unfence"  // the fence method's setting goes back
+	Kill    Name = "kill"     // clients of the old one must connect again
+)
+
+// StepState is how far a step is.
+type StepState string
+
+// The states of a step.
+const (
+	Planned StepState = "planned"
+	Running StepState = "running"
+	Done    StepState = "done"
+	Broken  StepState = "failed"
+	Skipped StepState = "skipped"
+)
+
+// Step is one step as it is shown.
+type Step struct {
+	Name    Name
+	Server  string // address
+	Command string // what is sent, as for redis-cli; in parentheses what happens by itself
+	State   StepState
+	Took    time.Duration
+	Err     error
+}
+
+// Side is one of the two servers.
+type Side struct {
+	Client *server.Client
+	// Where this server finds godwit, as it was announced to it.
+	AnnounceHost string
+	AnnouncePort int
+}
+
+func (s Side) address() string { return s.Client.Endpoint().Address }
+
+// Limits of a switch.
+type Limits struct {
+	MaxPause time.Duration // longest time that writes are stopped before it is given up
+	NoKill   bool          // leave the clients of the old primary connected
+}
+
+// Steps is what a switch from old to new will do, in order.
+func Steps(method Method, old, next Side, limits Limits) []Step {
+	planned := func(name Name, s Side, format string, args ...any) Step {
+		return Step{Name: name, Server: s.address(), Command: fmt.Sprintf(format, args...), State: Planned}
+	}
+	steps := []Step{
+		planned(Arm, old, "CONFIG SET masteruser godwit masterauth *** (only where none is set)"),
+		planned(CatchUp, next, "INFO replication (until the lag is a fraction of %v)", limits.MaxPause),
+	}
+	if method == Failover {
+		steps = append(steps,
+			planned(Pause, old, "FAILOVER TO %s %d TIMEOUT %d", old.AnnounceHost, old.AnnouncePort, limits.MaxPause.Milliseconds()),
+			planned(Drain, next, "INFO replication (until slave_repl_offset is the old primary's; each answer is ACKed to it)"),
+			planned(Demote, old, "(demotes itself and asks godwit: PSYNC replid offset FAILOVER)"))
+	} else {
+		steps = append(steps,
+			planned(Pause, old, "MULTI; CONFIG SET min-replicas-to-write %d; INFO replication; EXEC", fenceReplicas),
+			planned(Drain, next, "INFO replication (until slave_repl_offset is the old primary's)"),
+			planned(Demote, old, "MULTI; REPLICAOF %s %d; INFO replication; EXEC", old.AnnounceHost, old.AnnouncePort))
+	}
+	kill := planned(Kill, old, "CLIENT KILL TYPE normal")
+	if limits.NoKill {
+		kill.State = Skipped
+	}
+	reverse := planned(Reverse, old, "(gets +CONTINUE: it is a replica of %s through godwit, and refuses writes)", next.address())
+	steps = append(steps, planned(Promote, next, "REPLICAOF NO ONE"))
+	if method == Failover {
+		return append(steps, reverse, kill)
+	}
+	return append(steps, kill, reverse, planned(Unfence, old, "CONFIG SET min-replicas-to-write (as it was)"))
+}

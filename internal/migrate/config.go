@@ -1,0 +1,96 @@
+package migrate
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"godwit/internal/server"
+)
+
+// CutoverMode says who decides when to switch.
+type CutoverMode string
+
+// The modes.
+const (
+	Manual CutoverMode = "manual" // godwit cutover, or the live view
+	Auto   CutoverMode = "auto"   // as soon as the migration is ready
+	Never  CutoverMode = "never"  // it only follows
+)
+
+// Defaults of a Config.
+const (
+	DefaultName        = "default"
+	DefaultMaxPause    = time.Second
+	DefaultSpoolMemory = 64 << 20
+	DefaultSpoolDisk   = 16 << 30
+	// UntilComplete is the rollback window that only `complete` ends.
+	UntilComplete = time.Duration(-1)
+)
+
+// Config says what to migrate and how. NewConfig sets the defaults.
+type Config struct {
+	Name     string
+	StateDir string // the migration's files are in StateDir/Name
+	From, To server.Endpoint
+
+	Replace        bool          // wipe the keys that the target holds
+	Announce       string        // host:port by which the servers reach the listener; found from the route when empty
+	Cutover        CutoverMode   // who decides
+	MaxPause       time.Duration // bound of a switch's write stall
+	RollbackWindow time.Duration // how long the way back is kept; UntilComplete, or 0 for none
+	NoKill         bool          // leave the demoted server's clients connected
+	AbortOnExit    bool          // an interruption before the switch detaches the target
+
+	SpoolMemory, SpoolDisk    int64  // bytes
+	ListenerCert, ListenerKey string // PEM files for servers that replicate over TLS
+
+	// Trace is told each point that a test may kill the process at; nil otherwise.
+	Trace func(point string)
+}
+
+// NewConfig is a Config with its defaults.
+func NewConfig() Config {
+	return Config{
+		Name: DefaultName, Cutover: Manual, MaxPause: DefaultMaxPause, RollbackWindow: UntilComplete,
+		SpoolMemory: DefaultSpoolMemory, SpoolDisk: DefaultSpoolDisk,
+	}
+}
+
+// Validate checks everything that can be checked without a server.
+func (c Config) Validate() error {
+	switch {
+	case !regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`).MatchString(c.Name):
+		return fmt.Errorf("name %q: use letters, digits, '.', '_' and '-', 64 at most", c.Name)
+	case c.StateDir == "":
+		return errors.New("no state directory is given")
+	case c.From.Address == "":
+		return errors.New("no source is given: --from redis://host:port")
+	case c.To.Address == "":
+		return errors.New("no target is given: --to redis://host:port")
+	case c.From.Address == c.To.Address:
+		return fmt.Errorf("source and target are the same address, %s", c.From.Address)
+	case c.From.Master != "" || c.To.Master != "":
+		return errors.New("Sentinel-managed deployments are not supported yet: give the primary's own address")
+	case c.Cutover != Manual && c.Cutover != Auto && c.Cutover != Never:
+		return fmt.Errorf("cutover mode %q: use manual, auto or never", c.Cutover)
+	case c.MaxPause < 10*time.Millisecond || c.MaxPause > time.Minute:
+		return fmt.Errorf("max pause %v: use 10ms to 1m", c.MaxPause)
+	case c.SpoolMemory < 1<<20:
+		return fmt.Errorf("spool memory of %d bytes: use at least 1mb", c.SpoolMemory)
+	case (c.ListenerCert == "") != (c.ListenerKey == ""):
+		return errors.New("a listener certificate needs its key, and a key its certificate")
+	}
+	if c.Announce != "" {
+		if _, _, err := net.SplitHostPort(c.Announce); err != nil {
+			return fmt.Errorf("announce %q: use host:port", c.Announce)
+		}
+	}
+	return nil
+}
+
+// dir is where the migration's files are.
+func (c Config) dir() string { return filepath.Join(c.StateDir, c.Name) }

@@ -1,0 +1,212 @@
+package migrate
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+// Side names one of the two servers.
+type Side string
+
+// The sides.
+const (
+	Source Side = "source"
+	Target Side = "target"
+)
+
+// other is the opposite side.
+func (s Side) other() Side {
+	if s == Source {
+		return Target
+	}
+	return Source
+}
+
+// record is what the journal holds. It tells what was intended and what must
+// be put back; what really is, the servers are asked. It holds no password.
+type record struct {
+	Name     string    `json:"name"`
+	From, To string    // URLs without passwords
+	Phase    Phase     `json:"phase"`
+	Primary  Side      `json:"primary"` // by the last switch that was committed
+	Started  time.Time `json:"started"`
+	Updated  time.Time `json:"updated"`
+	PID      int       `json:"pid"`
+	Port     int       `json:"port"` // of the listener; kept, because the servers know it
+	// Switch is the switch under way, nil when there is none.
+	Switch *switchRecord `json:"switch,omitempty"`
+	// Settings were changed at the servers and are to be restored.
+	Settings []setting `json:"settings,omitempty"`
+	// Followed is true once the target has followed the source: a later full
+	// resync is then worth a look.
+	Followed bool            `json:"followed"`
+	RunIDs   map[Side]string `json:"run_ids,omitempty"`
+	// Doubtful is set when the target may have been promoted by a switch that was given up.
+	Doubtful bool          `json:"doubtful,omitempty"`
+	Cutover  CutoverStatus `json:"cutover"`
+	Last     Status        `json:"last"` // as last shown, for a dead run's status
+	Events   []Event       `json:"events"`
+	Error    string        `json:"error,omitempty"`
+	Hint     string        `json:"hint,omitempty"`
+}
+
+// switchRecord is the intent of a switch, journaled before its first effect.
+type switchRecord struct {
+	Direction string    `json:"direction"`
+	Method    string    `json:"method"`
+	ReplID    string    `json:"replid"`
+	At        time.Time `json:"at"`
+}
+
+// setting is a server's setting as it was before godwit changed it.
+type setting struct {
+	Server Side   `json:"server"`
+	Name   string `json:"name"`
+	Value  string `json:"value"`
+}
+
+// LockedError says that another process runs the same migration.
+type LockedError struct {
+	Name string
+	PID  int // 0 when it is not known
+	Dir  string
+}
+
+func (e *LockedError) Error() string {
+	if e.PID != 0 {
+		return fmt.Sprintf("migration %s is already being run, by process %d", e.Name, e.PID)
+	}
+	return fmt.Sprintf("migration %s is already being run by another process", e.Name)
+}
+
+// HintText is what the user can do about it.
+func (e *LockedError) HintText() string {
+	return "see it with `godwit status " + e.Name + "`; for another migration use another --name"
+}
+
+// journal keeps the record in a bbolt file; the file's lock keeps a second process out.
+type journal struct {
+	db *bolt.DB
+}
+
+const journalFile = "journal.db"
+
+// openJournal opens or makes the journal in dir and takes its lock.
+func openJournal(dir, name string) (*journal, record, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, record{}, fmt.Errorf("state directory: %w", err)
+	}
+	path := filepath.Join(dir, journalFile)
+	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 200 * time.Millisecond})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, record{}, &LockedError{Name: name, PID: readPID(dir), Dir: dir}
+	}
+	if err != nil {
+		return nil, record{}, fmt.Errorf("journal %s: %w", path, err)
+	}
+	j := &journal{db: db}
+	r, err := j.load()
+	if err != nil {
+		return nil, record{}, errors.Join(fmt.Errorf("journal %s: %w", path, err), db.Close())
+	}
+	return j, r, nil
+}
+
+func (j *journal) load() (record, error) {
+	var r record
+	err := j.db.View(func(tx *bolt.Tx) error {
+		if b := tx.Bucket([]byte("migration")); b != nil {
+			if data := b.Get([]byte("record")); data != nil {
+				return json.Unmarshal(data, &r)
+			}
+		}
+		return nil
+	})
+	return r, err
+}
+
+// save makes the record durable before it returns.
+func (j *journal) save(r record) error {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	err = j.db.Update(func(tx *bolt.Tx) error {
+		b, err := tx.CreateBucketIfNotExists([]byte("migration"))
+		if err != nil {
+			return err
+		}
+		return b.Put([]byte("record"), data)
+	})
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	return nil
+}
+
+func (j *journal) close() error { return j.db.Close() }
+
+// The process id stands in a file of its own: the journal of a running
+// migration cannot be opened.
+func writePID(dir string) error {
+	return os.WriteFile(filepath.Join(dir, "pid"), fmt.Appendln(nil, os.Getpid()), 0o600)
+}
+
+func readPID(dir string) int {
+	var pid int
+	data, err := os.ReadFile(filepath.Join(dir, "pid"))
+	if err != nil {
+		return 0
+	}
+	if _, err := fmt.Sscan(string(data), &pid); err != nil {
+		return 0
+	}
+	return pid
+}
+
+// ReadStatus is the status of a migration that no process runs, from its
+// journal. It returns fs.ErrNotExist when there is none, and *LockedError when
+// a process runs it: that one is to be asked.
+func ReadStatus(stateDir, name string) (Status, error) {
+	dir := filepath.Join(stateDir, name)
+	if _, err := os.Stat(filepath.Join(dir, journalFile)); err != nil {
+		return Status{}, err
+	}
+	j, r, err := openJournal(dir, name)
+	if err != nil {
+		return Status{}, err
+	}
+	if err := j.close(); err != nil {
+		return Status{}, err
+	}
+	if r.Name == "" {
+		return Status{}, fs.ErrNotExist
+	}
+	return r.status(), nil
+}
+
+// List names the migrations under a state directory.
+func List(stateDir string) ([]string, error) {
+	entries, err := os.ReadDir(stateDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if _, err := os.Stat(filepath.Join(stateDir, e.Name(), journalFile)); err == nil {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}

@@ -1,0 +1,290 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"godwit/internal/cutover"
+	"godwit/internal/relay"
+	"godwit/internal/server"
+)
+
+const (
+	keepInterval = 500 * time.Millisecond
+	// pollInterval is how often the replica is asked for its offset; each
+	// answer is ACKed to the primary, which natively hears it once a second.
+	pollInterval = 100 * time.Millisecond
+	saveInterval = 5 * time.Second
+	// readyLag is the lag up to which a switch is likely to succeed at once.
+	readyLag = 200 * time.Millisecond
+	// autoAttempts and autoPause are for --cutover auto.
+	autoAttempts = 3
+	autoPause    = 5 * time.Second
+)
+
+// keep watches over the migration until it ends: it attaches what came loose,
+// moves the phase on, and switches by itself where it was told to.
+func (m *Migration) keep(ctx context.Context) error {
+	tick := time.NewTicker(keepInterval)
+	defer tick.Stop()
+	var saved, nextAuto time.Time
+	attempts := 0
+	for {
+		if m.operation.try() {
+			err := m.tend(ctx)
+			m.operation.release()
+			if err != nil {
+				return err
+			}
+		}
+		if m.cfg.Cutover == Auto && m.autoDue() && time.Now().After(nextAuto) {
+			_, err := m.Cutover(ctx, SwitchOptions{})
+			var gaveUp *cutover.GaveUpError
+			if attempts++; errors.As(err, &gaveUp) && attempts >= autoAttempts {
+				return &GaveUpError{Err: err}
+			}
+			nextAuto = time.Now().Add(autoPause)
+		}
+		if err := m.windowOver(ctx); err != nil {
+			return err
+		}
+		if time.Since(saved) > saveInterval {
+			m.saveQuietly()
+			saved = time.Now()
+		}
+		select {
+		case <-ctx.Done():
+			return m.interrupted(ctx)
+		case err := <-m.fatal:
+			return err
+		case <-m.finished:
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// interrupted ends a Run that was told to stop. The target stays attached, so
+// that the next Run goes on, unless the user wants it detached.
+func (m *Migration) interrupted(ctx context.Context) error {
+	if m.cfg.AbortOnExit && m.phaseIn(Planned, Copying, Following) {
+		quiet, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*controlTimeout)
+		defer cancel()
+		if _, err := m.Abort(quiet, false); err != nil {
+			return errors.Join(ctx.Err(), err)
+		}
+	}
+	return ctx.Err()
+}
+
+func (m *Migration) phaseIn(phases ...Phase) bool {
+	p := m.phase()
+	for _, x := range phases {
+		if p == x {
+			return true
+		}
+	}
+	return false
+}
+
+// autoDue tells whether an automatic cutover should happen now.
+func (m *Migration) autoDue() bool {
+	s := m.Status()
+	return s.Phase == Following && s.Ready
+}
+
+// windowOver completes the migration when its rollback window has passed.
+func (m *Migration) windowOver(ctx context.Context) error {
+	if m.cfg.RollbackWindow < 0 || m.phase() != Switched {
+		return nil
+	}
+	m.mu.Lock()
+	since := m.rec.Cutover.At
+	m.mu.Unlock()
+	if time.Since(since) < m.cfg.RollbackWindow {
+		return nil
+	}
+	_, err := m.Complete(ctx, false)
+	if errors.Is(err, errBusy) {
+		return nil
+	}
+	return err
+}
+
+// poll asks the replica for its offset, so that the lag is known and the
+// primary's own view of it is fresh.
+func (m *Migration) poll(ctx context.Context) {
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		link := m.present()
+		if link == nil || link.State() != relay.Streaming {
+			continue
+		}
+		replica := m.replica()
+		info, err := replica.client.Info(ctx, "replication")
+		if err == nil && replica.follows(info) && info["master_link_status"] == "up" && m.present() == link {
+			link.Acknowledge(info.Int("slave_repl_offset"))
+		}
+	}
+}
+
+// tend looks at both servers once and mends what it may.
+func (m *Migration) tend(ctx context.Context) error {
+	primary, replica := m.primary(), m.replica()
+	var infos [2]server.Info
+	for i, e := range []*end{primary, replica} {
+		info, err := e.look(ctx)
+		if err == nil {
+			infos[i] = info
+			m.noticeRestart(e, info)
+		}
+	}
+	m.measure()
+	if ctx.Err() != nil {
+		return nil
+	}
+	if info := infos[0]; info != nil && info["role"] == "slave" {
+		return m.primaryBecameReplica(ctx, primary, replica, info, infos[1])
+	}
+	if infos[1] != nil {
+		if err := m.tendReplica(ctx, primary, replica, infos[1]); err != nil {
+			return err
+		}
+	}
+	return m.advance()
+}
+
+// noticeRestart tells of a server that is another process than before.
+func (m *Migration) noticeRestart(e *end, info server.Info) {
+	m.mu.Lock()
+	before := m.rec.RunIDs[e.side]
+	m.rec.RunIDs[e.side] = info["run_id"]
+	m.mu.Unlock()
+	if before != "" && before != info["run_id"] {
+		m.event(slog.LevelWarn, fmt.Sprintf("%s (%s) was restarted", e.side, e.address()))
+		if m.replica() == e && info["role"] == "master" {
+			m.restarted(e)
+		}
+	}
+}
+
+// restarted notes that the replica's role is that of its configuration file,
+// not somebody's wish.
+func (m *Migration) restarted(e *end) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.reattach == nil {
+		m.reattach = make(map[Side]bool)
+	}
+	m.reattach[e.side] = true
+}
+
+// tendReplica attaches a replica that came loose.
+func (m *Migration) tendReplica(ctx context.Context, primary, replica *end, info server.Info) error {
+	if replica.follows(info) {
+		return m.tendFollower(ctx, replica)
+	}
+	if info["role"] == "slave" {
+		if info["master_host"] != "" && !m.wasOurs(info) {
+			return hinted("if that is meant, `godwit abort`; if not, REPLICAOF NO ONE there, then run again",
+				"%s was made a replica of %s:%s by somebody else", replica.address(), info["master_host"], info["master_port"])
+		}
+		return m.reattachNow(ctx, replica) // the listener's address has changed
+	}
+	m.mu.Lock()
+	expected := m.reattach[replica.side] || m.rec.Doubtful || !m.rec.Followed
+	phase := m.rec.Phase
+	m.mu.Unlock()
+	// Bytes that a promoted server has written since (replication.c
+	// shiftReplicationId: second_repl_offset is the first one that is its own).
+	own := info.Int("master_repl_offset") - info.Int("second_repl_offset") + 1
+	if info.Int("second_repl_offset") <= 0 {
+		own = info.Int("master_repl_offset")
+	}
+	if !expected && own > 0 {
+		return hinted(fmt.Sprintf("two servers accept writes now. Where only %s has clients, make %s a replica again (godwit does when it is started with --replace); see docs/runbook.md", primary.address(), replica.address()),
+			"%s was promoted by somebody else in phase %s and has written %d bytes of its own", replica.address(), phase, own)
+	}
+	if own > 0 && phase == Switched {
+		m.event(slog.LevelWarn, fmt.Sprintf("%s came back as a primary and has written %d bytes of its own, which are lost now: it follows %s again", replica.address(), own, primary.address()))
+	}
+	return m.reattachNow(ctx, replica)
+}
+
+func (m *Migration) reattachNow(ctx context.Context, replica *end) error {
+	if err := m.attach(ctx, replica); err != nil {
+		m.event(slog.LevelWarn, fmt.Sprintf("%s cannot be attached: %v", replica.address(), err))
+		return nil // tried again at the next look
+	}
+	m.mu.Lock()
+	delete(m.reattach, replica.side)
+	m.rec.Doubtful = false
+	m.mu.Unlock()
+	m.event(slog.LevelInfo, fmt.Sprintf("%s was attached", replica.address()))
+	return nil
+}
+
+// tendFollower gives a replica that follows already, as after a restart of
+// godwit, credentials that the listener knows.
+func (m *Migration) tendFollower(ctx context.Context, replica *end) error {
+	replica.mu.Lock()
+	known := replica.password != "" || replica.open
+	replica.mu.Unlock()
+	if known {
+		return nil
+	}
+	if err := m.arm(ctx, replica); err != nil {
+		m.event(slog.LevelWarn, fmt.Sprintf("%s: %v", replica.address(), err))
+	}
+	return nil
+}
+
+// wasOurs tells whether a replica points at a listener of an earlier run.
+func (m *Migration) wasOurs(info server.Info) bool {
+	host, _ := m.replica().announced()
+	return m.saved(m.replica().side, masterauth) != nil && info["master_host"] == host
+}
+
+// primaryBecameReplica is a role change that no switch of ours made.
+func (m *Migration) primaryBecameReplica(_ context.Context, primary, replica *end, info, other server.Info) error {
+	role := "out of reach"
+	if other != nil {
+		role = map[string]string{"master": "a primary", "slave": "a replica"}[other["role"]]
+	}
+	return hinted("see who switches here (a Sentinel, an operator); run again with the present primary as source",
+		"%s is a replica of %s:%s now, by somebody else's hand; %s is %s", primary.address(), info["master_host"], info["master_port"], replica.address(), role)
+}
+
+// advance moves the phase on when the link has got further.
+func (m *Migration) advance() error {
+	link := m.present()
+	if link == nil || link.State() != relay.Streaming {
+		return nil
+	}
+	m.mu.Lock()
+	followed, phase := m.rec.Followed, m.rec.Phase
+	m.mu.Unlock()
+	if !followed {
+		if err := m.update(func(r *record) { r.Followed = true }); err != nil {
+			return err
+		}
+	}
+	if phase != Copying {
+		return nil
+	}
+	m.copied()
+	if err := m.setPhase(Following); err != nil {
+		return err
+	}
+	m.event(slog.LevelInfo, "the copy is done; following")
+	return nil
+}

@@ -1,0 +1,387 @@
+// Package migrate runs a migration: it plans, starts the link, keeps both
+// servers attached, switches on demand, and ends or takes back what it did.
+// What was intended stands in a journal; what is, the servers are asked.
+//
+// Goroutines of Run, all ended when it returns: the listener, the present
+// link (relay.Link.Run), the poller of the replica's offset, and the keeper,
+// which is Run itself. Operations (Cutover, Rollback, Complete, Abort) run in
+// their callers' goroutines, one at a time, and exclude the keeper.
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"godwit/internal/plan"
+	"godwit/internal/psync"
+	"godwit/internal/relay"
+)
+
+// Migration is one migration. Open makes it, Close gives its lock back.
+type Migration struct {
+	cfg     Config
+	log     *slog.Logger
+	journal *journal
+	source  *end
+	target  *end
+
+	// operation is held by whoever changes a server's role: an operation of the
+	// user, or the keeper.
+	operation *gate
+
+	fatal    chan error    // what a link could not go on from
+	finished chan struct{} // closed when complete or abort is done
+
+	mu          sync.Mutex
+	rec         record
+	running     bool
+	listener    *relay.Listener
+	link        *linkRun
+	votes       chan *psync.Peer // where the old primary's PSYNC goes during a switch, nil otherwise
+	reattach    map[Side]bool    // a restarted server whose role is not somebody's wish
+	planned     plan.Plan
+	copy        copyProgress
+	rates       rates
+	subscribers map[chan Event]struct{}
+	base        context.Context //nolint:containedctx // of Run: links that an operation starts live as long as it
+	wg          *sync.WaitGroup // likewise
+}
+
+// Open reads the journal of the migration, or begins one, and takes its lock.
+// It talks to no server yet. Errors: *LockedError when another process runs it.
+func Open(_ context.Context, c Config, log *slog.Logger) (*Migration, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	j, rec, err := openJournal(c.dir(), c.Name)
+	if err != nil {
+		return nil, err
+	}
+	m := &Migration{
+		cfg: c, log: log, journal: j, rec: rec,
+		operation: newGate(), fatal: make(chan error, 1), finished: make(chan struct{}),
+		subscribers: make(map[chan Event]struct{}),
+	}
+	if err := m.begin(); err != nil {
+		return nil, errors.Join(err, j.close())
+	}
+	return m, nil
+}
+
+func (m *Migration) begin() error {
+	from, to := m.cfg.From.String(), m.cfg.To.String()
+	switch r := &m.rec; {
+	case r.Name == "" || r.Phase == Completed || r.Phase == Aborted:
+		m.rec = record{
+			Name: m.cfg.Name, From: from, To: to, Phase: Planned, Primary: Source,
+			Started: time.Now(), RunIDs: map[Side]string{},
+		}
+	case r.From != from || r.To != to:
+		return &ConflictError{Name: m.cfg.Name, From: r.From, To: r.To, Phase: r.Phase}
+	default:
+		if r.RunIDs == nil {
+			r.RunIDs = map[Side]string{}
+		}
+	}
+	var err error
+	name := "godwit:" + m.cfg.Name
+	if m.source, err = newEnd(Source, m.cfg.From, name); err != nil {
+		return err
+	}
+	m.target, err = newEnd(Target, m.cfg.To, name)
+	return err
+}
+
+// ConflictError says that the name stands for another migration.
+type ConflictError struct {
+	Name, From, To string
+	Phase          Phase
+}
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("migration %s is one from %s to %s, in phase %s", e.Name, e.From, e.To, e.Phase)
+}
+
+// HintText is what the user can do about it.
+func (e *ConflictError) HintText() string {
+	return "go on with its own --from and --to, end it with `godwit abort " + e.Name + "`, or choose another --name"
+}
+
+// Close gives the lock and the connections back. Run must have returned.
+func (m *Migration) Close() error {
+	return errors.Join(m.source.client.Close(), m.target.client.Close(), m.journal.close())
+}
+
+// Run carries the migration until it is completed or aborted (nil), fails, or
+// ctx is done (its error); then a later Run goes on from there.
+func (m *Migration) Run(ctx context.Context) error {
+	err := m.run(ctx)
+	if err == nil || ctx.Err() != nil {
+		m.saveQuietly()
+		return err
+	}
+	var refused *plan.RefusedError
+	if !errors.As(err, &refused) {
+		m.fail(err)
+	}
+	return err
+}
+
+func (m *Migration) run(parent context.Context) error {
+	if err := writePID(m.cfg.dir()); err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	fresh := m.phase() == Planned
+	if err := m.look(parent); err != nil {
+		return err
+	}
+	if fresh {
+		if err := m.makePlan(parent); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithCancel(parent)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	m.mu.Lock()
+	m.base, m.wg = ctx, &wg
+	m.running = true
+	m.rec.PID = os.Getpid()
+	m.rec.Error, m.rec.Hint = "", ""
+	m.mu.Unlock()
+	defer func() {
+		m.mu.Lock()
+		m.running = false
+		m.mu.Unlock()
+	}()
+	defer m.stopLink()
+
+	if err := m.listen(ctx, &wg); err != nil {
+		return err
+	}
+	wg.Go(func() { m.poll(ctx) })
+	if err := m.recover(ctx); err != nil {
+		return err
+	}
+	if err := m.connect(ctx, fresh); err != nil {
+		return err
+	}
+	return m.keep(ctx)
+}
+
+// phase is the present one.
+func (m *Migration) phase() Phase {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.rec.Phase
+}
+
+// primary is the side that accepts writes, by the last committed switch.
+func (m *Migration) primary() *end {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.side(m.rec.Primary)
+}
+
+// replica is the other side.
+func (m *Migration) replica() *end {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.side(m.rec.Primary.other())
+}
+
+func (m *Migration) side(s Side) *end {
+	if s == Target {
+		return m.target
+	}
+	return m.source
+}
+
+// update changes the record and makes it durable.
+func (m *Migration) update(change func(*record)) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change(&m.rec)
+	return m.saveLocked()
+}
+
+func (m *Migration) saveLocked() error {
+	m.rec.Updated = time.Now()
+	m.rec.Last = m.statusLocked()
+	return m.journal.save(m.rec)
+}
+
+func (m *Migration) saveQuietly() {
+	if err := m.update(func(*record) {}); err != nil {
+		m.log.Error("the journal could not be written", "error", err)
+	}
+}
+
+// setPhase is the one place where a phase changes.
+func (m *Migration) setPhase(p Phase) error {
+	return m.update(func(r *record) {
+		if r.Phase != p {
+			m.log.Info("phase", "from", string(r.Phase), "to", string(p))
+		}
+		r.Phase = p
+	})
+}
+
+// fail notes why a migration cannot go on by itself.
+func (m *Migration) fail(err error) {
+	hint := hintOf(err)
+	if hint == "" {
+		hint = "mend the cause, then the same `godwit run` goes on"
+	}
+	if saveErr := m.update(func(r *record) {
+		r.Phase, r.Error, r.Hint = Failed, err.Error(), hint
+	}); saveErr != nil {
+		m.log.Error("the journal could not be written", "error", saveErr)
+	}
+	m.event(slog.LevelError, err.Error())
+}
+
+// HintedError is an error with what the user can do about it.
+type HintedError struct {
+	Err  error
+	Hint string
+}
+
+func (e *HintedError) Error() string { return e.Err.Error() }
+func (e *HintedError) Unwrap() error { return e.Err }
+
+// HintText is what the user can do about it.
+func (e *HintedError) HintText() string { return e.Hint }
+
+func hinted(hint, format string, args ...any) error {
+	return &HintedError{Err: fmt.Errorf(format, args...), Hint: hint}
+}
+
+func hintOf(err error) string {
+	var h interface{ HintText() string }
+	if errors.As(err, &h) {
+		return h.HintText()
+	}
+	return ""
+}
+
+// look asks both servers who they are.
+func (m *Migration) look(ctx context.Context) error {
+	for _, e := range []*end{m.source, m.target} {
+		if _, err := e.look(ctx); err != nil {
+			return fmt.Errorf("%s: %w", e.side, err)
+		}
+	}
+	return nil
+}
+
+// keepEvents is how many events the journal and the status hold.
+const keepEvents = 200
+
+// event tells the log, the subscribers and the status what happened.
+func (m *Migration) event(level slog.Level, text string) {
+	e := Event{At: time.Now(), Level: map[slog.Level]string{slog.LevelWarn: "warn", slog.LevelError: "error"}[level], Text: text}
+	if e.Level == "" {
+		e.Level = "info"
+	}
+	m.log.Log(context.Background(), level, text)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.rec.Events = append(m.rec.Events, e)
+	if extra := len(m.rec.Events) - keepEvents; extra > 0 {
+		m.rec.Events = append([]Event(nil), m.rec.Events[extra:]...)
+	}
+	for c := range m.subscribers {
+		select {
+		case c <- e:
+		default: // a reader that does not keep up finds it in the status
+		}
+	}
+}
+
+// Subscribe delivers events as they happen, until cancel is called.
+func (m *Migration) Subscribe() (events <-chan Event, cancel func()) {
+	c := make(chan Event, 64)
+	m.mu.Lock()
+	m.subscribers[c] = struct{}{}
+	m.mu.Unlock()
+	return c, func() {
+		m.mu.Lock()
+		delete(m.subscribers, c)
+		m.mu.Unlock()
+	}
+}
+
+// Plan is the plan that was made when the migration began; of a resumed one it is empty.
+func (m *Migration) Plan() plan.Plan {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.planned
+}
+
+// linkRun is the link under way.
+type linkRun struct {
+	link   *relay.Link
+	from   Side
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// startLink carries the stream of one side to the other from now on, in place
+// of the link before.
+func (m *Migration) startLink(from *end) *relay.Link {
+	m.stopLink()
+	to := m.other(from)
+	m.mu.Lock()
+	base, wg := m.base, m.wg
+	ctx, cancel := context.WithCancel(base)
+	l := &linkRun{from: from.side, cancel: cancel, done: make(chan struct{})}
+	l.link = relay.NewLink(m.linkConfig(from, to))
+	m.link = l
+	m.copy = copyProgress{}
+	m.rates = rates{}
+	m.mu.Unlock()
+	wg.Go(func() {
+		defer close(l.done)
+		if err := l.link.Run(ctx); ctx.Err() == nil {
+			select {
+			case m.fatal <- fmt.Errorf("link %s to %s: %w", from.endpoint.Address, to.endpoint.Address, err):
+			default:
+			}
+		}
+	})
+	return l.link
+}
+
+func (m *Migration) stopLink() {
+	m.mu.Lock()
+	l := m.link
+	m.link = nil
+	m.mu.Unlock()
+	if l != nil {
+		l.cancel()
+		<-l.done
+	}
+}
+
+func (m *Migration) present() *relay.Link {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.link == nil {
+		return nil
+	}
+	return m.link.link
+}
+
+func (m *Migration) other(e *end) *end { return m.side(e.side.other()) }
+
+// controlTimeout bounds one control command of the keeper.
+const controlTimeout = 5 * time.Second
+
+var errBusy = errors.New("another operation is under way")

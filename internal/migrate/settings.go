@@ -1,0 +1,113 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"godwit/internal/server"
+)
+
+// Settings that godwit changes at a server. Each is journaled as it was
+// before it is changed, and put back at the end. masterauth is only ever
+// changed where none is set, so that no password needs to be kept.
+const (
+	masterauth         = "masterauth"
+	minReplicasToWrite = "min-replicas-to-write"
+)
+
+// arm sees that the server, when it connects to the listener, presents
+// something by which it is known: the masterauth it has, or a one-time one.
+func (m *Migration) arm(ctx context.Context, e *end) error {
+	current, found, err := e.client.ConfigGet(ctx, masterauth)
+	ours := m.saved(e.side, masterauth) != nil
+	if err == nil && found && current != "" && !ours {
+		e.mu.Lock()
+		e.password, e.open = current, false
+		e.mu.Unlock()
+		return nil
+	}
+	if err == nil && found {
+		if err := m.save(e.side, masterauth, ""); err != nil {
+			return err
+		}
+		password := newPassword()
+		// The server may connect before the answer is here.
+		e.mu.Lock()
+		e.password, e.open = password, false
+		e.mu.Unlock()
+		if err = e.client.ConfigSet(ctx, masterauth, password); err == nil {
+			return nil
+		}
+	}
+	var refused *server.Error
+	if err != nil && !errors.As(err, &refused) {
+		return err
+	}
+	m.event(slog.LevelWarn, fmt.Sprintf("%s does not let godwit set masterauth: the listener knows it by its address alone", e.address()))
+	e.mu.Lock()
+	e.open = true
+	e.mu.Unlock()
+	return nil
+}
+
+// save notes a setting's value before it is changed, the first time.
+func (m *Migration) save(s Side, name, value string) error {
+	return m.update(func(r *record) {
+		for _, x := range r.Settings {
+			if x.Server == s && x.Name == name {
+				return
+			}
+		}
+		r.Settings = append(r.Settings, setting{Server: s, Name: name, Value: value})
+	})
+}
+
+// saved is what was noted, nil when nothing was.
+func (m *Migration) saved(s Side, name string) *setting {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, x := range m.rec.Settings {
+		if x.Server == s && x.Name == name {
+			return &x
+		}
+	}
+	return nil
+}
+
+// restore puts back what was changed at a server: the named settings, or all.
+func (m *Migration) restore(ctx context.Context, e *end, names ...string) error {
+	m.mu.Lock()
+	settings := append([]setting(nil), m.rec.Settings...)
+	m.mu.Unlock()
+	for _, s := range settings {
+		if s.Server != e.side || len(names) > 0 && !contains(names, s.Name) {
+			continue
+		}
+		if err := e.client.ConfigSet(ctx, s.Name, s.Value); err != nil {
+			return fmt.Errorf("restoring %s: %w", s.Name, err)
+		}
+		if err := m.update(func(r *record) {
+			kept := r.Settings[:0]
+			for _, x := range r.Settings {
+				if x != s {
+					kept = append(kept, x)
+				}
+			}
+			r.Settings = kept
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func contains(names []string, name string) bool {
+	for _, n := range names {
+		if n == name {
+			return true
+		}
+	}
+	return false
+}

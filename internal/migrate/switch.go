@@ -1,0 +1,419 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"godwit/internal/cutover"
+	"godwit/internal/psync"
+	"godwit/internal/relay"
+	"godwit/internal/server"
+)
+
+// The directions of a switch.
+const (
+	DirectionCutover  = "cutover"
+	DirectionRollback = "rollback"
+)
+
+// GaveUpError says that a switch was given up and the old primary serves as before.
+type GaveUpError struct{ Err error }
+
+func (e *GaveUpError) Error() string { return e.Err.Error() }
+func (e *GaveUpError) Unwrap() error { return e.Err }
+
+// HintText is what the user can do about it.
+func (e *GaveUpError) HintText() string {
+	return "nothing is lost and nothing of godwit's is left set; see the step that failed, and try again"
+}
+
+// Cutover makes the target the primary. Errors: *GaveUpError when it was
+// given up in time; the source then serves as before.
+func (m *Migration) Cutover(ctx context.Context, o SwitchOptions) (SwitchResult, error) {
+	return m.switchTo(ctx, DirectionCutover, Target, o)
+}
+
+// Rollback makes the source the primary again, with every write made since.
+func (m *Migration) Rollback(ctx context.Context, o SwitchOptions) (SwitchResult, error) {
+	return m.switchTo(ctx, DirectionRollback, Source, o)
+}
+
+func (m *Migration) switchTo(ctx context.Context, direction string, to Side, o SwitchOptions) (SwitchResult, error) {
+	result := SwitchResult{Direction: direction, DryRun: o.DryRun}
+	leave, err := m.operation.enter(ctx)
+	if err != nil {
+		return result, err
+	}
+	defer leave()
+	if err := m.maySwitch(direction, to); err != nil {
+		return result, err
+	}
+	next := m.side(to)
+	old := m.other(next)
+	limits := cutover.Limits{MaxPause: m.cfg.MaxPause, NoKill: m.cfg.NoKill || o.NoKill}
+	if o.MaxPauseMS > 0 {
+		limits.MaxPause = time.Duration(o.MaxPauseMS) * time.Millisecond
+	}
+	method, err := m.method(ctx, old)
+	if err != nil {
+		return result, err
+	}
+	if o.DryRun {
+		result.Steps = steps(cutover.Steps(method, m.cutoverSide(old), m.cutoverSide(next), limits))
+		result.Emergency = m.Status().Emergency
+		return result, nil
+	}
+	return m.carryOut(ctx, result, method, old, next, limits)
+}
+
+// maySwitch tells why a switch is not possible in the present phase.
+func (m *Migration) maySwitch(direction string, to Side) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := &m.rec
+	switch {
+	case !m.running:
+		return hinted("start it with the same `godwit run`, then try again", "migration %s is not running", r.Name)
+	case r.Primary == to && direction == DirectionCutover:
+		return hinted("`godwit rollback` goes back, `godwit complete` ends the migration", "the target is the primary already")
+	case r.Primary == to:
+		return hinted("there is nothing to roll back", "the source is the primary already")
+	case direction == DirectionCutover && m.cfg.Cutover == Never:
+		return hinted("run it with --cutover manual", "this migration runs with --cutover never")
+	case m.link == nil || m.link.link.State() != relay.Streaming:
+		return hinted("wait until `godwit status` says that it is ready", "the link is not streaming")
+	case r.Phase != Following && r.Phase != Switched && r.Phase != RolledBack:
+		return hinted("wait until `godwit status` says that it is ready", "no switch in phase %s", r.Phase)
+	}
+	return nil
+}
+
+// method chooses how writes are stopped at a server, by asking it what it has.
+func (m *Migration) method(ctx context.Context, old *end) (cutover.Method, error) {
+	reply, err := old.client.Do(ctx, "COMMAND", "INFO", "FAILOVER")
+	if err != nil {
+		return "", err
+	}
+	if list, ok := reply.([]any); ok && len(list) == 1 && list[0] != nil {
+		return cutover.Failover, nil
+	}
+	return cutover.Fence, nil
+}
+
+func (m *Migration) cutoverSide(e *end) cutover.Side {
+	host, port := e.announced()
+	return cutover.Side{Client: e.client, AnnounceHost: host, AnnouncePort: port}
+}
+
+// carryOut runs the machine between two journal entries: the intent before
+// its first effect, and the outcome. Nothing is journaled while writes are
+// stopped: after a crash the servers tell which side of the commit they are on.
+func (m *Migration) carryOut(ctx context.Context, result SwitchResult, method cutover.Method, old, next *end, limits cutover.Limits) (SwitchResult, error) {
+	link := m.present()
+	replid := link.Snapshot().ReplID
+	var before Phase
+	err := m.update(func(r *record) {
+		before = r.Phase
+		r.Phase = Switching
+		r.Switch = &switchRecord{Direction: result.Direction, Method: string(method), ReplID: replid, At: time.Now()}
+		r.Cutover.Direction, r.Cutover.WriteStallMS = result.Direction, 0
+		r.Cutover.Steps = steps(cutover.Steps(method, m.cutoverSide(old), m.cutoverSide(next), limits))
+	})
+	if err != nil {
+		return result, err
+	}
+	m.event(slog.LevelInfo, fmt.Sprintf("%s: %s hands over to %s", result.Direction, old.address(), next.address()))
+	votes := make(chan *psync.Peer, 4)
+	m.setVotes(votes)
+	defer m.setVotes(nil)
+	machine := &cutover.Machine{
+		Method: method, Old: m.cutoverSide(old), New: m.cutoverSide(next), Limits: limits,
+		ReplID: replid, Votes: votes, Acknowledge: link.Acknowledge,
+		Arm:     func(ctx context.Context) error { return m.armOld(ctx, method, old) },
+		Unfence: func(ctx context.Context) error { return m.restore(ctx, old, minReplicasToWrite) },
+		Disarm:  func(ctx context.Context) error { return m.restore(ctx, old) },
+		Reverse: func(ctx context.Context, p *psync.Peer) error { return m.reverse(ctx, old, next, p) },
+		Observe: m.observeStep, Trace: m.traced(result.Direction),
+	}
+	r, err := machine.Run(ctx)
+	result.Steps, result.WriteStallMS = steps(r.Steps), float64(r.WriteStall.Microseconds())/1e3
+	var gaveUp *cutover.GaveUpError
+	var uncertain *cutover.UncertainError
+	switch {
+	case errors.As(err, &gaveUp):
+		result.Reason = gaveUp.Err.Error()
+		saveErr := m.update(func(r *record) {
+			r.Phase, r.Switch = before, nil
+			r.Doubtful = gaveUp.Step == cutover.Promote
+			r.Cutover.Steps, r.Cutover.WriteStallMS = result.Steps, result.WriteStallMS
+		})
+		m.event(slog.LevelWarn, fmt.Sprintf("%s %v", result.Direction, gaveUp))
+		return result, &GaveUpError{Err: errors.Join(err, saveErr)}
+	case errors.As(err, &uncertain):
+		m.fail(err)
+		select {
+		case m.fatal <- err:
+		default:
+		}
+		return result, err
+	}
+	return m.switched(ctx, result, next, err)
+}
+
+// switched journals a committed switch. after is what did not work after the commit.
+func (m *Migration) switched(ctx context.Context, result SwitchResult, next *end, after error) (SwitchResult, error) {
+	result.Done = true
+	phase := Switched
+	if result.Direction == DirectionRollback {
+		phase = RolledBack
+	}
+	err := m.update(func(r *record) {
+		r.Phase, r.Primary, r.Switch = phase, next.side, nil
+		r.Cutover.Steps, r.Cutover.WriteStallMS, r.Cutover.At = result.Steps, result.WriteStallMS, time.Now()
+		r.Cutover.Switches++
+	})
+	if err == nil {
+		// A primary needs nothing of what made it a replica.
+		err = m.restore(ctx, next)
+	}
+	for _, e := range []error{after, err} {
+		if e != nil {
+			result.Reason = e.Error()
+			m.event(slog.LevelWarn, fmt.Sprintf("%s is committed, but: %v", result.Direction, e))
+		}
+	}
+	m.event(slog.LevelInfo, fmt.Sprintf("%s done: %s is the primary; writes were stopped for %.1f ms", result.Direction, next.address(), result.WriteStallMS))
+	return result, nil
+}
+
+// armOld prepares the old primary for becoming a replica of the listener.
+func (m *Migration) armOld(ctx context.Context, method cutover.Method, old *end) error {
+	if method == cutover.Fence {
+		value, _, err := old.client.ConfigGet(ctx, minReplicasToWrite)
+		if err != nil {
+			return err
+		}
+		if err := m.save(old.side, minReplicasToWrite, value); err != nil {
+			return err
+		}
+	}
+	return m.arm(ctx, old)
+}
+
+// reverseTimeout is how long a switch waits for the way back before it says
+// that it is still to come; the link goes on trying after it.
+const reverseTimeout = 10 * time.Second
+
+// reverse carries the stream from the new primary to the old one from now on.
+// It is called right after the commit: the old primary must get its answer.
+func (m *Migration) reverse(ctx context.Context, old, next *end, p *psync.Peer) error {
+	ctx, cancel := context.WithTimeout(ctx, reverseTimeout)
+	defer cancel()
+	link := m.startLink(next)
+	for p != nil {
+		err := link.Serve(ctx, p)
+		if err == nil {
+			return nil
+		}
+		// The old primary waits as long as it gets a newline now and then; its
+		// writes are stopped, and no answer but the new primary's may end that.
+		if p.Keepalive() != nil {
+			_ = p.Close() // it connects again, and the link takes it
+			break
+		}
+		select {
+		case <-ctx.Done():
+			_ = p.Close() // likewise
+			return fmt.Errorf("%s does not follow %s yet: %w", old.address(), next.address(), err)
+		case <-time.After(reverseRetry):
+		}
+	}
+	for link.State() != relay.Streaming {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not follow %s yet: the link is %s", old.address(), next.address(), link.State())
+		case <-time.After(reverseRetry):
+		}
+	}
+	return nil
+}
+
+const reverseRetry = 20 * time.Millisecond
+
+func (m *Migration) setVotes(c chan *psync.Peer) {
+	m.mu.Lock()
+	old := m.votes
+	m.votes = c
+	m.mu.Unlock()
+	for old != nil {
+		select {
+		case p := <-old:
+			_ = p.Close() // it connects again, and the link takes it
+		default:
+			return
+		}
+	}
+}
+
+func (m *Migration) observeStep(s cutover.Step) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.rec.Cutover.Steps {
+		if m.rec.Cutover.Steps[i].Name == string(s.Name) {
+			m.rec.Cutover.Steps[i] = step(s)
+		}
+	}
+}
+
+func (m *Migration) traced(direction string) func(string) {
+	if m.cfg.Trace == nil {
+		return nil
+	}
+	return func(point string) { m.cfg.Trace(direction + "-" + point) }
+}
+
+func step(s cutover.Step) StepStatus {
+	t := StepStatus{
+		Name: string(s.Name), Server: s.Server, Command: s.Command, State: string(s.State),
+		TookMS: float64(s.Took.Microseconds()) / 1e3,
+	}
+	if s.Err != nil {
+		t.Error = s.Err.Error()
+	}
+	return t
+}
+
+func steps(list []cutover.Step) []StepStatus {
+	out := make([]StepStatus, len(list))
+	for i, s := range list {
+		out[i] = step(s)
+	}
+	return out
+}
+
+// recover brings a switch that a crash interrupted to one of its two ends, by
+// what the servers say: committed if the new primary is one, else taken back.
+func (m *Migration) recover(ctx context.Context) error {
+	m.mu.Lock()
+	intent := m.rec.Switch
+	m.mu.Unlock()
+	if intent == nil {
+		return m.settle()
+	}
+	next := m.target
+	if intent.Direction == DirectionRollback {
+		next = m.source
+	}
+	old := m.other(next)
+	newInfo, oldInfo := next.seen(), old.seen()
+	switch promoted := newInfo["role"] == "master"; {
+	case promoted && oldInfo["role"] == "slave":
+		if !strings.EqualFold(newInfo["master_replid2"], intent.ReplID) && !strings.EqualFold(newInfo["master_replid"], intent.ReplID) {
+			return m.undecided(intent, old, next, "and the new primary's data is not known to continue the old one's")
+		}
+		m.event(slog.LevelWarn, fmt.Sprintf("the %s was interrupted after its commit; it is being finished", intent.Direction))
+		return m.finishSwitch(ctx, intent, old, next)
+	case promoted:
+		return m.undecided(intent, old, next, "and both accept writes")
+	}
+	m.event(slog.LevelWarn, fmt.Sprintf("the %s was interrupted before its commit; %s serves as before", intent.Direction, old.address()))
+	if err := cutover.Release(ctx, old.client); err != nil {
+		return err
+	}
+	if err := m.restore(ctx, old); err != nil {
+		return err
+	}
+	return m.update(func(r *record) {
+		r.Switch = nil
+		r.Phase = m.settledPhase(r)
+	})
+}
+
+func (m *Migration) finishSwitch(ctx context.Context, intent *switchRecord, old, next *end) error {
+	phase := Switched
+	if intent.Direction == DirectionRollback {
+		phase = RolledBack
+	}
+	err := m.update(func(r *record) {
+		r.Phase, r.Primary, r.Switch = phase, next.side, nil
+		r.Cutover.At = time.Now()
+		r.Cutover.Switches++
+	})
+	if err != nil {
+		return err
+	}
+	m.startLink(next)
+	if err := m.attach(ctx, old); err != nil {
+		return err
+	}
+	if err := m.restore(ctx, old, minReplicasToWrite); err != nil {
+		return err
+	}
+	if err := m.restore(ctx, next); err != nil {
+		return err
+	}
+	if m.cfg.NoKill {
+		return nil
+	}
+	_, err = old.client.Do(ctx, "CLIENT", "KILL", "TYPE", "normal")
+	return err
+}
+
+func (m *Migration) undecided(intent *switchRecord, old, next *end, why string) error {
+	return hinted(fmt.Sprintf("decide which server holds the data to keep; then REPLICAOF NO ONE there, and REPLICAOF that server on the other; docs/runbook.md has the lines for %s and %s", old.address(), next.address()),
+		"a %s was interrupted: %s is a primary, %s", intent.Direction, next.address(), why)
+}
+
+// settle sets the phase of a migration that failed, or was only interrupted,
+// by which side is the primary.
+func (m *Migration) settle() error {
+	return m.update(func(r *record) {
+		if r.Phase == Failed || r.Phase == Switching {
+			r.Phase = m.settledPhase(r)
+		}
+	})
+}
+
+func (m *Migration) settledPhase(r *record) Phase {
+	switch {
+	case r.Primary == Target:
+		return Switched
+	case r.Cutover.Switches > 0:
+		return RolledBack
+	case r.Followed:
+		return Following
+	}
+	return Copying
+}
+
+// emergency is what an operator sends by hand if godwit is gone for good,
+// for the phase the migration is in.
+func emergency(phase Phase, primary Side, source, target server.Endpoint) []string {
+	cli := func(e server.Endpoint, command string) string {
+		flag := ""
+		if e.TLS.Enabled {
+			flag = " --tls"
+		}
+		if e.Network == "unix" {
+			return fmt.Sprintf("redis-cli -s %s %s", e.Address, command)
+		}
+		return fmt.Sprintf("redis-cli -h %s -p %d%s %s", e.Host(), e.Port(), flag, command)
+	}
+	switch {
+	case phase == Switching:
+		return []string{
+			cli(target, "ROLE"), cli(source, "ROLE"),
+			"# if the new primary says master: " + cli(source, fmt.Sprintf("REPLICAOF %s %d", target.Host(), target.Port())),
+			"# if it says slave: " + cli(source, "FAILOVER ABORT"),
+		}
+	case primary == Target:
+		return []string{cli(source, fmt.Sprintf("REPLICAOF %s %d", target.Host(), target.Port()))}
+	case phase == Copying || phase == Following || phase == RolledBack:
+		return []string{cli(target, "REPLICAOF NO ONE"), cli(target, `CONFIG SET masterauth ""`)}
+	}
+	return nil
+}

@@ -1,0 +1,248 @@
+package migrate
+
+import (
+	"fmt"
+	"time"
+
+	"godwit/internal/relay"
+	"godwit/internal/server"
+)
+
+// copyProgress is the copy as the keeper measures it.
+type copyProgress struct {
+	began, ended time.Time
+	totalKeys    int64
+	keys         int64
+}
+
+// rates are differences between two looks of the keeper.
+type rates struct {
+	at          time.Time
+	keys, bytes int64
+	offset      int64
+	keysPerSec  float64
+	bytesPerSec float64
+	streamRate  float64
+}
+
+// measure updates progress and rates; the keeper calls it after each look.
+func (m *Migration) measure() {
+	link := m.present()
+	if link == nil {
+		return
+	}
+	s := link.Snapshot()
+	primary, replica := m.primary().seen(), m.replica().seen()
+	now := time.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch s.State {
+	case relay.Copying, relay.Loading:
+		if m.copy.began.IsZero() || !m.copy.ended.IsZero() {
+			m.copy = copyProgress{began: now, totalKeys: keys(primary)}
+		}
+		m.copy.keys = keys(replica)
+	case relay.Streaming:
+		if !m.copy.began.IsZero() && m.copy.ended.IsZero() {
+			m.copy.ended, m.copy.keys = now, keys(replica)
+		}
+	}
+	if !m.rates.at.IsZero() {
+		if seconds := now.Sub(m.rates.at).Seconds(); seconds > 0 {
+			m.rates.keysPerSec = float64(max(m.copy.keys-m.rates.keys, 0)) / seconds
+			m.rates.bytesPerSec = float64(max(s.CopyBytes-m.rates.bytes, 0)) / seconds
+			m.rates.streamRate = float64(max(s.ReadOffset-m.rates.offset, 0)) / seconds
+		}
+	}
+	m.rates.at, m.rates.keys, m.rates.bytes, m.rates.offset = now, m.copy.keys, s.CopyBytes, s.ReadOffset
+}
+
+// copied closes the copy's figures when the target follows.
+func (m *Migration) copied() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.copy.began.IsZero() {
+		m.copy.began = m.rec.Started
+	}
+	if m.copy.ended.IsZero() {
+		m.copy.ended = time.Now()
+	}
+}
+
+// Status is a snapshot of everything; it is cheap and free to any goroutine.
+func (m *Migration) Status() Status {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.statusLocked()
+}
+
+func (m *Migration) statusLocked() Status {
+	s := m.rec.status()
+	s.Running = m.running
+	s.At = time.Now()
+	s.Source, s.Target = m.source.status(), m.target.status()
+	s.Links, s.Spool, s.Copy = []LinkStatus{}, SpoolStatus{}, CopyStatus{ETASeconds: -1}
+	s.Emergency = emergency(s.Phase, m.rec.Primary, m.cfg.From, m.cfg.To)
+	if m.link == nil {
+		s.NotReady = "no link is up"
+		s.NextSteps = nextSteps(s)
+		return s
+	}
+	from := m.side(m.link.from)
+	to := m.other(from)
+	l := m.link.link.Snapshot()
+	sourceOffset := max(l.ReadOffset, from.offset())
+	acked := max(l.AckedOffset, 0)
+	link := LinkStatus{
+		Source: from.address(), Target: to.address(), State: string(l.State), Reason: l.Reason, ReplID: l.ReplID,
+		SourceOffset: sourceOffset, TargetOffset: acked, LagBytes: max(sourceOffset-acked, 0), LagMS: l.Lag.Milliseconds(),
+		BytesPerSec: m.rates.streamRate,
+	}
+	if l.State != relay.Streaming && l.AckedOffset <= 0 {
+		link.LagBytes, link.SourceOffset = 0, l.ReadOffset
+	}
+	s.Links = append(s.Links, link)
+	s.Spool = SpoolStatus{
+		MemoryBytes: l.Spool.MemoryBytes, MemoryLimit: l.Spool.MemoryLimit,
+		DiskBytes: l.Spool.DiskBytes, DiskLimit: l.Spool.DiskLimit, Full: l.Spool.Full,
+	}
+	s.Copy = m.copyStatus(l, s.At)
+	s.Ready, s.NotReady = m.ready(l, from, to)
+	s.NextSteps = nextSteps(s)
+	return s
+}
+
+func (m *Migration) copyStatus(l relay.Snapshot, now time.Time) CopyStatus {
+	c := CopyStatus{
+		Keys: m.copy.keys, TotalKeys: m.copy.totalKeys, Bytes: l.CopyBytes, TotalBytes: l.CopyTotal,
+		KeysPerSecond: m.rates.keysPerSec, BytesPerSecond: m.rates.bytesPerSec,
+		ETASeconds: -1, FullResyncs: l.FullResyncs,
+	}
+	if m.copy.began.IsZero() {
+		return c
+	}
+	if !m.copy.ended.IsZero() {
+		c.Seconds = m.copy.ended.Sub(m.copy.began).Seconds()
+		c.ETASeconds, c.Fraction = 0, 1
+		c.Keys = max(c.Keys, m.copy.keys)
+		if c.Seconds > 0 {
+			c.KeysPerSecond, c.BytesPerSecond = float64(c.Keys)/c.Seconds, float64(c.Bytes)/c.Seconds
+		}
+		return c
+	}
+	c.Seconds = now.Sub(m.copy.began).Seconds()
+	// A target that stores the snapshot before it loads it has two halves to go.
+	byKeys, byBytes := fraction(c.Keys, c.TotalKeys), fraction(c.Bytes, c.TotalBytes)
+	c.Fraction = byKeys
+	if c.TotalBytes > 0 {
+		c.Fraction = max(byKeys, (byKeys+byBytes)/2)
+	}
+	if c.Fraction > 0.01 {
+		c.ETASeconds = c.Seconds * (1 - c.Fraction) / c.Fraction
+	}
+	return c
+}
+
+func fraction(part, whole int64) float64 {
+	if whole <= 0 {
+		return 0
+	}
+	return min(float64(part)/float64(whole), 1)
+}
+
+// ready tells whether a switch now would succeed within its limits, or why not.
+func (m *Migration) ready(l relay.Snapshot, from, to *end) (bool, string) {
+	switch {
+	case m.rec.Phase != Following && m.rec.Phase != Switched && m.rec.Phase != RolledBack:
+		return false, "phase " + string(m.rec.Phase)
+	case from.down() != "":
+		return false, from.down()
+	case to.down() != "":
+		return false, to.down()
+	case l.State != relay.Streaming:
+		return false, fmt.Sprintf("the link is %s %s", l.State, l.Reason)
+	case l.Lag > max(readyLag, m.cfg.MaxPause/2):
+		return false, fmt.Sprintf("%s is %d ms behind", to.address(), l.Lag.Milliseconds())
+	}
+	return true, ""
+}
+
+func (e *end) down() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.unreachable
+}
+
+// offset is the server's replication offset as last seen.
+func (e *end) offset() int64 { return e.seen().Int("master_repl_offset") }
+
+func (e *end) status() ServerStatus {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := ServerStatus{URL: e.endpoint.String(), Unreachable: e.unreachable}
+	if e.info == nil {
+		return s
+	}
+	s.Version = e.info.Version().String()
+	s.Keys, s.UsedMemory = keys(e.info), e.info.Int("used_memory")
+	if e.unreachable == "" {
+		s.Role = role(e.info)
+	}
+	return s
+}
+
+func role(info server.Info) string {
+	if info["role"] == "slave" {
+		return "replica"
+	}
+	return "primary"
+}
+
+// status is what the record alone tells.
+func (r *record) status() Status {
+	s := r.Last
+	s.Name, s.Phase, s.Engine, s.PID = r.Name, r.Phase, "relay", r.PID
+	s.Running, s.Ready, s.NotReady = false, false, "it is not running"
+	s.Cutover = r.Cutover
+	s.Cutover.Steps = append([]StepStatus{}, r.Cutover.Steps...)
+	s.Events = append([]Event{}, r.Events...)
+	s.Error, s.Hint = r.Error, r.Hint
+	s.StartedAt, s.At = r.Started, r.Updated
+	s.Source.URL, s.Target.URL = r.From, r.To
+	if s.Links == nil {
+		s.Links = []LinkStatus{}
+	}
+	s.NextSteps = nextSteps(s)
+	return s
+}
+
+// nextSteps are the commands that make sense now.
+func nextSteps(s Status) []string {
+	name := ""
+	if s.Name != DefaultName {
+		name = " " + s.Name
+	}
+	if !s.Running {
+		switch s.Phase {
+		case Completed, Aborted:
+			return []string{}
+		case Switched:
+			return []string{"godwit run … (the same command goes on; needed for a rollback)", "godwit complete" + name}
+		case Switching:
+			return []string{"godwit run … (the same command brings the switch to an end)"}
+		}
+		return []string{"godwit run … (the same command goes on)", "godwit abort" + name}
+	}
+	switch s.Phase {
+	case Planned, Copying:
+		return []string{"wait for the copy", "godwit abort" + name}
+	case Following, RolledBack:
+		if !s.Ready {
+			return []string{"wait: " + s.NotReady, "godwit abort" + name}
+		}
+		return []string{"godwit cutover" + name + " --dry-run", "godwit cutover" + name, "godwit abort" + name}
+	case Switched:
+		return []string{"godwit rollback" + name, "godwit complete" + name}
+	}
+	return []string{}
+}

@@ -1,0 +1,131 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"godwit/internal/psync"
+)
+
+// downstream is the target's connection: one goroutine writes the spool to
+// it, one reads its ACKs, one watches for silence.
+type downstream struct {
+	peer   *psync.Peer
+	cancel context.CancelFunc
+	done   chan error // the first end of any of its goroutines, once
+	wg     sync.WaitGroup
+	last   atomic.Int64  // UnixNano of the last byte from the target
+	online chan struct{} // closed at the first ACK
+}
+
+func (l *Link) startDownstream(p *psync.Peer, position int64) {
+	ctx, cancel := context.WithCancel(context.Background()) // ended by stopDownstream alone
+	d := &downstream{peer: p, cancel: cancel, done: make(chan error, 1), online: make(chan struct{})}
+	d.last.Store(time.Now().UnixNano())
+	l.down = d
+	end := func(err error) {
+		select {
+		case d.done <- err:
+		default:
+		}
+	}
+	d.wg.Go(func() { end(l.writeTarget(ctx, d, position)) })
+	d.wg.Go(func() { end(l.readAcks(d)) })
+	d.wg.Go(func() { d.watch(ctx) })
+}
+
+func (l *Link) stopDownstream() {
+	if l.down == nil {
+		return
+	}
+	l.down.cancel()
+	_ = l.down.peer.Close() // ends its goroutines; there is nothing left to say
+	l.down.wg.Wait()
+	l.down = nil
+}
+
+// writeTarget sends the spool from position on.
+func (l *Link) writeTarget(ctx context.Context, d *downstream, position int64) error {
+	waited := false
+	for {
+		b, err := l.spool.Next(ctx, position)
+		if err != nil {
+			return err
+		}
+		if at := l.streamAt.Load(); !waited && at >= 0 && position < at && position+int64(len(b)) >= at {
+			// The snapshot's last bytes. After them a replica that reads until a
+			// marker must get nothing before its ACK: what follows would be taken
+			// for part of the snapshot.
+			b = b[:at-position]
+			if _, err := d.peer.Write(b); err != nil {
+				return err
+			}
+			position = at
+			waited = true
+			l.set(Loading, "")
+			select {
+			case <-d.online:
+				l.set(Streaming, "")
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			continue
+		}
+		n, err := d.peer.Write(b)
+		position += int64(n)
+		if err != nil {
+			return err
+		}
+		if at := l.streamAt.Load(); at < 0 || position <= at {
+			l.spool.Release(position) // a snapshot is never sent twice
+		}
+	}
+}
+
+// readAcks takes the target's ACKs. They come once a second; Acknowledge is
+// told more often.
+func (l *Link) readAcks(d *downstream) error {
+	first := true
+	for {
+		offset, err := d.peer.ReadAck()
+		if err != nil {
+			return eof(err)
+		}
+		d.last.Store(time.Now().UnixNano())
+		if offset < 0 {
+			continue
+		}
+		l.acknowledge(offset)
+		if first {
+			first = false
+			close(d.online)
+		}
+	}
+}
+
+// watch ends a connection that has been silent for too long: half-open.
+func (d *downstream) watch(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			if now.Sub(time.Unix(0, d.last.Load())) > psync.SilenceTimeout {
+				select {
+				case d.done <- fmt.Errorf("%w for %v", errSilent, psync.SilenceTimeout):
+				default:
+				}
+				_ = d.peer.Close() // ends the other two
+				return
+			}
+		}
+	}
+}
+
+var errSilent = errors.New("the target was silent")

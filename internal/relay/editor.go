@@ -1,0 +1,110 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"godwit/internal/resp"
+)
+
+// Verdict is what becomes of a command.
+type Verdict int
+
+// The verdicts of an Editor.
+const (
+	Keep Verdict = iota // passes as it is
+	Drop                // replaced by no-ops of the same length, so that offsets stay the source's own
+)
+
+// Editor judges the commands of a stream, in order. A link without one passes
+// bytes on without looking at them.
+type Editor interface {
+	// Judge is given a command's arguments, valid during the call. total is how
+	// many it has; args may be fewer when the command is larger than headSize,
+	// but hold at least its name. An error ends the link; it should name the
+	// command and the key.
+	Judge(args [][]byte, total int) (Verdict, error)
+}
+
+// headSize is how much of a command is at most held back for its verdict, in
+// bytes. What comes after it follows the verdict as it arrives.
+const headSize = 256 << 10
+
+// editing is a command whose beginning was judged and passed on already. It
+// outlives the connection to the source: the stream goes on within it.
+type editing struct {
+	body    *resp.Body
+	verdict Verdict
+}
+
+// readEdited is readStream with an Editor: bytes are held back until the
+// command they belong to is judged.
+func (l *Link) readEdited(ctx context.Context, u *upstream) error {
+	buf := make([]byte, headSize)
+	held := 0
+	var args [][]byte
+	edit := &l.edit
+	for {
+		n, err := u.stream.Read(buf[held:])
+		if n > 0 {
+			held += n
+			from := 0
+			for from < held {
+				if edit.body != nil {
+					part, done, err := edit.body.Advance(buf[from:held])
+					if err != nil {
+						return &FatalError{Err: fmt.Errorf("stream at offset %d: %w", l.end.Load(), err)}
+					}
+					if err := l.pass(ctx, u, buf[from:from+part], edit.verdict); err != nil {
+						return err
+					}
+					from += part
+					if done {
+						edit.body = nil
+					}
+					continue
+				}
+				e, err := resp.Scan(buf[from:held], args)
+				args = e.Args
+				if errors.Is(err, resp.ErrIncomplete) {
+					if from > 0 || held < len(buf) {
+						break // the rest is still to come
+					}
+					if len(e.Args) == 0 {
+						return &FatalError{Err: fmt.Errorf("stream at offset %d: a command's name is longer than %d bytes", l.end.Load(), headSize)}
+					}
+					edit.body = e.Rest()
+				} else if err != nil {
+					return &FatalError{Err: fmt.Errorf("stream at offset %d: %w", l.end.Load(), err)}
+				}
+				edit.verdict = Keep
+				if len(e.Args) > 0 {
+					if edit.verdict, err = l.cfg.Editor.Judge(e.Args, e.Total); err != nil {
+						return &FatalError{Err: fmt.Errorf("stream at offset %d: %w", l.end.Load(), err)}
+					}
+				}
+				if err := l.pass(ctx, u, buf[from:from+e.Size], edit.verdict); err != nil {
+					return err
+				}
+				from += e.Size
+			}
+			held = copy(buf, buf[from:held])
+		}
+		if err != nil {
+			return eof(err)
+		}
+	}
+}
+
+// pass writes bytes of the stream to the spool, as they are or as no-ops.
+func (l *Link) pass(ctx context.Context, u *upstream, b []byte, v Verdict) error {
+	if v == Drop {
+		resp.FillNoop(b)
+	}
+	if err := l.spool.Write(ctx, b); err != nil {
+		return err
+	}
+	l.arrived(u, len(b))
+	return nil
+}

@@ -1,0 +1,429 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"godwit/internal/psync"
+	"godwit/internal/server"
+	"godwit/internal/spool"
+)
+
+// State of a link.
+type State string
+
+// The states of a link.
+const (
+	Waiting   State = "waiting"   // for the target to connect
+	Attaching State = "attaching" // the target's question is being put to the source
+	Copying   State = "copying"   // the snapshot is on its way
+	Loading   State = "loading"   // the snapshot was sent; the target loads it
+	Streaming State = "streaming" // the replication stream is on its way
+	Broken    State = "broken"    // an end is out of reach; it is tried again
+)
+
+// Config of a link.
+type Config struct {
+	Source       server.Endpoint // read from as a replica
+	Target       string          // for messages
+	AnnounceHost string          // what the source shows as this replica's address; FAILOVER TO finds it by these
+	AnnouncePort int
+	Spool        spool.Options
+	Editor       Editor // nil: bytes pass untouched and unparsed
+	Log          *slog.Logger
+	// AllowFull is asked before a full resync of the target is passed on; an
+	// error ends the link with it. nil allows every one.
+	AllowFull func(ctx context.Context) error
+	// Notify is told what a user should hear of; it must not block.
+	Notify func(level slog.Level, text string)
+}
+
+// Link carries the snapshot and the stream of one source to one target. The
+// actor in Run owns both connections; everything else reads counters.
+type Link struct {
+	cfg   Config
+	spool *spool.Spool
+	peers chan serveRequest
+	done  chan struct{} // closed when Run has returned
+
+	up   *upstream
+	down *downstream
+	edit editing // of the goroutine that reads the source
+
+	// Written by the actor, read by anyone.
+	mu       sync.Mutex
+	state    State
+	reason   string
+	replid   string // of the stream in the spool; "" when the spool holds nothing that can be continued
+	previous string // replid before the source changed it, good up to previousEnd
+	prevEnd  int64
+	full     int // full resyncs passed on
+
+	// Offsets count the source's stream; start is that of the first byte after
+	// streamAt, the spool position where the stream begins.
+	start    atomic.Int64
+	streamAt atomic.Int64 // -1 while the snapshot's end has not been seen
+	end      atomic.Int64 // offset of the last byte read from the source
+	acked    atomic.Int64 // offset that the target has applied, notLoaded while it loads
+	copied   atomic.Int64 // bytes of the snapshot read so far
+	total    atomic.Int64 // bytes of the snapshot, 0 while not known
+
+	ackSignal chan struct{}
+	lag       lagClock
+}
+
+type serveRequest struct {
+	peer   *psync.Peer
+	answer chan error
+}
+
+// NewLink makes a link; Run carries it.
+func NewLink(c Config) *Link {
+	if c.Notify == nil {
+		c.Notify = func(slog.Level, string) {}
+	}
+	l := &Link{
+		cfg: c, spool: spool.New(c.Spool), state: Waiting,
+		peers: make(chan serveRequest), done: make(chan struct{}), ackSignal: make(chan struct{}, 1),
+	}
+	l.streamAt.Store(-1)
+	l.acked.Store(notLoaded)
+	return l
+}
+
+// notLoaded stands for the offset of a target that has not loaded a snapshot yet.
+const notLoaded = -1
+
+// ErrLinkEnded is returned by Serve once Run has returned.
+var ErrLinkEnded = errors.New("the link has ended")
+
+// Serve hands over a peer of the listener that has asked PSYNC: the target. It
+// returns once the peer was answered; the link then owns the connection. On an
+// error the peer was not answered and is still the caller's.
+func (l *Link) Serve(ctx context.Context, p *psync.Peer) error {
+	req := serveRequest{peer: p, answer: make(chan error, 1)}
+	select {
+	case l.peers <- req:
+	case <-l.done:
+		return ErrLinkEnded
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return <-req.answer
+}
+
+// Run carries the link until ctx is done, or until an error that waiting
+// cannot mend. Every goroutine of the link has ended when it returns.
+func (l *Link) Run(ctx context.Context) error {
+	defer close(l.done)
+	defer func() { _ = l.spool.Close() }() // its file has no name any more
+	defer l.stopUpstream()
+	defer l.stopDownstream()
+	retry := newBackoff()
+	defer retry.stop()
+	for {
+		var upDone, downDone <-chan error
+		if l.up != nil {
+			upDone = l.up.done
+		}
+		if l.down != nil {
+			downDone = l.down.done
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case req := <-l.peers:
+			retry.reset()
+			err := l.serve(ctx, req.peer)
+			var fatal *FatalError
+			if errors.As(err, &fatal) {
+				req.answer <- err
+				return err
+			}
+			req.answer <- err
+		case err := <-downDone:
+			l.stopDownstream()
+			var fatal *FatalError
+			if errors.As(err, &fatal) {
+				return err
+			}
+			l.targetLost(err)
+		case err := <-upDone:
+			l.stopUpstream()
+			var fatal *FatalError
+			if errors.As(err, &fatal) {
+				return err
+			}
+			l.sourceLost(err)
+			retry.start()
+		case <-retry.C():
+			if err := l.resume(ctx); err != nil {
+				l.set(Broken, fmt.Sprintf("source: %v", err))
+				retry.again()
+			} else {
+				retry.reset()
+			}
+		}
+	}
+}
+
+// FatalError ends a link: waiting would not mend it.
+type FatalError struct {
+	Err  error
+	Hint string
+}
+
+func (e *FatalError) Error() string { return e.Err.Error() }
+func (e *FatalError) Unwrap() error { return e.Err }
+
+// HintText is what the user can do about it.
+func (e *FatalError) HintText() string { return e.Hint }
+
+// serve answers the target's PSYNC: from the spool where it holds what is
+// asked for, else by putting the same question to the source.
+func (l *Link) serve(ctx context.Context, p *psync.Peer) error {
+	l.stopDownstream() // a server has one replication link: the new connection replaces the old
+	if position, ok := l.canContinue(p.ReplID, p.Offset); ok {
+		if err := p.Continue(l.replidNow()); err != nil {
+			return err
+		}
+		l.acknowledge(p.Offset - 1)
+		l.startDownstream(p, position)
+		l.set(Streaming, "")
+		return nil
+	}
+	l.stopUpstream()
+	l.forget()
+	l.set(Attaching, "")
+	stream, answer, err := l.attach(ctx, p.Hello, p.ReplID, p.Offset, func() { _ = p.Keepalive() })
+	if err != nil {
+		l.set(Broken, fmt.Sprintf("source: %v", err))
+		return err
+	}
+	if answer.Full {
+		if l.cfg.AllowFull != nil {
+			if err := l.cfg.AllowFull(ctx); err != nil {
+				_ = stream.Close() // nothing was read of it
+				return &FatalError{Err: err}
+			}
+		}
+		err = p.FullResync(answer.ReplID, answer.Offset)
+	} else {
+		if answer.ReplID == "" {
+			answer.ReplID = p.ReplID
+		}
+		err = p.Continue(answer.ReplID)
+	}
+	if err != nil {
+		_ = stream.Close() // the peer's error is the one that tells
+		return err
+	}
+	l.mu.Lock()
+	l.replid, l.previous = answer.ReplID, ""
+	if answer.Full {
+		l.full++
+	}
+	l.mu.Unlock()
+	if answer.Full {
+		l.start.Store(answer.Offset + 1)
+		l.end.Store(answer.Offset)
+		l.set(Copying, "")
+	} else {
+		l.start.Store(p.Offset)
+		l.end.Store(p.Offset - 1)
+		l.streamAt.Store(0)
+		l.acknowledge(p.Offset - 1)
+		l.set(Streaming, "")
+	}
+	l.startUpstream(stream, answer.Full)
+	l.startDownstream(p, 0)
+	return nil
+}
+
+// attach asks the source PSYNC replid offset on a new connection.
+func (l *Link) attach(ctx context.Context, target psync.Hello, replid string, offset int64, keepalive func()) (*psync.Stream, psync.Answer, error) {
+	conn, err := l.cfg.Source.DialConn(ctx)
+	if err != nil {
+		return nil, psync.Answer{}, err
+	}
+	stream, answer, err := psync.Attach(ctx, conn, psync.Hello{
+		Username: l.cfg.Source.Username, Password: l.cfg.Source.Password,
+		ListeningPort: l.cfg.AnnouncePort, IPAddress: l.cfg.AnnounceHost,
+		// What the target can take is what is asked for in its name.
+		EOF: target.EOF, PSYNC2: true, Version: target.Version,
+	}, replid, offset, keepalive)
+	if err != nil {
+		_ = conn.Close() // the handshake's error is the one that tells
+		return nil, psync.Answer{}, err
+	}
+	return stream, answer, nil
+}
+
+// canContinue tells whether the spool holds the stream from offset on, and where.
+func (l *Link) canContinue(replid string, offset int64) (position int64, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := l.streamAt.Load()
+	if l.replid == "" || at < 0 {
+		return 0, false
+	}
+	if replid != l.replid && (replid != l.previous || offset > l.prevEnd+1) {
+		return 0, false
+	}
+	position = offset - l.start.Load() + at
+	from, to := l.spool.Range()
+	return position, position >= from && position <= to && position >= at
+}
+
+// resume attaches to the source again, where the spool's stream ends.
+func (l *Link) resume(ctx context.Context) error {
+	if l.replidNow() == "" {
+		return nil // the target asks, then
+	}
+	next := l.end.Load() + 1
+	stream, answer, err := l.attach(ctx, psync.Hello{EOF: true}, l.replidNow(), next, nil)
+	if err != nil {
+		return err
+	}
+	if answer.Full {
+		// Nobody is there to take the snapshot yet. The target is sent to ask
+		// itself, and gets the same answer.
+		_ = stream.Close() // nothing was read of it
+		l.cfg.Notify(slog.LevelWarn, "the source cannot continue the stream: it needs a full resync")
+		l.forget()
+		l.stopDownstream()
+		l.set(Waiting, "for the target, for a full resync")
+		return nil
+	}
+	if answer.ReplID != "" && answer.ReplID != l.replidNow() {
+		l.mu.Lock()
+		l.previous, l.prevEnd, l.replid = l.replid, next-1, answer.ReplID
+		l.mu.Unlock()
+		// A replica learns the new replid only from an answer to PSYNC.
+		l.stopDownstream()
+		l.cfg.Notify(slog.LevelInfo, "the source has a new replid; the stream goes on")
+	}
+	l.startUpstream(stream, false)
+	switch {
+	case l.down == nil:
+		l.set(Waiting, "for the target")
+	case l.acked.Load() == notLoaded:
+		l.set(Loading, "")
+	default:
+		l.set(Streaming, "")
+	}
+	return nil
+}
+
+// forget empties the spool: nothing in it can be continued. Both connections have ended.
+func (l *Link) forget() {
+	l.stopDownstream()
+	l.mu.Lock()
+	l.replid, l.previous = "", ""
+	l.mu.Unlock()
+	l.edit = editing{}
+	l.streamAt.Store(-1)
+	l.spool.Reset()
+	l.acked.Store(notLoaded)
+	l.copied.Store(0)
+	l.total.Store(0)
+	l.lag.reset()
+}
+
+func (l *Link) sourceLost(err error) {
+	l.cfg.Notify(slog.LevelWarn, fmt.Sprintf("the connection to the source ended: %v", err))
+	if l.streamAt.Load() < 0 {
+		// A snapshot cannot be resumed.
+		l.forget()
+		l.set(Broken, fmt.Sprintf("the source ended within the snapshot: %v", err))
+		return
+	}
+	l.set(Broken, fmt.Sprintf("source: %v", err))
+}
+
+func (l *Link) targetLost(err error) {
+	l.cfg.Notify(slog.LevelWarn, fmt.Sprintf("the target's connection ended: %v", err))
+	if l.acked.Load() == notLoaded {
+		// It has not loaded the snapshot, so it will ask for a new one.
+		l.stopUpstream()
+		l.forget()
+	}
+	l.set(Waiting, fmt.Sprintf("for the target: %v", err))
+}
+
+// Acknowledge says what the target has applied, as asked of the target itself;
+// the source hears it at once.
+func (l *Link) Acknowledge(offset int64) {
+	if l.acked.Load() != notLoaded {
+		l.acknowledge(offset)
+	}
+}
+
+func (l *Link) acknowledge(offset int64) {
+	for {
+		old := l.acked.Load()
+		if offset <= old {
+			return
+		}
+		if l.acked.CompareAndSwap(old, offset) {
+			break
+		}
+	}
+	if at := l.streamAt.Load(); at >= 0 {
+		l.spool.Release(offset - l.start.Load() + at + 1)
+	}
+	select {
+	case l.ackSignal <- struct{}{}:
+	default:
+	}
+}
+
+func (l *Link) set(s State, reason string) {
+	l.mu.Lock()
+	l.state, l.reason = s, reason
+	l.mu.Unlock()
+}
+
+// State is where the link stands.
+func (l *Link) State() State {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state
+}
+
+func (l *Link) replidNow() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.replid
+}
+
+// Snapshot is what a link shows of itself.
+type Snapshot struct {
+	State       State
+	Reason      string // of Waiting and Broken
+	ReplID      string
+	ReadOffset  int64 // last byte read from the source
+	AckedOffset int64 // applied by the target
+	Lag         time.Duration
+	CopyBytes   int64
+	CopyTotal   int64 // 0 while unknown
+	FullResyncs int
+	Spool       spool.Stats
+}
+
+// Snapshot is cheap and free to any goroutine.
+func (l *Link) Snapshot() Snapshot {
+	l.mu.Lock()
+	s := Snapshot{State: l.state, Reason: l.reason, ReplID: l.replid, FullResyncs: l.full}
+	l.mu.Unlock()
+	s.ReadOffset, s.AckedOffset = l.end.Load(), l.acked.Load()
+	s.CopyBytes, s.CopyTotal = l.copied.Load(), l.total.Load()
+	s.Lag = l.lag.behind(s.AckedOffset, s.ReadOffset)
+	s.Spool = l.spool.Stats()
+	return s
+}

@@ -1,0 +1,182 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"godwit/internal/psync"
+)
+
+// upstream is the connection to the source: one goroutine reads it into the
+// spool, one sends ACKs.
+type upstream struct {
+	stream *psync.Stream
+	cancel context.CancelFunc
+	done   chan error // the reader's end, once
+	wg     sync.WaitGroup
+	last   atomic.Int64 // UnixNano of the last byte
+}
+
+func (l *Link) startUpstream(stream *psync.Stream, snapshot bool) {
+	ctx, cancel := context.WithCancel(context.Background()) // ended by stopUpstream alone
+	u := &upstream{stream: stream, cancel: cancel, done: make(chan error, 1)}
+	u.last.Store(time.Now().UnixNano())
+	l.up = u
+	u.wg.Go(func() {
+		var err error
+		if snapshot {
+			err = l.readSnapshot(ctx, u)
+		}
+		if err == nil {
+			err = l.readStream(ctx, u)
+		}
+		u.done <- err
+	})
+	u.wg.Go(func() { l.sendAcks(ctx, u) })
+}
+
+func (l *Link) stopUpstream() {
+	if l.up == nil {
+		return
+	}
+	l.up.cancel()
+	_ = l.up.stream.Close() // ends the reader; there is nothing left to say
+	l.up.wg.Wait()
+	l.up = nil
+}
+
+// readSnapshot copies the header and the snapshot into the spool as they are.
+func (l *Link) readSnapshot(ctx context.Context, u *upstream) error {
+	// Newlines mean that the source is alive and still forking; the target gets
+	// them too, as it would from the source.
+	header, err := u.stream.SnapshotHeader(func() {
+		u.last.Store(time.Now().UnixNano())
+		_ = l.spool.Write(ctx, []byte("\n")) // fails only when the link stops
+	})
+	if err != nil {
+		return err
+	}
+	if err := l.spool.Write(ctx, header.Raw); err != nil {
+		return err
+	}
+	if header.Length >= 0 {
+		l.total.Store(header.Length)
+	}
+	var tail []byte // the last bytes read, up to the length of the marker
+	remaining := header.Length
+	for remaining != 0 {
+		space, err := l.spool.Reserve(ctx)
+		if err != nil {
+			return err
+		}
+		if remaining > 0 && int64(len(space)) > remaining {
+			space = space[:remaining]
+		}
+		n, err := u.stream.Read(space)
+		if n > 0 {
+			u.last.Store(time.Now().UnixNano())
+			read := space[:n]
+			ended := false
+			if header.Mark != nil {
+				// The source sends nothing after the marker before it has an ACK,
+				// so the marker is always the last that was read (replication.c
+				// readSyncBulkPayload relies on the same).
+				if n >= len(header.Mark) {
+					tail = append(tail[:0], read[n-len(header.Mark):]...)
+				} else {
+					tail = append(tail, read...)
+					tail = tail[max(0, len(tail)-len(header.Mark)):]
+				}
+				ended = bytes.Equal(tail, header.Mark)
+			} else {
+				remaining -= int64(n)
+			}
+			l.copied.Add(int64(n))
+			if ended || remaining == 0 {
+				_, end := l.spool.Range()
+				l.streamAt.Store(end + int64(n))
+			}
+			l.spool.Commit(n)
+			if ended {
+				break
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("within the snapshot: %w", eof(err))
+		}
+	}
+	if header.Length == 0 {
+		_, end := l.spool.Range()
+		l.streamAt.Store(end)
+	}
+	return nil
+}
+
+// readStream copies the replication stream into the spool.
+func (l *Link) readStream(ctx context.Context, u *upstream) error {
+	if l.cfg.Editor != nil {
+		return l.readEdited(ctx, u)
+	}
+	for {
+		space, err := l.spool.Reserve(ctx)
+		if err != nil {
+			return err
+		}
+		n, err := u.stream.Read(space)
+		if n > 0 {
+			l.arrived(u, n)
+			l.spool.Commit(n)
+		}
+		if err != nil {
+			return eof(err)
+		}
+	}
+}
+
+// arrived accounts for n bytes of the stream.
+func (l *Link) arrived(u *upstream, n int) {
+	now := time.Now()
+	u.last.Store(now.UnixNano())
+	l.lag.mark(l.end.Add(int64(n)), now)
+}
+
+// sendAcks tells the source what the target has applied: at once when that
+// changes, and every second. While the target still loads it is told 0, which
+// is true, and which makes a diskless source begin to stream (replconfCommand
+// puts a replica online at its first ACK).
+func (l *Link) sendAcks(ctx context.Context, u *upstream) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		var ticked time.Time
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.ackSignal:
+		case ticked = <-tick.C:
+		}
+		if l.streamAt.Load() < 0 {
+			continue // in the middle of a snapshot there is nothing to acknowledge
+		}
+		if !ticked.IsZero() && ticked.Sub(time.Unix(0, u.last.Load())) > psync.SilenceTimeout {
+			_ = u.stream.Close() // half-open: the reader ends with an error, and the actor attaches again
+			return
+		}
+		if err := u.stream.Ack(max(l.acked.Load(), 0)); err != nil {
+			_ = u.stream.Close() // likewise
+			return
+		}
+	}
+}
+
+func eof(err error) error {
+	if err == io.EOF { //nolint:errorlint // net.Conn returns it bare
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
