@@ -67,7 +67,9 @@ type UncertainError struct {
 func (e *UncertainError) Error() string {
 	return fmt.Sprintf("stopped at step %s: %v", e.Step, e.Err)
 }
-func (e *UncertainError) Unwrap() error    { return e.Err }
+func (e *UncertainError) Unwrap() error { return e.Err }
+
+// HintText is what the operator should look at.
 func (e *UncertainError) HintText() string { return e.Hint }
 
 // retreatTimeout bounds the way back to the old primary; it does not depend on

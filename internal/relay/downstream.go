@@ -22,8 +22,8 @@ type downstream struct {
 	online chan struct{} // closed at the first ACK
 }
 
-func (l *Link) startDownstream(p *psync.Peer, position int64) {
-	ctx, cancel := context.WithCancel(context.Background()) // ended by stopDownstream alone
+func (l *Link) startDownstream(ctx context.Context, p *psync.Peer, position int64) {
+	ctx, cancel := context.WithCancel(ctx)
 	d := &downstream{peer: p, cancel: cancel, done: make(chan error, 1), online: make(chan struct{})}
 	d.last.Store(time.Now().UnixNano())
 	l.down = d

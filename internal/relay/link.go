@@ -193,7 +193,7 @@ func (l *Link) serve(ctx context.Context, p *psync.Peer) error {
 			return err
 		}
 		l.acknowledge(p.Offset - 1)
-		l.startDownstream(p, position)
+		l.startDownstream(ctx, p, position)
 		l.set(Streaming, "")
 		return nil
 	}
@@ -240,8 +240,8 @@ func (l *Link) serve(ctx context.Context, p *psync.Peer) error {
 		l.acknowledge(p.Offset - 1)
 		l.set(Streaming, "")
 	}
-	l.startUpstream(stream, answer.Full)
-	l.startDownstream(p, 0)
+	l.startUpstream(ctx, stream, answer.Full)
+	l.startDownstream(ctx, p, 0)
 	return nil
 }
 
@@ -308,7 +308,7 @@ func (l *Link) resume(ctx context.Context) error {
 		l.stopDownstream()
 		l.cfg.Notify(slog.LevelInfo, "the source has a new replid; the stream goes on")
 	}
-	l.startUpstream(stream, false)
+	l.startUpstream(ctx, stream, false)
 	switch {
 	case l.down == nil:
 		l.set(Waiting, "for the target")

@@ -22,8 +22,8 @@ type upstream struct {
 	last   atomic.Int64 // UnixNano of the last byte
 }
 
-func (l *Link) startUpstream(stream *psync.Stream, snapshot bool) {
-	ctx, cancel := context.WithCancel(context.Background()) // ended by stopUpstream alone
+func (l *Link) startUpstream(ctx context.Context, stream *psync.Stream, snapshot bool) {
+	ctx, cancel := context.WithCancel(ctx)
 	u := &upstream{stream: stream, cancel: cancel, done: make(chan error, 1)}
 	u.last.Store(time.Now().UnixNano())
 	l.up = u

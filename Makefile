@@ -1,0 +1,67 @@
+# make test and make demo are all that a newcomer needs: both fetch the real
+# servers they run on by themselves (no root, nothing installed system-wide).
+SHELL   := /bin/bash
+GO      ?= go
+BIN     := .bin
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LINT    := $(BIN)/golangci-lint
+LINT_VERSION := v2.15.0
+SOURCES := $(shell find cmd internal bench -name '*.go' -o -name '*.html' 2>/dev/null) go.mod go.sum
+
+.PHONY: all build check format lint vet test test-short race servers demo fault fuzz bench bench-short clean
+
+all: build
+
+build: $(BIN)/godwit
+
+$(BIN)/godwit: $(SOURCES)
+	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/godwit
+
+# The same program with failpoints: it kills itself where $GODWIT_KILL_AT says.
+$(BIN)/godwit-failpoint: $(SOURCES)
+	$(GO) build -tags failpoint -o $@ ./cmd/godwit
+
+servers: ; @scripts/get-servers.sh
+
+demo: build servers
+	$(BIN)/godwit demo
+
+# Everything that must hold, on a machine with nothing but Go.
+test: vet format servers
+	$(GO) test -race -shuffle=on -timeout 9m ./...
+
+check: lint test
+
+format:
+	@unformatted=$$(gofmt -l cmd internal bench 2>/dev/null); [ -z "$$unformatted" ] || { echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; }
+
+vet:
+	$(GO) vet ./...
+	$(GO) vet -tags failpoint,fault ./...
+
+lint: $(LINT)
+	$(LINT) run ./...
+
+$(LINT):
+	GOBIN=$(abspath $(BIN)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+
+# Kill points, cut and stalled links, killed servers: the long form.
+fault: servers
+	$(GO) test -tags fault,failpoint -race -timeout 60m -count=1 -v ./test/fault/...
+
+# Each fuzz target for FUZZTIME.
+FUZZTIME ?= 60s
+fuzz:
+	@set -e; for p in $$($(GO) list ./internal/...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; done; done
+
+# Side by side with native replication, medians; writes the table of docs/benchmarks.md.
+bench: build servers
+	$(GO) run ./bench -godwit $(BIN)/godwit
+
+bench-short: build servers
+	$(GO) run ./bench -godwit $(BIN)/godwit -short
+
+clean:
+	rm -rf $(BIN)
