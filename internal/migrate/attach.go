@@ -180,11 +180,11 @@ func (m *Migration) handOver(ctx context.Context, p *psync.Peer) error {
 	return link.link.Serve(ctx, p)
 }
 
-func (m *Migration) linkConfig(from, to *end) relay.Config {
+func (m *Migration) linkConfig(from, to *end, editor relay.Editor) relay.Config {
 	host, port := from.announced()
 	return relay.Config{
 		Source: from.endpoint, Target: to.address(),
-		AnnounceHost: host, AnnouncePort: port,
+		AnnounceHost: host, AnnouncePort: port, Editor: editor,
 		Spool: spool.Options{Dir: m.cfg.dir(), MemoryLimit: m.cfg.SpoolMemory, DiskLimit: m.cfg.SpoolDisk},
 		Log:   m.log, Notify: m.linkEvent,
 		AllowFull: func(ctx context.Context) error { return m.allowFull(ctx, from, to) },
@@ -236,7 +236,11 @@ const connectTimeout = 5 * time.Second
 func (m *Migration) connect(ctx context.Context, fresh bool) error {
 	primary, replica := m.primary(), m.replica()
 	if m.present() == nil {
-		m.startLink(primary)
+		editor, err := m.guard(ctx, primary, replica)
+		if err != nil {
+			return err
+		}
+		m.startLink(primary, editor)
 	}
 	link := m.present()
 	if !fresh {

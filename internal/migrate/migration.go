@@ -334,15 +334,15 @@ type linkRun struct {
 }
 
 // startLink carries the stream of one side to the other from now on, in place
-// of the link before.
-func (m *Migration) startLink(from *end) *relay.Link {
+// of the link before. editor is what guard made for it.
+func (m *Migration) startLink(from *end, editor relay.Editor) *relay.Link {
 	m.stopLink()
 	to := m.other(from)
 	m.mu.Lock()
 	base, wg := m.base, m.wg
 	ctx, cancel := context.WithCancel(base)
 	l := &linkRun{from: from.side, cancel: cancel, done: make(chan struct{})}
-	l.link = relay.NewLink(m.linkConfig(from, to))
+	l.link = relay.NewLink(m.linkConfig(from, to, editor))
 	m.link = l
 	m.copy = copyProgress{}
 	m.rates = rates{}

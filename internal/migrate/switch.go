@@ -115,8 +115,12 @@ func (m *Migration) cutoverSide(e *end) cutover.Side {
 func (m *Migration) carryOut(ctx context.Context, result SwitchResult, method cutover.Method, old, next *end, limits cutover.Limits) (SwitchResult, error) {
 	link := m.present()
 	replid := link.Snapshot().ReplID
+	editor, err := m.guard(ctx, next, old) // asks for much, so not while writes are stopped
+	if err != nil {
+		return result, err
+	}
 	var before Phase
-	err := m.update(func(r *record) {
+	err = m.update(func(r *record) {
 		before = r.Phase
 		r.Phase = Switching
 		r.Switch = &switchRecord{Direction: result.Direction, Method: string(method), ReplID: replid, At: time.Now()}
@@ -136,7 +140,7 @@ func (m *Migration) carryOut(ctx context.Context, result SwitchResult, method cu
 		Arm:     func(ctx context.Context) error { return m.armOld(ctx, method, old) },
 		Unfence: func(ctx context.Context) error { return m.restore(ctx, old, minReplicasToWrite) },
 		Disarm:  func(ctx context.Context) error { return m.restore(ctx, old) },
-		Reverse: func(ctx context.Context, p *psync.Peer) error { return m.reverse(ctx, old, next, p) },
+		Reverse: func(ctx context.Context, p *psync.Peer) error { return m.reverse(ctx, old, next, editor, p) },
 		Observe: m.observeStep, Trace: m.traced(result.Direction),
 	}
 	r, err := machine.Run(ctx)
@@ -210,10 +214,10 @@ const reverseTimeout = 10 * time.Second
 
 // reverse carries the stream from the new primary to the old one from now on.
 // It is called right after the commit: the old primary must get its answer.
-func (m *Migration) reverse(ctx context.Context, old, next *end, p *psync.Peer) error {
+func (m *Migration) reverse(ctx context.Context, old, next *end, editor relay.Editor, p *psync.Peer) error {
 	ctx, cancel := context.WithTimeout(ctx, reverseTimeout)
 	defer cancel()
-	link := m.startLink(next)
+	link := m.startLink(next, editor)
 	for p != nil {
 		err := link.Serve(ctx, p)
 		if err == nil {
@@ -346,7 +350,11 @@ func (m *Migration) finishSwitch(ctx context.Context, intent *switchRecord, old,
 	if err != nil {
 		return err
 	}
-	m.startLink(next)
+	editor, err := m.guard(ctx, next, old)
+	if err != nil {
+		return err
+	}
+	m.startLink(next, editor)
 	if err := m.attach(ctx, old); err != nil {
 		return err
 	}

@@ -1,0 +1,46 @@
+package migrate
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"godwit/internal/relay"
+	"godwit/internal/server"
+)
+
+// guard is the editor of a link from one server to another: none where the
+// target knows whatever the source can send.
+func (m *Migration) guard(ctx context.Context, from, to *end) (relay.Editor, error) {
+	source, target := from.seen().Version(), to.seen().Version()
+	if understands(target, source) {
+		return nil, nil
+	}
+	reply, err := to.client.Do(ctx, "COMMAND")
+	if err != nil {
+		return nil, fmt.Errorf("asking %s which commands it knows: %w", to.address(), err)
+	}
+	list, ok := reply.([]any)
+	if !ok || len(list) == 0 {
+		return nil, fmt.Errorf("%s: COMMAND: unexpected reply", to.address())
+	}
+	names := make([]string, 0, len(list))
+	for _, entry := range list {
+		if fields, ok := entry.([]any); ok && len(fields) > 0 {
+			if name, ok := fields[0].(string); ok {
+				names = append(names, name)
+			}
+		}
+	}
+	m.log.Log(ctx, slog.LevelDebug, "each command is checked", "source", source.String(), "target", target.String(), "known", len(names))
+	return relay.NewGuard(names, target), nil
+}
+
+// understands tells whether a server knows every command that another's stream
+// can hold, by their versions alone. Valkey and Redict went on from Redis 7.2.
+func understands(target, source server.Version) bool {
+	if source.Product == target.Product {
+		return target.AtLeast(source.Major, source.Minor)
+	}
+	return source.Product == server.Redis && !source.AtLeast(7, 3)
+}

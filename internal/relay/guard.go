@@ -1,0 +1,138 @@
+package relay
+
+import (
+	"fmt"
+	"strings"
+
+	"godwit/internal/server"
+)
+
+// Guard is an Editor that ends the link at the first command that the target
+// would not carry out. An older server as a replica swallows commands and
+// options that it does not know: the link stays up, the offsets are equal and
+// the data is missing. So where the source is another product or a newer
+// version than the target, each command is looked at.
+type Guard struct {
+	known  map[string]struct{} // names in capitals
+	target server.Version
+	name   [maxName]byte
+}
+
+const maxName = 64
+
+// NewGuard makes a guard for a target that knows these commands, by any case.
+func NewGuard(commands []string, target server.Version) *Guard {
+	g := &Guard{known: make(map[string]struct{}, len(commands)), target: target}
+	for _, c := range commands {
+		g.known[strings.ToUpper(c)] = struct{}{}
+	}
+	return g
+}
+
+// UnknownCommandError says which command the target would not have carried out.
+type UnknownCommandError struct {
+	Command string
+	Option  string // empty when the command itself is unknown
+	Key     string
+	Target  server.Version
+}
+
+func (e *UnknownCommandError) Error() string {
+	what := e.Command
+	if e.Option != "" {
+		what += " … " + e.Option
+	}
+	return fmt.Sprintf("%s of key %.100q: %s does not know it, and would drop it without a word", what, e.Key, e.Target)
+}
+
+// Judge keeps what the target knows.
+func (g *Guard) Judge(args [][]byte, _ int) (Verdict, error) {
+	name := args[0]
+	if len(name) > maxName {
+		return Keep, g.unknown(args, "")
+	}
+	upper := g.name[:len(name)]
+	for i, c := range name {
+		if 'a' <= c && c <= 'z' {
+			c -= 'a' - 'A'
+		}
+		upper[i] = c
+	}
+	if _, ok := g.known[string(upper)]; !ok {
+		return Keep, g.unknown(args, "")
+	}
+	if option := g.option(upper, args); option != "" {
+		return Keep, g.unknown(args, option)
+	}
+	return Keep, nil
+}
+
+// option finds an option that came later than the target's version. Only
+// places where a command has options are looked at, so that no value is
+// mistaken for one.
+func (g *Guard) option(name []byte, args [][]byte) string {
+	switch string(name) {
+	case "SET":
+		for i := 3; i < len(args); i++ {
+			switch o := args[i]; {
+			case equalFold(o, "EX") || equalFold(o, "PX"):
+				i++
+			case equalFold(o, "EXAT") || equalFold(o, "PXAT"):
+				if !g.target.AtLeast(6, 2) {
+					return string(o)
+				}
+				i++
+			case equalFold(o, "NX") || equalFold(o, "XX") || equalFold(o, "KEEPTTL") || equalFold(o, "GET"):
+			default:
+				return string(o) // IFEQ and what may come after it
+			}
+		}
+	case "XADD", "XTRIM":
+		if !g.target.AtLeast(6, 2) && anyOf(args, 2, 3, "NOMKSTREAM", "MINID") {
+			return "NOMKSTREAM or MINID"
+		}
+		if anyOf(args, 2, 6, "KEEPREF", "DELREF", "ACKED") && (g.target.Product != server.Redis || !g.target.AtLeast(8, 2)) {
+			return "KEEPREF, DELREF or ACKED"
+		}
+	case "ZADD", "GEOADD":
+		if !g.target.AtLeast(6, 2) && (anyOf(args, 2, 5, "GT", "LT") || name[0] == 'G' && anyOf(args, 2, 4, "NX", "XX", "CH")) {
+			return "GT, LT, NX, XX or CH"
+		}
+	case "XSETID":
+		if !g.target.AtLeast(7, 0) && len(args) > 3 {
+			return string(args[3])
+		}
+	case "XGROUP":
+		if !g.target.AtLeast(7, 0) && anyOf(args, 5, 8, "ENTRIESREAD") {
+			return "ENTRIESREAD"
+		}
+	case "LPOP", "RPOP":
+		if !g.target.AtLeast(6, 2) && len(args) > 2 {
+			return "count"
+		}
+	}
+	return ""
+}
+
+func (g *Guard) unknown(args [][]byte, option string) error {
+	e := &UnknownCommandError{Command: strings.ToUpper(string(args[0][:min(len(args[0]), maxName)])), Option: option, Target: g.target}
+	if len(args) > 1 {
+		e.Key = string(args[1][:min(len(args[1]), 100)])
+	}
+	return e
+}
+
+func anyOf(args [][]byte, from, to int, words ...string) bool {
+	for _, a := range args[min(from, len(args)):min(to, len(args))] {
+		for _, w := range words {
+			if equalFold(a, w) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func equalFold(b []byte, word string) bool {
+	return len(b) == len(word) && strings.EqualFold(string(b), word)
+}
