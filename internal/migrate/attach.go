@@ -23,7 +23,9 @@ func (m *Migration) listen(ctx context.Context, wg *sync.WaitGroup) error {
 	m.mu.Lock()
 	port := m.rec.Port
 	m.mu.Unlock()
-	if port == 0 && m.cfg.Announce != "" {
+	if m.cfg.ListenPort != 0 {
+		port = m.cfg.ListenPort
+	} else if port == 0 && m.cfg.Announce != "" {
 		if _, p, err := net.SplitHostPort(m.cfg.Announce); err == nil {
 			port, _ = strconv.Atoi(p) // a name or nothing: any port
 		}
@@ -43,7 +45,7 @@ func (m *Migration) listen(ctx context.Context, wg *sync.WaitGroup) error {
 	}
 	c.Address = net.JoinHostPort(host, strconv.Itoa(port))
 	l, err := relay.Listen(c)
-	if err != nil && port != 0 && m.cfg.Announce == "" {
+	if err != nil && port != 0 && m.cfg.Announce == "" && m.cfg.ListenPort == 0 {
 		m.event(slog.LevelWarn, fmt.Sprintf("port %d is taken; the listener takes another", port))
 		c.Address = net.JoinHostPort(host, "0")
 		l, err = relay.Listen(c)
@@ -191,13 +193,13 @@ func (m *Migration) linkConfig(from, to *end, editor relay.Editor) relay.Config 
 	}
 }
 
-// linkEvent is what a link reports. During a switch its connections end as
-// they should, which is no news.
+// linkEvent is what a link reports. During a switch and at the end its
+// connections end as they should, which is no news.
 func (m *Migration) linkEvent(level slog.Level, text string) {
 	m.mu.Lock()
-	switching := m.votes != nil
+	expected := m.quiet || m.votes != nil
 	m.mu.Unlock()
-	if switching {
+	if expected {
 		m.log.Debug(text)
 		return
 	}

@@ -39,6 +39,7 @@ type Config struct {
 
 	Replace        bool          // wipe the keys that the target holds
 	Announce       string        // host:port by which the servers reach the listener; found from the route when empty
+	ListenPort     int           // where the listener listens; 0 for the announced port, or any
 	Cutover        CutoverMode   // who decides
 	MaxPause       time.Duration // bound of a switch's write stall
 	RollbackWindow time.Duration // how long the way back is kept; UntilComplete, or 0 for none
@@ -79,6 +80,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("cutover mode %q: use manual, auto or never", c.Cutover)
 	case c.MaxPause < 10*time.Millisecond || c.MaxPause > time.Minute:
 		return fmt.Errorf("max pause %v: use 10ms to 1m", c.MaxPause)
+	case c.ListenPort < 0 || c.ListenPort > 65535:
+		return fmt.Errorf("listen port %d: use 1 to 65535, or 0 for any", c.ListenPort)
 	case c.SpoolMemory < 1<<20:
 		return fmt.Errorf("spool memory of %d bytes: use at least 1mb", c.SpoolMemory)
 	case (c.ListenerCert == "") != (c.ListenerKey == ""):

@@ -36,6 +36,7 @@ func (m *Migration) Complete(ctx context.Context, dryRun bool) (EndResult, error
 		return result, nil
 	}
 	run := newRunner(result.Steps)
+	m.setQuiet()
 	if native {
 		err := run.do(func() error { return m.reattachNatively(ctx, source, target) })
 		if err != nil {
@@ -94,6 +95,7 @@ func (m *Migration) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 		return result, fmt.Errorf("target: %w", err)
 	}
 	run := newRunner(result.Steps)
+	m.setQuiet()
 	m.stopLink()
 	err = run.do(func() error {
 		if info["role"] != "slave" {
@@ -115,6 +117,13 @@ func (m *Migration) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 		fmt.Sprintf("%s serves as before", source.address()),
 		fmt.Sprintf("%s is a primary of its own and keeps what was copied so far", target.address()))
 	return m.finishAs(Aborted, result, "aborted: the target is detached")
+}
+
+// setQuiet tells that what ends from now on ends on purpose.
+func (m *Migration) setQuiet() {
+	m.mu.Lock()
+	m.quiet = true
+	m.mu.Unlock()
 }
 
 func (m *Migration) finishAs(p Phase, result EndResult, text string) (EndResult, error) {

@@ -43,6 +43,7 @@ type Migration struct {
 	listener    *relay.Listener
 	link        *linkRun
 	votes       chan *psync.Peer // where the old primary's PSYNC goes during a switch, nil otherwise
+	quiet       bool             // connections are being ended on purpose
 	reattach    map[Side]bool    // a restarted server whose role is not somebody's wish
 	planned     plan.Plan
 	copy        copyProgress
