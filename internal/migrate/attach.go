@@ -206,9 +206,14 @@ func (m *Migration) linkEvent(level slog.Level, text string) {
 	m.event(level, text)
 }
 
-// allowFull looks before a full resync replaces what the replica holds. A
-// primary that came back empty must not empty the last copy of the data.
+// allowFull looks before a full resync replaces what the replica holds: it
+// must be able to load the snapshot, and a primary that came back empty must
+// not empty the last copy of the data.
 func (m *Migration) allowFull(ctx context.Context, from, to *end) error {
+	if !to.found().Loads(from.found().SnapshotFor(to.found())) {
+		return hinted(to.address()+" keeps what it has; `godwit complete` ends the migration as it is",
+			"%s cannot continue the stream by itself any more, and cannot load a snapshot of %s (%s)", to.address(), from.address(), from.version())
+	}
 	source, err := from.look(ctx)
 	if err != nil {
 		return err

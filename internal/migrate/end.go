@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"godwit/internal/server"
+	"godwit/internal/topology"
 )
 
 // end is one of the two servers of a migration, and what is known of it.
@@ -20,9 +21,10 @@ type end struct {
 	client   *server.Client
 
 	mu           sync.Mutex
-	info         server.Info // as last seen
-	unreachable  string      // why it could not be asked the last time
-	announceHost string      // where this server finds the listener
+	node         topology.Node // as the run found it
+	info         server.Info   // as last seen
+	unreachable  string        // why it could not be asked the last time
+	announceHost string        // where this server finds the listener
 	announcePort int
 	password     string // what it presents to the listener
 	open         bool   // it cannot be made to present one

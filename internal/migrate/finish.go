@@ -2,11 +2,10 @@ package migrate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
-
-	"godwit/internal/server"
 )
 
 // nativeTimeout is how long complete waits for the old primary to follow the
@@ -26,7 +25,7 @@ func (m *Migration) Complete(ctx context.Context, dryRun bool) (EndResult, error
 	if !m.phaseIn(Switched) && !(m.phaseIn(Failed) && m.primary() == m.target) {
 		return result, hinted("`godwit cutover` switches; `godwit abort` ends it without a switch", "nothing to complete in phase %s", m.phase())
 	}
-	if err := m.look(ctx); err != nil {
+	if err := errors.Join(m.look(ctx), m.inspect(ctx)); err != nil {
 		return result, err
 	}
 	source, target := m.source, m.target
@@ -158,7 +157,14 @@ func (m *Migration) nativeBack(source, target *end) (bool, string) {
 	if source.seen()["role"] != "slave" {
 		return false, "it is not a replica"
 	}
-	return Natively(target.seen().Version(), source.seen().Version())
+	from, to := target.found(), source.found()
+	switch {
+	case !to.Loads(from.SnapshotFor(to)):
+		return false, fmt.Sprintf("%s cannot load the snapshots of %s", to.Version, from.Version)
+	case !to.KnowsCommandsOf(from.Version):
+		return false, fmt.Sprintf("%s does not know every command of %s", to.Version, from.Version)
+	}
+	return true, ""
 }
 
 // reattachNatively points the old primary at the new one and sees that it
@@ -241,17 +247,4 @@ func (r *runner) do(f func() error) error {
 		s.State, s.Error = "failed", err.Error()
 	}
 	return err
-}
-
-// Natively tells whether a replica of one version can replicate from a primary
-// of another without anything in between, and if not why: an RDB of a newer
-// format is refused, and commands that the replica does not know are swallowed.
-func Natively(primary, replica server.Version) (bool, string) {
-	if primary.Product == replica.Product {
-		if replica.AtLeast(primary.Major, primary.Minor) {
-			return true, ""
-		}
-		return false, fmt.Sprintf("%s is older than %s", replica, primary)
-	}
-	return false, fmt.Sprintf("%s and %s are different products", replica, primary)
 }

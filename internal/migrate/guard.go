@@ -6,14 +6,13 @@ import (
 	"log/slog"
 
 	"godwit/internal/relay"
-	"godwit/internal/server"
 )
 
 // guard is the editor of a link from one server to another: none where the
 // target knows whatever the source can send.
 func (m *Migration) guard(ctx context.Context, from, to *end) (relay.Editor, error) {
-	source, target := from.seen().Version(), to.seen().Version()
-	if understands(target, source) {
+	source, target := from.version(), to.version()
+	if to.found().KnowsCommandsOf(source) {
 		return nil, nil
 	}
 	reply, err := to.client.Do(ctx, "COMMAND")
@@ -34,13 +33,4 @@ func (m *Migration) guard(ctx context.Context, from, to *end) (relay.Editor, err
 	}
 	m.log.Log(ctx, slog.LevelDebug, "each command is checked", "source", source.String(), "target", target.String(), "known", len(names))
 	return relay.NewGuard(names, target), nil
-}
-
-// understands tells whether a server knows every command that another's stream
-// can hold, by their versions alone. Valkey and Redict went on from Redis 7.2.
-func understands(target, source server.Version) bool {
-	if source.Product == target.Product {
-		return target.AtLeast(source.Major, source.Minor)
-	}
-	return source.Product == server.Redis && !source.AtLeast(7, 3)
 }

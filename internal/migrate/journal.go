@@ -154,15 +154,22 @@ func (j *journal) save(r record) error {
 
 func (j *journal) close() error { return j.db.Close() }
 
-// The process id stands in a file of its own: the journal of a running
-// migration cannot be opened.
-func writePID(dir string) error {
-	return os.WriteFile(filepath.Join(dir, "pid"), fmt.Appendln(nil, os.Getpid()), 0o600)
+// What others need of a running migration stands in files of their own,
+// because its journal cannot be opened.
+const (
+	pidFile    = "pid"
+	targetFile = "target" // its address
+)
+
+func writeMarks(dir, target string) error {
+	return errors.Join(
+		os.WriteFile(filepath.Join(dir, pidFile), fmt.Appendln(nil, os.Getpid()), 0o600),
+		os.WriteFile(filepath.Join(dir, targetFile), []byte(target), 0o600))
 }
 
 func readPID(dir string) int {
 	var pid int
-	data, err := os.ReadFile(filepath.Join(dir, "pid"))
+	data, err := os.ReadFile(filepath.Join(dir, pidFile))
 	if err != nil {
 		return 0
 	}

@@ -134,7 +134,7 @@ func (m *Migration) Run(ctx context.Context) error {
 }
 
 func (m *Migration) run(parent context.Context) error {
-	if err := writePID(m.cfg.dir()); err != nil {
+	if err := writeMarks(m.cfg.dir(), m.cfg.To.Address); err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
 	fresh := m.phase() == Planned
@@ -145,6 +145,8 @@ func (m *Migration) run(parent context.Context) error {
 		if err := m.makePlan(parent); err != nil {
 			return err
 		}
+	} else if err := m.inspect(parent); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancel(parent)
 	var wg sync.WaitGroup
@@ -270,6 +272,16 @@ func hintOf(err error) string {
 		return h.HintText()
 	}
 	return ""
+}
+
+// inspect asks both servers what a plan would need.
+func (m *Migration) inspect(ctx context.Context) error {
+	for _, e := range []*end{m.source, m.target} {
+		if err := e.inspect(ctx); err != nil {
+			return fmt.Errorf("%s: %w", e.side, err)
+		}
+	}
+	return nil
 }
 
 // look asks both servers who they are.

@@ -1,6 +1,126 @@
 package migrate
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
 
-// makePlan looks at both servers and refuses what cannot work.
-func (m *Migration) makePlan(_ context.Context) error { return nil }
+	"godwit/internal/plan"
+	"godwit/internal/server"
+	"godwit/internal/topology"
+)
+
+// MakePlan looks at both servers and says what a migration would do, and what
+// stands in its way. It changes nothing.
+func MakePlan(ctx context.Context, c Config) (plan.Plan, error) {
+	if err := c.Validate(); err != nil {
+		return plan.Plan{}, err
+	}
+	source, err := newEnd(Source, c.From, "")
+	if err != nil {
+		return plan.Plan{}, fmt.Errorf("source: %w", err)
+	}
+	target, err := newEnd(Target, c.To, "")
+	if err != nil {
+		return plan.Plan{}, errors.Join(fmt.Errorf("target: %w", err), source.client.Close())
+	}
+	p, err := planFor(ctx, c, source, target)
+	return p, errors.Join(err, source.client.Close(), target.client.Close())
+}
+
+func planFor(ctx context.Context, c Config, source, target *end) (plan.Plan, error) {
+	facts := plan.Facts{Listener: plan.Listener{Certificate: c.ListenerCert != ""}}
+	for _, e := range []*end{source, target} {
+		if err := e.inspect(ctx); err != nil {
+			return plan.Plan{}, fmt.Errorf("%s: %w", e.side, err)
+		}
+		address := c.Announce
+		if host, port := e.announced(); address == "" && port != 0 {
+			address = net.JoinHostPort(host, strconv.Itoa(port))
+		}
+		if e.side == Source {
+			facts.Source, facts.Listener.SourceAddress = e.found(), address
+		} else {
+			facts.Target, facts.Listener.TargetAddress = e.found(), address
+		}
+	}
+	return plan.Make(facts, plan.Wants{
+		Name: c.Name, Replace: c.Replace, Announce: c.Announce, CopyOnly: c.Cutover == Never, NoKill: c.NoKill,
+		MaxPause: c.MaxPause, RollbackWindow: c.RollbackWindow, SpoolMemory: c.SpoolMemory, SpoolDisk: c.SpoolDisk,
+	}), nil
+}
+
+// makePlan refuses what cannot work, before anything is changed.
+func (m *Migration) makePlan(ctx context.Context) error {
+	if err := m.sameTarget(); err != nil {
+		return err
+	}
+	p, err := planFor(ctx, m.cfg, m.source, m.target)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	m.planned = p
+	m.mu.Unlock()
+	if p.Refused() {
+		return &plan.RefusedError{Plan: p}
+	}
+	for _, w := range p.Warnings {
+		m.event(slog.LevelWarn, w.Text)
+	}
+	return nil
+}
+
+// sameTarget refuses a second migration with the same target, by its name.
+func (m *Migration) sameTarget() error {
+	names, err := List(m.cfg.StateDir)
+	if err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	for _, name := range names {
+		if name == m.cfg.Name {
+			continue
+		}
+		to, err := os.ReadFile(filepath.Join(m.cfg.StateDir, name, targetFile))
+		if err != nil || string(to) != m.cfg.To.Address {
+			continue
+		}
+		if _, err := ReadStatus(m.cfg.StateDir, name); !isLocked(err) {
+			continue // it does not run
+		}
+		return hinted("see it with `godwit status "+name+"`; one target takes one source", "migration %s moves data to %s already", name, m.cfg.To.Address)
+	}
+	return nil
+}
+
+func isLocked(err error) bool {
+	var locked *LockedError
+	return errors.As(err, &locked)
+}
+
+// inspect asks the server for everything a plan needs.
+func (e *end) inspect(ctx context.Context) error {
+	node, err := topology.Inspect(ctx, e.client)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	e.node = node
+	e.mu.Unlock()
+	return nil
+}
+
+// found is what inspect found.
+func (e *end) found() topology.Node {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.node
+}
+
+// version is the server's, as inspect found it.
+func (e *end) version() server.Version { return e.found().Version }

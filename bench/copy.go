@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"godwit/internal/dataset"
+	"godwit/internal/sandbox"
+)
+
+// copies times a full copy of mixed keys, natively and through godwit, from
+// the command's start to the target's link being up.
+func (b *bench) copies(ctx context.Context) (err error) {
+	keys, runs := b.pick(1_000_000, 20_000), b.pick(5, 1)
+	source, err := b.start(ctx, "redis-7.0")
+	if err != nil {
+		return err
+	}
+	defer closing(&err, source)
+	if err := dataset.Fill(ctx, source.Endpoint(), dataset.Options{Keys: keys, Seed: 1}); err != nil {
+		return err
+	}
+	var native, relayed, peaks []float64
+	for i := range runs {
+		n, err := b.nativeCopy(ctx, source)
+		if err != nil {
+			return err
+		}
+		r, peak, err := b.relayedCopy(ctx, source)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("copy %d: native %.2f s, godwit %.2f s, peak RSS %.1f MB\n", i+1, n, r, peak)
+		native, relayed, peaks = append(native, n), append(relayed, r), append(peaks, peak)
+	}
+	n, r := median(native), median(relayed)
+	b.report.add(row{
+		What:   fmt.Sprintf("full copy, %s mixed keys, Redis 7.0 to 7.0", thousands(keys)),
+		Native: fmt.Sprintf("%.2f s", n), Godwit: fmt.Sprintf("%.2f s", r),
+		Ratio: r / n, Limit: 1.10, Unit: "× native", ShortIsNoise: b.short,
+	})
+	b.report.add(row{What: "godwit's peak RSS in these copies, the spool's memory included (64 MB)", Godwit: fmt.Sprintf("%.1f MB", largest(peaks)),
+		Ratio: largest(peaks), Limit: 64 + 64, Unit: "MB"})
+	return nil
+}
+
+func (b *bench) nativeCopy(ctx context.Context, source *sandbox.Server) (seconds float64, err error) {
+	target, err := b.start(ctx, "redis-7.0")
+	if err != nil {
+		return 0, err
+	}
+	defer closing(&err, target)
+	began := time.Now()
+	if _, err := do(ctx, target, "REPLICAOF", "127.0.0.1", source.Port()); err != nil {
+		return 0, err
+	}
+	if err := until(ctx, target, "copied", 2*time.Minute, linkUp); err != nil {
+		return 0, err
+	}
+	return time.Since(began).Seconds(), nil
+}
+
+func (b *bench) relayedCopy(ctx context.Context, source *sandbox.Server) (seconds, peakMB float64, err error) {
+	target, err := b.start(ctx, "redis-7.0")
+	if err != nil {
+		return 0, 0, err
+	}
+	defer closing(&err, target)
+	began := time.Now()
+	p, err := b.migrate(ctx, source, target)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { _ = p.stop() }() // what it would say is not what is measured
+	if err := until(ctx, target, "copied", 2*time.Minute, linkUp); err != nil {
+		return 0, 0, fmt.Errorf("%w\n%s", err, p.output)
+	}
+	seconds = time.Since(began).Seconds()
+	peak, err := p.peak()
+	return seconds, float64(peak) / (1 << 20), err
+}
+
+// memory copies and follows one very large value.
+func (b *bench) memory(ctx context.Context) (err error) {
+	size := b.pick(512<<20, 16<<20)
+	source, err := b.start(ctx, "redis-7.0")
+	if err != nil {
+		return err
+	}
+	defer closing(&err, source)
+	target, err := b.start(ctx, "redis-7.0")
+	if err != nil {
+		return err
+	}
+	defer closing(&err, target)
+	const piece = 8 << 20
+	text := strings.Repeat("0123456789abcdef", piece/16)
+	for at := 0; at < size; at += piece {
+		if _, err := do(ctx, source, "APPEND", "large", text); err != nil {
+			return err
+		}
+	}
+	p, err := b.migrate(ctx, source, target, "--spool-memory", "16mb")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = p.stop() }() // likewise
+	if err := until(ctx, target, "copied", 2*time.Minute, linkUp); err != nil {
+		return fmt.Errorf("%w\n%s", err, p.output)
+	}
+	// And once more through the stream, as one command.
+	if _, err := do(ctx, source, "COPY", "large", "again"); err != nil {
+		return err
+	}
+	if _, err := do(ctx, source, "SET", "after", "1"); err != nil {
+		return err
+	}
+	if err := caughtUp(ctx, source, target, time.Minute); err != nil {
+		return err
+	}
+	peak, err := p.peak()
+	if err != nil {
+		return err
+	}
+	mb := float64(peak) / (1 << 20)
+	b.report.add(row{What: fmt.Sprintf("godwit's peak RSS with a %d MB value and a spool of 16 MB in memory", size>>20), Godwit: fmt.Sprintf("%.1f MB", mb),
+		Ratio: mb, Limit: 64 + 16, Unit: "MB"})
+	return nil
+}

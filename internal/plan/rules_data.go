@@ -1,0 +1,147 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"godwit/internal/topology"
+)
+
+// defaultDBs is what "databases" is where nobody has changed it.
+const defaultDBs = 16
+
+// dataRules see that the target can take what the source holds.
+func dataRules() []rule {
+	rules := []rule{
+		{"target-has-keys", blocker, func(in *input) (string, string) {
+			held := holdings(in.Target)
+			if held == "" || in.Replace || in.attached() {
+				return "", ""
+			}
+			return "the target holds " + held + ", which the copy would wipe", "name an empty server, or let them go with --replace"
+		}},
+		{"target-wiped", warning, func(in *input) (string, string) {
+			held := holdings(in.Target)
+			if held == "" || !in.Replace || in.attached() {
+				return "", ""
+			}
+			return "the target will lose " + held + " (--replace)", ""
+		}},
+		// A replica that is sent a db it does not have exits while it loads a
+		// snapshot, and writes to the wrong db when it reads the stream.
+		{"databases", blocker, func(in *input) (string, string) {
+			has, highest := databases(in.Target), in.Source.HighestDB()
+			if int64(highest) < has {
+				return "", ""
+			}
+			return fmt.Sprintf("the source has keys in db %d, and the target has only dbs 0 to %d", highest, has-1),
+				fmt.Sprintf("set \"databases %d\" in the target's configuration file and restart it", max(databases(in.Source), int64(highest)+1))
+		}},
+		{"databases-fewer", warning, func(in *input) (string, string) {
+			from, to := databases(in.Source), databases(in.Target)
+			if from <= to || int64(in.Source.HighestDB()) >= to {
+				return "", ""
+			}
+			return fmt.Sprintf("the source has dbs 0 to %d, and the target only 0 to %d: a client that writes to a higher one stops the migration", from-1, to-1),
+				fmt.Sprintf("set \"databases %d\" in the target's configuration file and restart it", from)
+		}},
+		{"modules", blocker, func(in *input) (string, string) {
+			missing := missingModules(in)
+			if len(missing) == 0 {
+				return "", ""
+			}
+			return "the source has modules that the target lacks: " + list(missing), "load them at the target: " + in.Target.CLI("MODULE", "LOAD", "PATH")
+		}},
+		{"vector-sets", warning, func(in *input) (string, string) {
+			if !in.Source.HasModule(vectorSets) || in.Target.HasModule(vectorSets) {
+				return "", ""
+			}
+			return "the source's version has vector sets, and the target's has not: a key of that type stops the copy, and the target may exit on it",
+				"see that there is none, cursor by cursor: " + in.Source.CLI("SCAN", "0", "TYPE", "vectorset", "COUNT", "10000")
+		}},
+		{"functions", blocker, func(in *input) (string, string) {
+			if in.Source.Libraries == 0 || in.Target.Version.AtLeast(7, 0) {
+				return "", ""
+			}
+			return fmt.Sprintf("the source has %s of functions, which the target (%s) does not know", count(int64(in.Source.Libraries), "library", "libraries"), in.Target.Version),
+				"choose a target from 7.0 on, or delete them: " + in.Source.CLI("FUNCTION", "FLUSH")
+		}},
+		{"target-not-persistent", warning, func(in *input) (string, string) {
+			if persistence(in.Source) == "" || in.Target.Settings == nil || persistence(in.Target) != "" {
+				return "", ""
+			}
+			return fmt.Sprintf("the source persists its data (%s), and the target does not: a restart of the target loses everything", persistence(in.Source)),
+				"after the copy: " + in.Target.CLI("CONFIG", "SET", "appendonly", "yes") + ", then CONFIG REWRITE"
+		}},
+		{"target-persists", note, func(in *input) (string, string) {
+			if persistence(in.Target) == "" {
+				return "", ""
+			}
+			return fmt.Sprintf("the target persists its data (%s): it forks once the copy is loaded, or while it is", persistence(in.Target)), ""
+		}},
+		{"source-saving", note, func(in *input) (string, string) {
+			if !in.Source.Persistence.Saving {
+				return "", ""
+			}
+			return "the source is writing a snapshot of its own: the copy may have to wait for its end", ""
+		}},
+	}
+	return rules
+}
+
+// holdings is what a full resync would wipe, empty for nothing.
+func holdings(n topology.Node) string {
+	var held []string
+	if keys := n.Keys(); keys > 0 {
+		text := count(keys, "key", "keys")
+		if len(n.DBs) == 1 {
+			text += fmt.Sprintf(" in db %d", n.DBs[0].Number)
+		} else {
+			text += fmt.Sprintf(" in %d dbs", len(n.DBs))
+		}
+		held = append(held, text)
+	}
+	if n.Libraries > 0 {
+		held = append(held, count(int64(n.Libraries), "library of functions", "libraries of functions"))
+	}
+	return list(held)
+}
+
+// databases is how many dbs a server has, the default where it does not say.
+func databases(n topology.Node) int64 {
+	if has, ok := n.Settings.Int("databases"); ok {
+		return has
+	}
+	return defaultDBs
+}
+
+// vectorSets is built into Redis 8 as a module.
+const vectorSets = "vectorset"
+
+// missingModules are those that the source has loaded and the target has not.
+// What is built in is not counted: vector sets have a rule of their own, and the
+// Lua engine of Valkey 9 is part of every other server.
+func missingModules(in *input) []string {
+	var missing []string
+	for _, name := range in.Source.Modules {
+		if !in.Target.HasModule(name) && !slices.Contains([]string{vectorSets, "lua"}, name) {
+			missing = append(missing, name)
+		}
+	}
+	return missing
+}
+
+// persistence says how a server persists its data, empty if it does not, or if
+// it does not tell.
+func persistence(n topology.Node) string {
+	var how []string
+	if n.Persistence.AOF {
+		how = append(how, "appendonly yes")
+	}
+	if save := n.Settings["save"]; save != "" {
+		how = append(how, "save "+strconv.Quote(save))
+	}
+	return strings.Join(how, ", ")
+}

@@ -1,0 +1,41 @@
+package plan
+
+import (
+	"fmt"
+)
+
+// wayBack tells whether a rollback after the cutover will be possible, and why
+// not or within which limits.
+func (in *input) wayBack() (bool, string) {
+	switch {
+	case in.CopyOnly:
+		return false, "the run never switches (--cutover never)"
+	case in.RollbackWindow == 0:
+		return false, "it ends at the cutover (--rollback-window 0)"
+	}
+	for _, n := range in.needs() {
+		if n.use == forCopy || n.use == forMore {
+			continue
+		}
+		if text, _ := refused(in, n); text != "" {
+			return false, text
+		}
+	}
+	if in.backMethod == Fence && in.Target.Settings["min-replicas-max-lag"] == "0" {
+		return false, "min-replicas-max-lag is 0 at the target, so min-replicas-to-write would not stop writes there"
+	}
+	until := "until godwit complete"
+	if in.RollbackWindow > 0 {
+		until = fmt.Sprintf("for %v after the cutover", in.RollbackWindow)
+	}
+	knows, loads := in.Source.KnowsCommandsOf(in.Target.Version), in.Source.Loads(in.Target.SnapshotFor(in.Source))
+	switch {
+	case !knows && !loads:
+		return true, until + ", at the latest until a command that the source does not know, or an interruption longer than the target's backlog"
+	case !knows:
+		return true, until + ", at the latest until a command that the source does not know"
+	case !loads:
+		return true, until + ", at the latest until an interruption longer than the target's backlog"
+	}
+	return true, until
+}
