@@ -4,15 +4,17 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strconv"
 
 	"godwit/internal/relay"
 )
 
 // guard is the editor of a link from one server to another: none where the
-// target knows whatever the source can send.
+// target knows whatever the source can send and has every db it has.
 func (m *Migration) guard(ctx context.Context, from, to *end) (relay.Editor, error) {
 	source, target := from.version(), to.version()
-	if to.found().KnowsCommandsOf(source) {
+	databases, fewer := databases(from, to)
+	if to.found().KnowsCommandsOf(source) && !fewer {
 		return nil, nil
 	}
 	reply, err := to.client.Do(ctx, "COMMAND")
@@ -32,5 +34,16 @@ func (m *Migration) guard(ctx context.Context, from, to *end) (relay.Editor, err
 		}
 	}
 	m.log.Log(ctx, slog.LevelDebug, "each command is checked", "source", source.String(), "target", target.String(), "known", len(names))
-	return relay.NewGuard(names, target), nil
+	return relay.NewGuard(names, target, databases), nil
+}
+
+// databases is how many dbs the target has, 0 when it does not say, and
+// whether the source has more.
+func databases(from, to *end) (n int, fewer bool) {
+	n, err := strconv.Atoi(to.found().Settings["databases"])
+	if err != nil {
+		return 0, false
+	}
+	source, err := strconv.Atoi(from.found().Settings["databases"])
+	return n, err == nil && source > n
 }

@@ -58,6 +58,12 @@ type record struct {
 	Hint     string        `json:"hint,omitempty"`
 }
 
+// untouched tells whether a run failed before it had any effect, or took it
+// all back: the next one begins anew.
+func (r *record) untouched() bool {
+	return r.Phase == Failed && !r.Followed && len(r.Settings) == 0
+}
+
 // switchRecord is the intent of a switch, journaled before its first effect.
 type switchRecord struct {
 	Direction string    `json:"direction"`

@@ -77,7 +77,7 @@ func Open(_ context.Context, c Config, log *slog.Logger) (*Migration, error) {
 func (m *Migration) begin() error {
 	from, to := m.cfg.From.String(), m.cfg.To.String()
 	switch r := &m.rec; {
-	case r.Name == "" || r.Phase == Completed || r.Phase == Aborted:
+	case r.Name == "" || r.Phase == Completed || r.Phase == Aborted || r.untouched():
 		m.rec = record{
 			Name: m.cfg.Name, From: from, To: to, Phase: Planned, Primary: Source,
 			Started: time.Now(), RunIDs: map[Side]string{},

@@ -11,7 +11,6 @@ import (
 	"godwit/internal/cutover"
 	"godwit/internal/psync"
 	"godwit/internal/relay"
-	"godwit/internal/server"
 )
 
 // The directions of a switch.
@@ -396,32 +395,4 @@ func (m *Migration) settledPhase(r *record) Phase {
 		return Following
 	}
 	return Copying
-}
-
-// emergency is what an operator sends by hand if godwit is gone for good,
-// for the phase the migration is in.
-func emergency(phase Phase, primary Side, source, target server.Endpoint) []string {
-	cli := func(e server.Endpoint, command string) string {
-		flag := ""
-		if e.TLS.Enabled {
-			flag = " --tls"
-		}
-		if e.Network == "unix" {
-			return fmt.Sprintf("redis-cli -s %s %s", e.Address, command)
-		}
-		return fmt.Sprintf("redis-cli -h %s -p %d%s %s", e.Host(), e.Port(), flag, command)
-	}
-	switch {
-	case phase == Switching:
-		return []string{
-			cli(target, "ROLE"), cli(source, "ROLE"),
-			"# if the new primary says master: " + cli(source, fmt.Sprintf("REPLICAOF %s %d", target.Host(), target.Port())),
-			"# if it says slave: " + cli(source, "FAILOVER ABORT"),
-		}
-	case primary == Target:
-		return []string{cli(source, fmt.Sprintf("REPLICAOF %s %d", target.Host(), target.Port()))}
-	case phase == Copying || phase == Following || phase == RolledBack:
-		return []string{cli(target, "REPLICAOF NO ONE"), cli(target, `CONFIG SET masterauth ""`)}
-	}
-	return nil
 }

@@ -101,7 +101,7 @@ func (in *input) listenerFor(s side) (host, port string) {
 }
 
 // The speed of a copy is that of the target's loading: 214,000 mixed small keys
-// a second were measured (docs/benchmarks.md); large values are bound by the network.
+// a second were measured on two cores; large values are bound by the network.
 const (
 	loadKeys  = 200_000
 	loadBytes = 100 << 20

@@ -52,7 +52,7 @@ func versionRules() []rule {
 			size := in.Target.Replication.Backlog.Size
 			return fmt.Sprintf("the way back is limited: the source (%s) cannot load a snapshot of the target (%s), so it holds only as long as the target's backlog (%s) covers every interruption of the reverse link",
 					in.Source.Version, in.Target.Version, bytes(size)),
-				in.Target.CLI("CONFIG", "SET", "repl-backlog-size", "256mb")
+				"enlarge it: " + in.Target.CLI("CONFIG", "SET", "repl-backlog-size", "256mb")
 		}},
 	}
 }

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"godwit/internal/server"
@@ -13,16 +14,18 @@ import (
 // the data is missing. So where the source is another product or a newer
 // version than the target, each command is looked at.
 type Guard struct {
-	known  map[string]struct{} // names in capitals
-	target server.Version
-	name   [maxName]byte
+	known     map[string]struct{} // names in capitals
+	target    server.Version
+	databases int
+	name      [maxName]byte
 }
 
 const maxName = 64
 
-// NewGuard makes a guard for a target that knows these commands, by any case.
-func NewGuard(commands []string, target server.Version) *Guard {
-	g := &Guard{known: make(map[string]struct{}, len(commands)), target: target}
+// NewGuard makes a guard for a target that knows these commands, by any case,
+// and has that many dbs, 0 for not known.
+func NewGuard(commands []string, target server.Version, databases int) *Guard {
+	g := &Guard{known: make(map[string]struct{}, len(commands)), target: target, databases: databases}
 	for _, c := range commands {
 		g.known[strings.ToUpper(c)] = struct{}{}
 	}
@@ -72,6 +75,13 @@ func (g *Guard) Judge(args [][]byte, _ int) (Verdict, error) {
 // mistaken for one.
 func (g *Guard) option(name []byte, args [][]byte) string {
 	switch string(name) {
+	case "SELECT":
+		// A replica stays in the db it was in, and writes there.
+		if len(args) > 1 && g.databases > 0 {
+			if db, err := strconv.Atoi(string(args[1])); err != nil || db >= g.databases {
+				return "db"
+			}
+		}
 	case "SET":
 		for i := 3; i < len(args); i++ {
 			switch o := args[i]; {

@@ -6,26 +6,27 @@ package resp
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
 )
 
-// Limits of what a Reader takes from a peer that has yet to prove itself.
+// Limits of what ReadCommand takes from a peer that has yet to prove itself:
+// ample for a handshake and for ACKs, and half a megabyte at most.
 const (
-	MaxArgs    = 1024
-	MaxArgSize = 64 << 10 // bytes
+	MaxArgs    = 32
+	MaxArgSize = 16 << 10 // bytes
 )
 
 // ErrTooLarge is returned for a command beyond MaxArgs or MaxArgSize.
 var ErrTooLarge = errors.New("resp: command too large")
 
-// Command is one command as a server receives it. Args are valid until the
-// next call of the reader that made them.
+// Command is one command as a server receives it.
 type Command struct {
 	Args [][]byte
-	Size int64 // bytes on the wire, the leading newlines not counted
+	Size int64 // bytes on the wire, not counting what was skipped before it
 }
 
 // Name is the first argument, nil for a command without any.
@@ -36,58 +37,69 @@ func (c Command) Name() []byte {
 	return c.Args[0]
 }
 
-// ReadCommand reads one small command from a peer (an array of bulk strings,
-// or an inline one as Redis 2 replicas send), skipping the newlines that
-// servers send as keepalive; Newlines counts them.
+// ReadCommand reads one small command from a peer: an array of bulk strings,
+// or an inline one as Redis 2 replicas send. It has at least one argument:
+// newlines, which servers send as keepalive and which are counted, and arrays
+// of nothing are skipped, as a server does (networking.c processInputBuffer).
 func ReadCommand(r *bufio.Reader) (cmd Command, newlines int, err error) {
-	var line []byte
-	for {
-		line, err = ReadLine(r)
+	for len(cmd.Args) == 0 {
+		line, err := ReadLine(r)
 		if err != nil {
 			return Command{}, newlines, err
 		}
-		if len(line) > 0 {
-			break
+		if len(line) == 0 {
+			newlines++
+			continue
 		}
-		newlines++
+		if cmd, err = readCommand(r, line); err != nil {
+			return Command{}, newlines, err
+		}
 	}
-	cmd.Size = int64(len(line)) + 2
+	return cmd, newlines, nil
+}
+
+// readCommand reads the command that begins with line.
+func readCommand(r *bufio.Reader, line []byte) (Command, error) {
+	cmd := Command{Size: int64(len(line)) + 2}
 	if line[0] != '*' {
 		for _, f := range splitInline(line) {
-			cmd.Args = append(cmd.Args, append([]byte(nil), f...))
+			cmd.Args = append(cmd.Args, bytes.Clone(f))
 		}
-		return cmd, newlines, nil
+		return cmd, nil
 	}
 	n, err := parseLength(line[1:])
 	if err != nil {
-		return Command{}, newlines, err
+		return Command{}, err
 	}
 	if n > MaxArgs {
-		return Command{}, newlines, ErrTooLarge
+		return Command{}, fmt.Errorf("%w: %d arguments", ErrTooLarge, n)
 	}
 	for range n {
-		line, err = ReadLine(r)
+		line, err := ReadLine(r)
 		if err != nil {
-			return Command{}, newlines, unexpected(err)
+			return Command{}, unexpected(err)
 		}
 		if len(line) == 0 || line[0] != '$' {
-			return Command{}, newlines, fmt.Errorf("resp: expected '$', got %.20q", line)
+			return Command{}, fmt.Errorf("resp: expected '$', got %.20q", line)
 		}
 		size, err := parseLength(line[1:])
 		if err != nil {
-			return Command{}, newlines, err
+			return Command{}, err
 		}
 		if size > MaxArgSize {
-			return Command{}, newlines, ErrTooLarge
+			return Command{}, fmt.Errorf("%w: an argument of %d bytes", ErrTooLarge, size)
 		}
 		cmd.Size += int64(len(line)) + 2 + size + 2
 		arg := make([]byte, size+2)
 		if _, err := io.ReadFull(r, arg); err != nil {
-			return Command{}, newlines, unexpected(err)
+			return Command{}, unexpected(err)
 		}
-		cmd.Args = append(cmd.Args, arg[:size])
+		if end := arg[size:]; end[0] != '\r' || end[1] != '\n' {
+			return Command{}, fmt.Errorf("resp: expected CRLF after an argument, got %q", end)
+		}
+		cmd.Args = append(cmd.Args, arg[:size:size])
 	}
-	return cmd, newlines, nil
+	return cmd, nil
 }
 
 // ReadLine reads up to a newline and returns the line without its CRLF or LF.
@@ -96,7 +108,7 @@ func ReadLine(r *bufio.Reader) ([]byte, error) {
 	line, err := r.ReadSlice('\n')
 	if err != nil {
 		if errors.Is(err, bufio.ErrBufferFull) {
-			return nil, ErrTooLarge
+			return nil, fmt.Errorf("%w: a line of more than %d bytes", ErrTooLarge, r.Size())
 		}
 		return nil, err
 	}
@@ -125,11 +137,11 @@ func appendHeader(dst []byte, kind byte, n int) []byte {
 }
 
 func parseLength(b []byte) (int64, error) {
-	n, err := strconv.ParseInt(string(b), 10, 64)
-	if err != nil || n < 0 {
+	n, err := strconv.ParseUint(string(b), 10, 63) // no sign
+	if err != nil {
 		return 0, fmt.Errorf("resp: bad length %.20q", b)
 	}
-	return n, nil
+	return int64(n), nil
 }
 
 func splitInline(line []byte) [][]byte {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"strconv"
 )
 
 // ErrIncomplete is returned by Scan for a command that goes on after buf.
@@ -38,6 +37,9 @@ func Scan(buf []byte, args [][]byte) (Extent, error) {
 		if len(buf) < 2 {
 			return e, ErrIncomplete
 		}
+		if buf[1] != '\n' {
+			return e, fmt.Errorf("resp: byte 1: expected a newline, got %q", buf[1])
+		}
 		e.Size = 2
 		return e, nil
 	}
@@ -65,6 +67,9 @@ func Scan(buf []byte, args [][]byte) (Extent, error) {
 // processMultibulkBuffer takes no more for a client that is not a primary).
 const MaxStreamArgs = 1 << 31
 
+// maxDigits is how many digits a length may have: those of any int64.
+const maxDigits = 19
+
 // scanLength reads kind, a number and CRLF at position at; next is what follows.
 func scanLength(buf []byte, at int, kind byte, limit int64) (n int64, next int, err error) {
 	line := buf[at:]
@@ -77,7 +82,7 @@ func scanLength(buf []byte, at int, kind byte, limit int64) (n int64, next int, 
 	i := 1
 	for ; i < len(line) && line[i] >= '0' && line[i] <= '9'; i++ {
 		n = n*10 + int64(line[i]-'0')
-		if n > limit {
+		if n > limit || i > maxDigits {
 			return 0, at, fmt.Errorf("resp: byte %d: length beyond %d", at, limit)
 		}
 	}
@@ -98,6 +103,9 @@ type Body struct {
 	header []byte
 }
 
+// maxHeader is the size of the longest line that announces an argument.
+const maxHeader = len("$") + maxDigits + len("\r\n")
+
 // Rest is the part of the command that comes after the extent.
 func (e Extent) Rest() *Body { return &Body{args: e.Total - len(e.Args)} }
 
@@ -116,34 +124,24 @@ func (b *Body) Advance(buf []byte) (n int, done bool, err error) {
 		if b.args == 0 {
 			return n, true, nil
 		}
-		end := bytes.IndexByte(buf[n:], '\n')
-		if end < 0 {
-			b.header = append(b.header, buf[n:]...)
-			if len(b.header) > 32 {
-				return n, false, fmt.Errorf("resp: bad length %.32q", b.header)
-			}
-			return len(buf), false, nil
+		end := bytes.IndexByte(buf[n:], '\n') + 1
+		if end == 0 {
+			end = len(buf) - n
 		}
-		b.header = append(b.header, buf[n:n+end+1]...)
-		n += end + 1
-		size, err := b.parseHeader()
+		if len(b.header)+end > maxHeader {
+			return n, false, fmt.Errorf("resp: bad length %.32q", append(b.header, buf[n:n+min(end, maxHeader)]...))
+		}
+		b.header = append(b.header, buf[n:n+end]...)
+		n += end
+		if end == 0 || b.header[len(b.header)-1] != '\n' {
+			return n, false, nil // the rest is still to come
+		}
+		size, _, err := scanLength(b.header, 0, '$', MaxStreamArg)
 		if err != nil {
-			return n, false, err
+			return n, false, fmt.Errorf("resp: bad length %.32q", b.header)
 		}
 		b.header = b.header[:0]
 		b.args--
 		b.skip = size + 2
 	}
-}
-
-func (b *Body) parseHeader() (int64, error) {
-	h := bytes.TrimSuffix(b.header, []byte("\r\n"))
-	if len(h) < 2 || h[0] != '$' {
-		return 0, fmt.Errorf("resp: expected a length, got %.32q", b.header)
-	}
-	size, err := strconv.ParseInt(string(h[1:]), 10, 64)
-	if err != nil || size < 0 || size > MaxStreamArg {
-		return 0, fmt.Errorf("resp: bad length %.32q", b.header)
-	}
-	return size, nil
 }

@@ -18,6 +18,15 @@ import (
 // DialTimeout bounds connecting, including TLS.
 const DialTimeout = 5 * time.Second
 
+// Quiet keeps the client library from writing to stderr by itself: it logs
+// failures to dial, which are returned as errors anyway. It is for the whole
+// process, so only a main program calls it.
+func Quiet() { redis.SetLogger(silent{}) }
+
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
+
 // Client sends control commands to one server. It is safe for concurrent use.
 // A command is never retried: some are not idempotent.
 type Client struct {
@@ -50,8 +59,14 @@ func New(e Endpoint, name string) (*Client, error) {
 		Addr:    e.Address,
 		Network: e.Network,
 		// Our own dialer: TLS as the endpoint wants it, and no library retries.
-		Dialer:                   func(ctx context.Context, _, _ string) (net.Conn, error) { return e.DialConn(ctx) },
-		ClientName:               name,
+		Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) { return e.DialConn(ctx) },
+		OnConnect: func(ctx context.Context, conn *redis.Conn) error {
+			if name != "" {
+				// A courtesy to whoever reads CLIENT LIST; an ACL user may lack it.
+				_ = conn.ClientSetName(ctx, name).Err()
+			}
+			return nil
+		},
 		Protocol:                 2,
 		Username:                 e.Username,
 		Password:                 e.Password,

@@ -67,6 +67,7 @@ func infoReplication(info server.Info) Replication {
 			Length:      info.Int("repl_backlog_histlen"),
 		},
 		FailoverState: info["master_failover_state"],
+		Replicas:      []Downstream{},
 	}
 	if info["role"] == "slave" {
 		r.Role = Replica
@@ -90,7 +91,7 @@ func infoReplication(info server.Info) Replication {
 }
 
 func infoDBs(info server.Info) []DB {
-	var dbs []DB
+	dbs := []DB{}
 	for name, value := range info {
 		digits, ok := strings.CutPrefix(name, "db")
 		if !ok {
@@ -116,7 +117,7 @@ func infoDBs(info server.Info) []DB {
 // infoModules reads "module:name=NAME,ver=..." lines, all of the same name, and
 // so not to be had from a map.
 func infoModules(text string) []string {
-	var names []string
+	names := []string{}
 	for line := range strings.Lines(text) {
 		value, ok := strings.CutPrefix(strings.TrimRight(line, "\r\n"), "module:")
 		if ok {

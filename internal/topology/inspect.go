@@ -11,7 +11,7 @@ import (
 // permitted; what else our user may not ask stays unknown in the Node. It fails
 // when the server cannot be reached, and its errors are those of server.Client.
 func Inspect(ctx context.Context, c *server.Client) (Node, error) {
-	n := Node{Endpoint: c.Endpoint(), URL: c.Endpoint().String()}
+	n := Node{Endpoint: c.Endpoint(), URL: c.Endpoint().String(), Clients: Clients{Godwit: []Peer{}}}
 	text, err := c.Text(ctx, "INFO")
 	if err != nil {
 		return Node{}, err

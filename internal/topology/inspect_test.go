@@ -98,6 +98,9 @@ func checkNoSecret(t *testing.T, n topology.Node, password string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if strings.Contains(string(text), "null") {
+		t.Errorf("null in %s", text)
+	}
 	for _, printed := range []string{string(text), fmt.Sprintf("%v", n), fmt.Sprintf("%+v", n), fmt.Sprintf("%#v", n), fmt.Sprintf("%q %x", n.Masterauth, n.Masterauth)} {
 		if strings.Contains(printed, password) || strings.Contains(printed, fmt.Sprintf("%x", password)) {
 			t.Errorf("printed with its password: %s", printed)

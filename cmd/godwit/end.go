@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"godwit/internal/migrate"
+	"godwit/internal/server"
+	"godwit/internal/status"
+	"godwit/internal/status/live"
+)
+
+// endOptions are the flags of complete and abort. They work without a running
+// process too; then source and target are those of the journal, and their
+// passwords, which no journal holds, come from the environment or the flags.
+type endOptions struct {
+	state     stateOptions
+	endpoints endpointsOptions
+	output    outputOptions
+	dryRun    bool
+	verbose   bool
+}
+
+func (o *endOptions) addFlags(cmd *cobra.Command, s streams) {
+	o.state.addFlags(cmd, s)
+	o.endpoints.addFlags(cmd)
+	o.output.addFlags(cmd)
+	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print the steps and change nothing")
+	cmd.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "log to standard error")
+	cmd.ValidArgsFunction = o.state.completeArg
+}
+
+// ender is complete or abort, of a client or of a migration without a process.
+type ender struct {
+	online  func(*status.Client, context.Context, bool) (migrate.EndResult, error)
+	offline func(*migrate.Migration, context.Context, bool) (migrate.EndResult, error)
+}
+
+func runEnd(ctx context.Context, cmd *cobra.Command, args []string, o *endOptions, s streams, end ender) error {
+	if err := o.state.load(cmd.Flags(), s); err != nil {
+		return err
+	}
+	if err := o.state.choose(cmd.Flags(), args); err != nil {
+		return err
+	}
+	result, err := endOnline(ctx, o, end)
+	var notRunning *status.NotRunningError
+	if errors.As(err, &notRunning) {
+		result, err = endOffline(ctx, o, s, end)
+	}
+	if err != nil {
+		return err
+	}
+	return printEnd(s.out, result, o.output.json())
+}
+
+func endOnline(ctx context.Context, o *endOptions, end ender) (migrate.EndResult, error) {
+	client, err := status.Dial(ctx, o.state.stateDir, o.state.name)
+	if err != nil {
+		return migrate.EndResult{}, err
+	}
+	defer func() { _ = client.Close() }() // always nil
+	return end.online(client, ctx, o.dryRun)
+}
+
+func endOffline(ctx context.Context, o *endOptions, s streams, end ender) (result migrate.EndResult, err error) {
+	config, err := o.journaled(s)
+	if err != nil {
+		return migrate.EndResult{}, err
+	}
+	m, err := migrate.Open(ctx, config, newLogger(s, o.verbose))
+	if err != nil {
+		return migrate.EndResult{}, err
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	return end.offline(m, ctx, o.dryRun)
+}
+
+// journaled is the configuration of a migration that no process runs: what the
+// flags say, and for the rest the journal.
+func (o *endOptions) journaled(s streams) (migrate.Config, error) {
+	known, err := migrate.ReadStatus(o.state.stateDir, o.state.name)
+	if err != nil {
+		return migrate.Config{}, o.state.missing(err)
+	}
+	config := migrate.NewConfig()
+	config.Name, config.StateDir = o.state.name, o.state.stateDir
+	for _, end := range []struct {
+		options *endpointOptions
+		url     string
+		into    *server.Endpoint
+	}{
+		{&o.endpoints.from, known.Source.URL, &config.From},
+		{&o.endpoints.to, known.Target.URL, &config.To},
+	} {
+		if end.options.url == "" {
+			end.options.url = end.url
+		}
+		if *end.into, err = o.endpoints.endpoint(end.options, s); err != nil {
+			return migrate.Config{}, err
+		}
+	}
+	if err := config.Validate(); err != nil {
+		return migrate.Config{}, &usageError{err: err}
+	}
+	return config, nil
+}
+
+func printEnd(w io.Writer, r migrate.EndResult, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(w).Encode(r)
+	}
+	if err := live.Steps(w, r.Steps); err != nil {
+		return err
+	}
+	if r.DryRun {
+		if _, err := fmt.Fprint(w, "\nnothing was changed\n"); err != nil {
+			return err
+		}
+	}
+	for _, note := range r.Notes {
+		if _, err := fmt.Fprintln(w, note); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"godwit/internal/server"
+)
+
+// endpointsOptions say where source and target are and as whom to reach them.
+type endpointsOptions struct {
+	from, to endpointOptions
+	tls      server.TLS // for both, where they have none of their own
+}
+
+// endpointOptions are one server's.
+type endpointOptions struct {
+	end          string // from or to, which begins the names of its flags; empty for the URL of inspect
+	url          string
+	passwordFile string
+	tls          server.TLS
+}
+
+func (o *endpointsOptions) addFlags(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	o.from.end, o.to.end = "from", "to"
+	o.from.addFlags(fs, "source")
+	o.to.addFlags(fs, "target")
+	addTLSFlags(fs, &o.tls, "tls", "both servers")
+	completeNone(cmd, "from", "to", "from-tls-server-name", "to-tls-server-name", "tls-server-name")
+}
+
+func (o *endpointOptions) addFlags(fs *pflag.FlagSet, whose string) {
+	variable := passwordVariable(o.end)
+	fs.StringVar(&o.url, o.end, "", "`URL` of the "+whose+": redis://user:password@host:port, rediss:// for TLS, unix:///path; others see a password on the command line, so rather use "+variable)
+	fs.StringVar(&o.passwordFile, o.end+"-password-file", "", "`file` that holds the password of the "+whose+" (or set "+variable+")")
+	addTLSFlags(fs, &o.tls, o.end+"-tls", "the "+whose)
+}
+
+func addTLSFlags(fs *pflag.FlagSet, t *server.TLS, prefix, whose string) {
+	fs.StringVar(&t.CAFile, prefix+"-ca", "", "PEM `file` with the CA of "+whose)
+	fs.StringVar(&t.CertFile, prefix+"-cert", "", "PEM `file` with the client certificate for "+whose)
+	fs.StringVar(&t.KeyFile, prefix+"-key", "", "PEM `file` with the key of that certificate")
+	fs.StringVar(&t.ServerName, prefix+"-server-name", "", "`name` that the certificate of "+whose+" is for, when it is not the host's")
+}
+
+// passwordVariable is GODWIT_FROM_PASSWORD, GODWIT_TO_PASSWORD, or
+// GODWIT_PASSWORD where there is only one server.
+func passwordVariable(end string) string {
+	if end == "" {
+		return "GODWIT_PASSWORD"
+	}
+	return "GODWIT_" + strings.ToUpper(end) + "_PASSWORD"
+}
+
+// flag is how the user wrote one of the server's flags; "" is the URL itself.
+func (o *endpointOptions) flag(name string) string {
+	switch {
+	case o.end == "" && name == "":
+		return "URL"
+	case o.end == "":
+		return "--" + name
+	case name == "":
+		return "--" + o.end
+	}
+	return "--" + o.end + "-" + name
+}
+
+// endpoint puts together the URL, the password and TLS of one end.
+func (o *endpointsOptions) endpoint(e *endpointOptions, s streams) (server.Endpoint, error) {
+	if e.url == "" {
+		return server.Endpoint{}, usagef("for example "+e.flag("")+" redis://127.0.0.1:6379", "%s is missing", e.flag(""))
+	}
+	endpoint, err := server.ParseEndpoint(e.url)
+	if err != nil {
+		return server.Endpoint{}, usagef("", "%s: %w", e.flag(""), err)
+	}
+	if err := e.setPassword(&endpoint, s); err != nil {
+		return server.Endpoint{}, err
+	}
+	if e.tls != (server.TLS{}) && !endpoint.TLS.Enabled {
+		return server.Endpoint{}, usagef("use rediss:// for TLS", "%s is given, and %s is not encrypted", e.flag("tls-..."), endpoint)
+	}
+	if endpoint.TLS.Enabled {
+		endpoint.TLS = merge(e.tls, o.tls)
+		if (endpoint.TLS.CertFile == "") != (endpoint.TLS.KeyFile == "") {
+			return server.Endpoint{}, usagef("", "%s: a client certificate needs its key, and a key its certificate", e.flag(""))
+		}
+	}
+	return endpoint, nil
+}
+
+// setPassword takes the password from the file, else from the URL, else from
+// the environment.
+func (o *endpointOptions) setPassword(e *server.Endpoint, s streams) error {
+	switch {
+	case o.passwordFile != "" && e.Password != "":
+		return usagef("", "%s is given, and the URL has a password too", o.flag("password-file"))
+	case o.passwordFile != "":
+		data, err := os.ReadFile(o.passwordFile)
+		if err != nil {
+			return usagef("", "%s: %w", o.flag("password-file"), err)
+		}
+		e.Password = strings.TrimRight(string(data), "\r\n")
+	case e.Password == "":
+		e.Password, _ = s.env(passwordVariable(o.end))
+	}
+	return nil
+}
+
+// merge fills what own leaves open from shared.
+func merge(own, shared server.TLS) server.TLS {
+	own.Enabled = true
+	if own.CAFile == "" {
+		own.CAFile = shared.CAFile
+	}
+	if own.CertFile == "" && own.KeyFile == "" {
+		own.CertFile, own.KeyFile = shared.CertFile, shared.KeyFile
+	}
+	if own.ServerName == "" {
+		own.ServerName = shared.ServerName
+	}
+	return own
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+// fromFile reads a migration file after a command line; it returns run's flags.
+func fromFile(t *testing.T, text string, env []string, args ...string) (*pflag.FlagSet, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "migration.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(filepath.Dir(path))
+	s := streams{env: environment(env...)}
+	fs := newRunCommand(s).Flags()
+	if err := fs.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return fs, applyFile("migration.yaml", fs, newRunCommand(s).Flags(), s.env)
+}
+
+func TestEveryFlagCanBeSaidInTheFile(t *testing.T) {
+	example := map[string]string{
+		"bool": "true", "string": "text", "duration": "250ms", "size": "5mb", "manual|auto|never": "auto", "text|json": "json",
+	}
+	newRunCommand(streams{env: environment()}).Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Name == "file" || f.Name == "help" {
+			return
+		}
+		value, ok := example[f.Value.Type()]
+		if !ok {
+			t.Fatalf("--%s: no example of a %s", f.Name, f.Value.Type())
+		}
+		fs, err := fromFile(t, f.Name+": "+value+"\n", nil)
+		if err != nil || fs.Lookup(f.Name).Value.String() != value {
+			t.Errorf("%s: %s, %v; want %s", f.Name, fs.Lookup(f.Name).Value, err, value)
+		}
+	})
+}
+
+func TestFlagsWinOverTheFile(t *testing.T) {
+	fs, err := fromFile(t, "name: file\nmax-pause: 2s\nreplace: true\n", nil, "--name", "flag", "--replace=false")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"name": "flag", "replace": "false", "max-pause": "2s"} {
+		if got := fs.Lookup(name).Value.String(); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
+
+func TestVariablesInTheFile(t *testing.T) {
+	env := []string{"PW=p@s/s:w%rd", "HOST=h:7000", "URL=redis://u:x@h", "EMPTY="}
+	for value, want := range map[string]string{
+		"redis://u:${PW}@${HOST}/0": "redis://u:p%40s%2Fs%3Aw%25rd@h:7000/0",
+		"${URL}":                    "redis://u:x@h",
+		"redis://${EMPTY}h":         "redis://h",
+		"redis://$${PW}@h":          "redis://${PW}@h",
+		"redis://$PW@h":             "redis://$PW@h",
+	} {
+		fs, err := fromFile(t, "from: "+value+"\n", env)
+		if err != nil || fs.Lookup("from").Value.String() != want {
+			t.Errorf("%s: %s, %v; want %s", value, fs.Lookup("from").Value, err, want)
+		}
+	}
+	fs, err := fromFile(t, "announce: ${HOST}\n", env)
+	if err != nil || fs.Lookup("announce").Value.String() != "h:7000" {
+		t.Errorf("announce: %s, %v", fs.Lookup("announce").Value, err)
+	}
+}
+
+func TestBadFiles(t *testing.T) {
+	for text, want := range map[string]string{
+		"name: x\nfrm: redis://h\n":     "migration.yaml:2: frm: unknown field",
+		"max_pause: 1s\n":               "migration.yaml:1: max_pause: unknown field",
+		"file: other.yaml\n":            "migration.yaml:1: file: unknown field",
+		"from: redis://:${NO_SUCH}@h\n": "migration.yaml:1: from: the environment variable NO_SUCH is not set",
+		"name: x\n\nname: y\n":          "migration.yaml:3: name: given twice",
+		"from:\n  url: redis://h\n":     "migration.yaml:1: from: expected a single value",
+		"- from\n":                      "migration.yaml:1: not a mapping",
+		"max-pause: 1\n":                `migration.yaml:1: max-pause: invalid argument "1" for "--max-pause" flag: time: missing unit in duration "1"`,
+		"replace: perhaps\n":            `migration.yaml:1: replace: invalid argument "perhaps" for "--replace" flag: strconv.ParseBool: parsing "perhaps": invalid syntax`,
+		"name: x\n---\nname: y\n":       "migration.yaml:2: more than one document",
+	} {
+		_, err := fromFile(t, text, nil)
+		if err == nil || err.Error() != want {
+			t.Errorf("%q:\n got %v\nwant %s", text, err, want)
+		}
+	}
+	if _, err := fromFile(t, "name: [\n", nil); err == nil || !strings.HasPrefix(err.Error(), "migration.yaml: yaml: line ") {
+		t.Errorf("no YAML: %v", err)
+	}
+	for _, text := range []string{"", "# nothing\n", "---\n"} {
+		if _, err := fromFile(t, text, nil); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func TestAnUnknownFieldIsSuggested(t *testing.T) {
+	for field, want := range map[string]string{
+		"Max_Pause": "hint: did you mean max-pause?",
+		"frm":       "hint: the fields are the flags of `godwit run`: abort-on-exit, announce,",
+	} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "m.yaml")
+		if err := os.WriteFile(path, []byte(field+": 1\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got := godwit(t, nil, "run", "-f", path, "--state-dir", dir)
+		if got.code != 2 || !strings.Contains(got.err, want) {
+			t.Errorf("%s: exit code %d: %s", field, got.code, got.err)
+		}
+	}
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"godwit/internal/migrate"
+	"godwit/internal/status/units"
+)
+
+// choiceValue is a flag that takes one of a few words.
+type choiceValue[T ~string] struct {
+	value   *T
+	choices []T
+}
+
+func (c choiceValue[T]) String() string {
+	if c.value == nil {
+		return ""
+	}
+	return string(*c.value)
+}
+func (c choiceValue[T]) Type() string { return strings.Join(c.words(), "|") }
+
+func (c choiceValue[T]) Set(text string) error {
+	if !slices.Contains(c.choices, T(text)) {
+		return fmt.Errorf("use %s", strings.Join(c.words(), ", "))
+	}
+	*c.value = T(text)
+	return nil
+}
+
+func (c choiceValue[T]) words() []string {
+	words := make([]string, len(c.choices))
+	for i, choice := range c.choices {
+		words[i] = string(choice)
+	}
+	return words
+}
+
+// sizeValue is a flag such as 64mb, in bytes.
+type sizeValue struct{ bytes *int64 }
+
+func (s sizeValue) String() string {
+	if s.bytes == nil {
+		return ""
+	}
+	return units.FlagBytes(*s.bytes)
+}
+func (s sizeValue) Type() string { return "size" }
+
+func (s sizeValue) Set(text string) error {
+	n, err := units.ParseBytes(text)
+	if err != nil {
+		return err
+	}
+	*s.bytes = n
+	return nil
+}
+
+// windowValue is a duration, or `unlimited`.
+type windowValue struct{ window *time.Duration }
+
+const unlimited = "unlimited"
+
+func (v windowValue) String() string {
+	if v.window == nil || *v.window == migrate.UntilComplete {
+		return unlimited
+	}
+	return v.window.String()
+}
+func (v windowValue) Type() string { return "duration" }
+
+func (v windowValue) Set(text string) error {
+	if text == unlimited {
+		*v.window = migrate.UntilComplete
+		return nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		return fmt.Errorf("use a duration such as 24h, 0 for none, or %s", unlimited)
+	}
+	*v.window = d
+	return nil
+}
+
+// Forms of output.
+const (
+	outputText = "text"
+	outputJSON = "json"
+)
+
+// outputOptions say in what form a verb prints.
+type outputOptions struct {
+	form  string
+	short bool // --json
+}
+
+func (o *outputOptions) addFlags(cmd *cobra.Command) {
+	o.form = outputText
+	fs := cmd.Flags()
+	fs.Var(choiceValue[string]{&o.form, []string{outputText, outputJSON}}, "output", "form of the output")
+	fs.BoolVar(&o.short, "json", false, "the same as --output json")
+	completeChoices(cmd, "output", outputText, outputJSON)
+}
+
+func (o *outputOptions) json() bool { return o.short || o.form == outputJSON }
+
+// completeChoices lets the shell complete the words of a flag.
+func completeChoices(cmd *cobra.Command, flag string, choices ...string) {
+	// It fails only for a flag that does not exist, which a test would show.
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(choices, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// completeNone keeps the shell from completing file names for a flag.
+func completeNone(cmd *cobra.Command, flags ...string) {
+	for _, flag := range flags {
+		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions) // as above
+	}
+}
+
+// setFlag sets a flag that the command line left alone.
+func setFlag(fs *pflag.FlagSet, name, value string) error {
+	f := fs.Lookup(name)
+	if f == nil || f.Changed {
+		return nil
+	}
+	return fs.Set(name, value)
+}

@@ -1,0 +1,81 @@
+//go:build unix
+
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"godwit/internal/sandbox"
+	"godwit/internal/status"
+)
+
+// program is godwit in a process of its own.
+func program(t *testing.T, args ...string) (*exec.Cmd, *buffer) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var output buffer
+	cmd := exec.CommandContext(t.Context(), self, args...)
+	cmd.Env = append(os.Environ(), asProgram+"=1")
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // it has ended unless the test failed
+		_ = cmd.Wait()         // as above
+	})
+	return cmd, &output
+}
+
+func TestSignals(t *testing.T) {
+	source, target := pair(t, sandbox.Options{})
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		dir := t.TempDir()
+		cmd, output := program(t, "run", "--from", source.Address(), "--to", target.Address(), "--state-dir", dir, "--abort-on-exit", "--replace")
+		await(t, dir, ready)
+		if err := cmd.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait() // the exit code is looked at
+		if code := cmd.ProcessState.ExitCode(); code != status.ExitInterrupted {
+			t.Errorf("%v: exit code %d: %s", signal, code, output)
+		}
+		if left, err := filepath.Glob(filepath.Join(dir, "*", "*.sock")); err != nil || len(left) > 0 {
+			t.Errorf("%v: left %v (%v)", signal, left, err)
+		}
+	}
+}
+
+// The second signal does not wait for anything: here, for a server that hangs.
+func TestASecondSignalExitsAtOnce(t *testing.T) {
+	source, target := pair(t, sandbox.Options{})
+	dir := t.TempDir()
+	cmd, output := program(t, "run", "--from", source.Address(), "--to", target.Address(), "--state-dir", dir, "--abort-on-exit")
+	await(t, dir, ready)
+	if err := target.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(300 * time.Millisecond)
+	began := time.Now()
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // the exit code is looked at
+	if code, took := cmd.ProcessState.ExitCode(), time.Since(began); code != status.ExitInterrupted || took > 2*time.Second {
+		t.Errorf("exit code %d after %v: %s", code, took, output)
+	}
+	if err := target.Resume(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,238 @@
+package migrate_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"godwit/internal/migrate"
+	"godwit/internal/server"
+)
+
+// A migration that is to be killed runs in a process of its own: this test
+// binary again, which TestMain sends to beChild when childVariable is set.
+
+const childVariable = "GODWIT_TEST_CHILD"
+
+// order is what the child is to run.
+type order struct {
+	StateDir, From, To     string
+	Announce               string
+	ListenPort             int
+	MaxPause               time.Duration
+	SpoolMemory, SpoolDisk int64
+	KillAt                 string // the point of Config.Trace at which it kills itself
+}
+
+// answer is one line of the child.
+type answer struct {
+	Status migrate.Status
+	Switch migrate.SwitchResult
+	Error  string
+}
+
+// beChild runs a migration and does what it reads, a word a line: "ready"
+// waits until it is, "cutover" and "rollback" switch, and "status" does nothing.
+// Each is answered by a line. It ends with its input.
+func beChild() error {
+	var o order
+	if err := json.Unmarshal([]byte(os.Getenv(childVariable)), &o); err != nil {
+		return err
+	}
+	c := migrate.NewConfig()
+	c.StateDir, c.Announce, c.ListenPort, c.MaxPause = o.StateDir, o.Announce, o.ListenPort, o.MaxPause
+	c.SpoolMemory, c.SpoolDisk = o.SpoolMemory, o.SpoolDisk
+	var err error
+	if c.From, err = server.ParseEndpoint(o.From); err != nil {
+		return err
+	}
+	if c.To, err = server.ParseEndpoint(o.To); err != nil {
+		return err
+	}
+	c.Trace = func(point string) {
+		if point == o.KillAt {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}
+	m, err := migrate.Open(context.Background(), c, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- m.Run(ctx) }()
+	out := json.NewEncoder(os.Stdout)
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		var a answer
+		switch in.Text() {
+		case "ready":
+			err = awaitReady(m, ended)
+		case "cutover":
+			a.Switch, err = m.Cutover(ctx, migrate.SwitchOptions{})
+		case "rollback":
+			a.Switch, err = m.Rollback(ctx, migrate.SwitchOptions{})
+		default:
+			err = nil
+		}
+		if err != nil {
+			a.Error = err.Error()
+		}
+		a.Status = m.Status()
+		if err := out.Encode(a); err != nil {
+			return err
+		}
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return m.Close()
+}
+
+func awaitReady(m *migrate.Migration, ended chan error) error {
+	for deadline := time.Now().Add(time.Minute); !m.Status().Ready; time.Sleep(5 * time.Millisecond) {
+		select {
+		case err := <-ended:
+			ended <- err
+			return fmt.Errorf("the run ended: %w", err)
+		default:
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("not ready within a minute: %s", m.Status().NotReady)
+		}
+	}
+	return nil
+}
+
+// child is a migration in a process of its own.
+type child struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	out  *json.Decoder
+	log  logBuffer
+	wait sync.Once
+}
+
+func startChild(t *testing.T, c migrate.Config, killAt string) *child {
+	t.Helper()
+	text, err := json.Marshal(order{
+		StateDir: c.StateDir, From: c.From.String(), To: c.To.String(), Announce: c.Announce, ListenPort: c.ListenPort,
+		MaxPause: c.MaxPause, SpoolMemory: c.SpoolMemory, SpoolDisk: c.SpoolDisk, KillAt: killAt,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &child{t: t, cmd: exec.Command(os.Args[0])}
+	p.cmd.Env = append(os.Environ(), childVariable+"="+string(text))
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.Stderr = &p.log
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.in, err = p.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	p.out = json.NewDecoder(out)
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			t.Logf("log of the process to be killed at %q:\n%s", killAt, p.log.String())
+		}
+	})
+	return p
+}
+
+// ask has the child do something and returns its answer; false if it died of it.
+func (p *child) ask(word string) (answer, bool) {
+	p.t.Helper()
+	var a answer
+	if _, err := fmt.Fprintln(p.in, word); err != nil {
+		return a, false
+	}
+	return a, p.out.Decode(&a) == nil
+}
+
+// must is ask for what neither kills nor fails.
+func (p *child) must(word string) answer {
+	p.t.Helper()
+	a, ok := p.ask(word)
+	if !ok || a.Error != "" {
+		p.t.Fatalf("%s: answered %v, error %q, phase %s\n%s", word, ok, a.Error, a.Status.Phase, p.log.String())
+	}
+	return a
+}
+
+// kill sends SIGKILL.
+func (p *child) kill() {
+	_ = p.cmd.Process.Kill() // it may have ended
+	p.reap()
+}
+
+// killedItself waits for the end and sees that it was by SIGKILL.
+func (p *child) killedItself() {
+	p.t.Helper()
+	p.reap()
+	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
+		p.t.Fatalf("it ended by %v\n%s", p.cmd.ProcessState, p.log.String())
+	}
+}
+
+func (p *child) reap() { p.wait.Do(func() { _ = p.cmd.Wait() }) } // how it ended is in ProcessState
+
+// peakRSS is the most memory that the process has had in RAM, in bytes.
+func (p *child) peakRSS() int64 {
+	p.t.Helper()
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/status")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		if rest, found := strings.CutPrefix(line, "VmHWM:"); found {
+			kilobytes, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			return kilobytes << 10
+		}
+	}
+	p.t.Fatal("no VmHWM in /proc/PID/status")
+	return 0
+}
+
+// logBuffer takes a process's log from the goroutine that reads it.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}

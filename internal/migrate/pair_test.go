@@ -1,0 +1,136 @@
+package migrate_test
+
+import (
+	"testing"
+	"time"
+
+	"godwit/internal/audit"
+	"godwit/internal/dataset"
+	"godwit/internal/load"
+	"godwit/internal/migrate"
+	"godwit/internal/sandbox"
+	"godwit/internal/sandbox/sandboxtest"
+	"godwit/internal/server"
+)
+
+// pair is a source with data and an empty target.
+type pair struct {
+	t              *testing.T
+	source, target *sandbox.Server
+}
+
+// newPair starts both with a backlog that a second without godwit does not outrun.
+func newPair(t *testing.T, source, target string, args ...string) *pair {
+	t.Helper()
+	o := sandbox.Options{Args: append([]string{"--repl-backlog-size 64mb"}, args...)}
+	p := &pair{t: t, source: sandboxtest.Start(t, source, o), target: sandboxtest.Start(t, target, o)}
+	p.fill(2000)
+	return p
+}
+
+func (p *pair) fill(n int) {
+	p.t.Helper()
+	o := dataset.Options{Keys: n, DBs: []int{0, 1, 15}, Seed: 1, NoFieldTTLs: true, NoFunctions: true}
+	if err := dataset.Fill(p.t.Context(), p.source.Endpoint(), o); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *pair) config() migrate.Config {
+	return config(p.t, p.source.Endpoint(), p.target.Endpoint())
+}
+
+func (p *pair) load() *load.Load { return startLoad(p.t, p.source, p.target) }
+
+// settled audits the load on primary, waits until the other server has it all
+// and compares the two.
+func (p *pair) settled(l *load.Load, primary *sandbox.Server) {
+	p.t.Helper()
+	audited(p.t, l, primary)
+	p.equal(primary)
+}
+
+// equal waits until the other server has applied what primary has written, and
+// compares the two.
+func (p *pair) equal(primary *sandbox.Server) {
+	p.t.Helper()
+	replica := p.source
+	if primary == replica {
+		replica = p.target
+	}
+	from, to := connect(p.t, primary), connect(p.t, replica)
+	eventually(p.t, "the replica has applied everything", func() bool {
+		a, b := info(p.t, from, "replication"), info(p.t, to, "replication")
+		return b["role"] == "slave" && b["master_link_status"] == "up" && b.Int("slave_repl_offset") >= a.Int("master_repl_offset")
+	})
+	r, err := audit.Compare(p.t.Context(), primary.Endpoint(), replica.Endpoint(), audit.Options{TTLTolerance: 200 * time.Millisecond})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, d := range r.Differences {
+		p.t.Error(d)
+	}
+	if !r.Equal() || r.Keys == 0 {
+		p.t.Fatalf("%d keys compared, %d differ", r.Keys, r.Different)
+	}
+	p.t.Logf("%d keys are equal", r.Keys)
+}
+
+// untouched sees that a server is as it was before godwit: a primary that takes
+// writes, with none of its settings.
+func untouched(t *testing.T, s *sandbox.Server) {
+	t.Helper()
+	c := connect(t, s)
+	i := info(t, c, "replication")
+	if state := i["master_failover_state"]; i["role"] != "master" || state != "" && state != "no-failover" {
+		t.Errorf("%s: role %s, master_failover_state %s", s.Address(), i["role"], state)
+	}
+	noSettings(t, s)
+	if _, err := c.Do(t.Context(), "SET", "untouched", "1"); err != nil {
+		t.Errorf("%s takes no writes: %v", s.Address(), err)
+	}
+	if _, err := c.Do(t.Context(), "DEL", "untouched"); err != nil {
+		t.Error(err)
+	}
+}
+
+// noSettings sees that none of godwit's settings is left at a server.
+func noSettings(t *testing.T, s *sandbox.Server) {
+	t.Helper()
+	c := connect(t, s)
+	for name, want := range map[string]string{"masterauth": "", "masteruser": "", "min-replicas-to-write": "0"} {
+		if got, _, err := c.ConfigGet(t.Context(), name); err != nil || got != want {
+			t.Errorf("%s: %s is left at %q: %v", s.Address(), name, got, err)
+		}
+	}
+}
+
+// connect opens a client for the length of the test.
+func connect(t *testing.T, s *sandbox.Server) *server.Client {
+	t.Helper()
+	c, err := server.New(s.Endpoint(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func info(t *testing.T, c *server.Client, section string) server.Info {
+	t.Helper()
+	i, err := c.Info(t.Context(), section)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
+// eventually waits up to half a minute.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}

@@ -1,0 +1,88 @@
+package live
+
+import (
+	"fmt"
+	"time"
+
+	"charm.land/bubbles/v2/progress"
+	"charm.land/lipgloss/v2"
+
+	"godwit/internal/migrate"
+	"godwit/internal/status/units"
+)
+
+// copy draws the snapshot: a bar while it goes on, what it took afterwards.
+func (s *screen) copy() []string {
+	c, over := s.status.Copy, s.status.Phase != migrate.Planned && s.status.Phase != migrate.Copying
+	switch {
+	case over && c.Fraction >= 1:
+		return []string{label("copy") + good("✓ ") + copyText(s.status)}
+	case over && c.Fraction == 0: // gone on by a partial resync: there was no copy
+		return nil
+	}
+	bar := progress.New(
+		progress.WithWidth(max(10, s.width-labelWidth-2)),
+		progress.WithColors(lipgloss.Cyan),
+		progress.WithFillCharacters('█', '░'),
+	)
+	bar.EmptyColor = lipgloss.BrightBlack
+	return []string{label("copy") + bar.ViewAs(c.Fraction), label("") + copyText(s.status)}
+}
+
+// copyText words the progress of the snapshot.
+func copyText(s migrate.Status) string {
+	c := s.Copy
+	text := units.Count(c.Keys)
+	if c.TotalKeys > 0 && s.Phase == migrate.Copying {
+		text += " of " + units.Count(c.TotalKeys)
+	}
+	text += " keys · " + units.Bytes(c.Bytes)
+	if s.Phase == migrate.Copying {
+		text += fmt.Sprintf(" · %s keys/s · %s/s", units.Rate(c.KeysPerSecond), units.Bytes(int64(c.BytesPerSecond)))
+		if c.ETASeconds >= 0 {
+			text += " · " + units.Duration(seconds(c.ETASeconds)) + " left"
+		}
+	} else if c.Seconds > 0 {
+		text += " in " + units.Duration(seconds(c.Seconds))
+	}
+	if c.FullResyncs > 1 {
+		text += fmt.Sprintf(" · full resync %d", c.FullResyncs)
+	}
+	return text
+}
+
+// link draws the replication stream and its lag.
+func (s *screen) link(l migrate.LinkStatus) []string {
+	state := l.State
+	if l.Reason != "" {
+		state += ": " + l.Reason
+	}
+	if l.State == "broken" {
+		state = bad(state)
+	}
+	lag := lagText(l)
+	width := max(0, s.width-labelWidth-lipgloss.Width(lag)-3)
+	return []string{
+		label("link") + fmt.Sprintf("%s · %s/s · offset %s", state, units.Bytes(int64(l.BytesPerSec)), units.Count(l.TargetOffset)),
+		label("lag") + spread(accent(s.lag.sparkline(width, lagFloor)), lag, s.width-labelWidth-1),
+	}
+}
+
+func lagText(l migrate.LinkStatus) string {
+	return units.Bytes(l.LagBytes) + ", " + units.Milliseconds(float64(l.LagMS))
+}
+
+func (s *screen) spool() []string {
+	sp := s.status.Spool
+	if sp.MemoryLimit == 0 && sp.DiskLimit == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("%s of %s in memory · %s of %s on disk",
+		units.Bytes(sp.MemoryBytes), units.Bytes(sp.MemoryLimit), units.Bytes(sp.DiskBytes), units.Bytes(sp.DiskLimit))
+	if sp.Full {
+		text += warn(" · full: the source is being slowed down")
+	}
+	return []string{label("spool") + text}
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
