@@ -8,7 +8,7 @@ LINT    := $(BIN)/golangci-lint
 LINT_VERSION := v2.15.0
 SOURCES := $(shell find cmd internal bench -name '*.go' -o -name '*.html' 2>/dev/null) go.mod go.sum
 
-.PHONY: all build check format lint vet test test-short race servers demo fault fuzz bench bench-short clean
+.PHONY: all build check format lint vet test servers demo fault fault-short fuzz bench bench-short clean
 
 all: build
 
@@ -48,6 +48,9 @@ $(LINT):
 # Kill points, cut and stalled links, killed servers: the long form.
 fault: servers
 	$(GO) test -tags fault,failpoint -race -timeout 60m -count=1 -v ./test/fault/...
+
+fault-short: servers
+	$(GO) test -tags fault,failpoint -race -short -timeout 9m -count=1 ./test/fault/...
 
 # Each fuzz target for FUZZTIME.
 FUZZTIME ?= 60s

@@ -42,7 +42,7 @@ type ender struct {
 }
 
 func runEnd(ctx context.Context, cmd *cobra.Command, args []string, o *endOptions, s streams, end ender) error {
-	if err := o.state.load(cmd.Flags(), s); err != nil {
+	if err := o.state.load(cmd, s); err != nil {
 		return err
 	}
 	if err := o.state.choose(cmd.Flags(), args); err != nil {

@@ -46,11 +46,12 @@ func (o *migrationOptions) addFlags(cmd *cobra.Command, s streams) {
 
 // build puts flags, file and environment together.
 func (o *migrationOptions) build(cmd *cobra.Command, s streams) (migrate.Config, error) {
-	if err := o.state.load(cmd.Flags(), s); err != nil {
+	if err := o.state.load(cmd, s); err != nil {
 		return migrate.Config{}, err
 	}
 	c := o.config
 	c.Name, c.StateDir = o.state.name, o.state.stateDir
+	c.Trace = failpoint(s.env)
 	var err error
 	if c.From, err = o.endpoints.endpoint(&o.endpoints.from, s); err != nil {
 		return migrate.Config{}, err

@@ -20,7 +20,7 @@ const (
 // execute runs one verb and returns its exit code. Nothing below it exits.
 func execute(ctx context.Context, args []string, s streams) int {
 	started := false
-	root := newRootCommand(s)
+	root := newRootCommand(s) //nolint:contextcheck // the verbs get theirs from cobra
 	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
 	root.SetArgs(args)
 	root.SetIn(s.in)
@@ -53,7 +53,7 @@ for milliseconds, and until you say "complete", one command goes back.
 Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 refused by the
 plan, 4 differences found, 5 a switch gave up and the old primary serves as
 before, 130 interrupted.`,
-		Version:       version(),
+		Version:       programVersion(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -75,8 +75,15 @@ before, 130 interrupted.`,
 	return root
 }
 
-// version is the module's version as the go command recorded it.
-func version() string {
+// version is set by the linker: -ldflags "-X main.version=v1.2.3".
+var version string //nolint:gochecknoglobals // the linker can set nothing else
+
+// programVersion is the version that was built, else the module's as the go
+// command recorded it.
+func programVersion() string {
+	if version != "" {
+		return version
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
 		return "(devel)"

@@ -103,7 +103,7 @@ func carry(ctx context.Context, m *migrate.Migration, listeners []net.Listener, 
 	defer stopAround()
 	for _, listener := range listeners {
 		wg.Go(func() {
-			if err := status.Serve(around, listener, m, version()); err != nil {
+			if err := status.Serve(around, listener, m, programVersion()); err != nil {
 				log.Error("the migration goes on without its API", "error", err)
 			}
 		})

@@ -61,11 +61,15 @@ func defaultStateDir(s streams) string {
 	return filepath.Join(home, ".local", "state", "godwit")
 }
 
-// load reads the migration file, if one is given, into the flags of fs, and
+// load reads the migration file, if one is given, into the flags of cmd, and
 // sees that there is a state directory.
-func (o *stateOptions) load(fs *pflag.FlagSet, s streams) error {
+func (o *stateOptions) load(cmd *cobra.Command, s streams) error {
 	if o.file != "" {
-		if err := applyFile(o.file, fs, newRunCommand(s).Flags(), s.env); err != nil {
+		run, _, err := cmd.Root().Find([]string{"run"})
+		if err != nil {
+			return err
+		}
+		if err := applyFile(o.file, cmd.Flags(), run.Flags(), s.env); err != nil {
 			return err
 		}
 	}

@@ -43,7 +43,7 @@ migration ends; elsewhere than on a terminal a line every few seconds.`,
 }
 
 func runStatus(ctx context.Context, cmd *cobra.Command, args []string, o *statusOptions, s streams) error {
-	if err := o.state.load(cmd.Flags(), s); err != nil {
+	if err := o.state.load(cmd, s); err != nil {
 		return err
 	}
 	if err := o.state.choose(cmd.Flags(), args); err != nil {

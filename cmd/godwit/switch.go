@@ -39,7 +39,7 @@ func (o *switchOptions) addFlags(cmd *cobra.Command, s streams) {
 type switcher func(*status.Client, context.Context, migrate.SwitchOptions) (migrate.SwitchResult, error)
 
 func runSwitch(ctx context.Context, cmd *cobra.Command, args []string, o *switchOptions, s streams, do switcher) error {
-	if err := o.state.load(cmd.Flags(), s); err != nil {
+	if err := o.state.load(cmd, s); err != nil {
 		return err
 	}
 	if err := o.state.choose(cmd.Flags(), args); err != nil {

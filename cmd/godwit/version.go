@@ -17,9 +17,9 @@ func newVersionCommand(s streams) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			platform := runtime.GOOS + "/" + runtime.GOARCH
 			if o.json() {
-				return json.NewEncoder(s.out).Encode(map[string]string{"version": version(), "go": runtime.Version(), "platform": platform})
+				return json.NewEncoder(s.out).Encode(map[string]string{"version": programVersion(), "go": runtime.Version(), "platform": platform})
 			}
-			_, err := fmt.Fprintf(s.out, "godwit %s (%s, %s)\n", version(), runtime.Version(), platform)
+			_, err := fmt.Fprintf(s.out, "godwit %s (%s, %s)\n", programVersion(), runtime.Version(), platform)
 			return err
 		},
 	}

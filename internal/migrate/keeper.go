@@ -16,7 +16,7 @@ const (
 	keepInterval = 500 * time.Millisecond
 	// pollInterval is how often the replica is asked for its offset; each
 	// answer is ACKed to the primary, which natively hears it once a second.
-	pollInterval = 100 * time.Millisecond
+	pollInterval = 25 * time.Millisecond
 	saveInterval = 5 * time.Second
 	// readyLag is the lag up to which a switch is likely to succeed at once.
 	readyLag = 200 * time.Millisecond

@@ -189,6 +189,9 @@ func (m *Migration) switched(ctx context.Context, result SwitchResult, next *end
 			m.event(slog.LevelWarn, fmt.Sprintf("%s is committed, but: %v", result.Direction, e))
 		}
 	}
+	if err := m.look(ctx); err != nil {
+		m.log.Debug("looking at both after the switch", "error", err) // the keeper looks again
+	}
 	m.event(slog.LevelInfo, fmt.Sprintf("%s done: %s is the primary; writes were stopped for %.1f ms", result.Direction, next.address(), result.WriteStallMS))
 	return result, nil
 }

@@ -10,7 +10,9 @@ import (
 )
 
 // childAttributes put the server into a process group of its own, so that a
-// Ctrl-C at the terminal reaches only us, and let it die with us.
+// Ctrl-C at the terminal reaches only us, and let it die with us. Strictly, with
+// the thread that starts it (prctl(2)): Go ends a thread before the process only
+// when a goroutine ends that has locked it, so do not start a server from one.
 func childAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

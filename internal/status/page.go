@@ -14,7 +14,7 @@ import (
 )
 
 //go:embed page.html
-var pageSource string //nolint:gochecknoglobals // go:embed has no other form
+var pageSource string
 
 // pageData is what page.html shows.
 type pageData struct {

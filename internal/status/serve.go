@@ -27,6 +27,11 @@ type endRequest struct {
 	DryRun bool `json:"dry_run"`
 }
 
+// ending lets complete or abort take its options as a switch does.
+func ending(do func(context.Context, bool) (migrate.EndResult, error)) func(context.Context, endRequest) (migrate.EndResult, error) {
+	return func(ctx context.Context, o endRequest) (migrate.EndResult, error) { return do(ctx, o.DryRun) }
+}
+
 // ErrorBody is what the API answers when an operation failed.
 type ErrorBody struct {
 	Error    string          `json:"error"`
@@ -55,10 +60,10 @@ func Serve(ctx context.Context, listener net.Listener, c Controller, version str
 	mux.Handle("GET /metrics", metricsHandler(c, version))
 	if listener.Addr().Network() == "unix" {
 		mux.HandleFunc("GET /events", a.events)
-		mux.HandleFunc("POST /cutover", a.cutover)
-		mux.HandleFunc("POST /rollback", a.rollback)
-		mux.HandleFunc("POST /complete", a.complete)
-		mux.HandleFunc("POST /abort", a.abort)
+		mux.HandleFunc("POST /cutover", operation(a, c.Cutover))
+		mux.HandleFunc("POST /rollback", operation(a, c.Rollback))
+		mux.HandleFunc("POST /complete", operation(a, ending(c.Complete)))
+		mux.HandleFunc("POST /abort", operation(a, ending(c.Abort)))
 	} else {
 		mux.HandleFunc("GET /{$}", a.page)
 	}
@@ -130,34 +135,14 @@ func (a *api) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (a *api) cutover(w http.ResponseWriter, r *http.Request) {
-	var options migrate.SwitchOptions
-	if readOptions(w, r, &options) {
-		result, err := a.controller.Cutover(a.operations, options)
-		writeResult(w, result, err)
-	}
-}
-
-func (a *api) rollback(w http.ResponseWriter, r *http.Request) {
-	var options migrate.SwitchOptions
-	if readOptions(w, r, &options) {
-		result, err := a.controller.Rollback(a.operations, options)
-		writeResult(w, result, err)
-	}
-}
-
-func (a *api) complete(w http.ResponseWriter, r *http.Request) {
-	var options endRequest
-	if readOptions(w, r, &options) {
-		result, err := a.controller.Complete(a.operations, options.DryRun)
-		writeResult(w, result, err)
-	}
-}
-
-func (a *api) abort(w http.ResponseWriter, r *http.Request) {
-	var options endRequest
-	if readOptions(w, r, &options) {
-		result, err := a.controller.Abort(a.operations, options.DryRun)
+// operation answers a POST by what do does with its options.
+func operation[Options, Result any](a *api, do func(context.Context, Options) (Result, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var options Options
+		if !readOptions(w, r, &options) {
+			return
+		}
+		result, err := do(a.operations, options) //nolint:contextcheck // the request's end must not end the operation
 		writeResult(w, result, err)
 	}
 }

@@ -75,23 +75,19 @@ func forward(source func(func(migrate.Event, error) bool), events chan<- migrate
 	return failed
 }
 
-// printStatus prints one status and says when the next is due. A process that
-// is gone is no error here: its events end too, and that ends the following.
+// printStatus prints one status and says when the next is due.
 func printStatus(ctx context.Context, m Source, p Printer) (time.Duration, error) {
 	s, err := m.Status(ctx)
-	switch {
-	case gone(err) || ctx.Err() != nil:
-		return idleInterval, nil
-	case err != nil:
-		return 0, err
-	}
-	if err := p.Status(s); err != nil {
-		return 0, err
+	if err != nil {
+		if gone(err) || ctx.Err() != nil {
+			err = nil // its events end too, and with them the following
+		}
+		return idleInterval, err
 	}
 	if s.Phase == migrate.Copying || s.Phase == migrate.Switching {
-		return copyingInterval, nil
+		return copyingInterval, p.Status(s)
 	}
-	return idleInterval, nil
+	return idleInterval, p.Status(s)
 }
 
 // Plain prints one line for each event and status.

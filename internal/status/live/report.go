@@ -30,7 +30,7 @@ func Report(w io.Writer, s migrate.Status) error {
 		if e.Unreachable != "" {
 			state = "unreachable: " + e.Unreachable
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s keys\t%s\n", name, e.URL, e.Version, state, units.Count(e.Keys), units.Bytes(e.UsedMemory))
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s keys\t%s\n", name, e.URL, e.Version, state, units.Count(e.Keys), units.Bytes(e.UsedMemory)) // Flush reports it
 	}
 	server("source", s.Source)
 	server("target", s.Target)
@@ -89,7 +89,7 @@ func Steps(w io.Writer, steps []migrate.StepStatus) error {
 		if step.Error != "" {
 			note += ": " + step.Error
 		}
-		fmt.Fprintf(table, "  %d.\t%s\t%s\t%s\t%s\t%s\n", i+1, step.Name, step.Server, step.Command, note, took)
+		_, _ = fmt.Fprintf(table, "  %d.\t%s\t%s\t%s\t%s\t%s\n", i+1, step.Name, step.Server, step.Command, note, took) // Flush reports it
 	}
 	return table.Flush()
 }
