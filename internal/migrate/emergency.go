@@ -55,12 +55,12 @@ func emergency(r *record, source, target server.Endpoint) []string {
 // switchEmergency is for a switch that was cut in half: the new primary's role
 // tells on which side of the commit it is.
 func switchEmergency(r *record, old, next server.Endpoint, at func(server.Endpoint, string) string, forget func(server.Endpoint) string) []string {
-	back := []string{at(old, "FAILOVER ABORT")}
-	forward := []string{at(old, fmt.Sprintf(`<<< $'MULTI\nFAILOVER ABORT\nREPLICAOF %s %d\nEXEC'`, next.Host(), next.Port()))}
+	// FAILOVER ABORT where none is in progress is an error that harms nothing.
+	back := []string{at(old, "FAILOVER ABORT"), at(old, "REPLICAOF NO ONE")}
+	forward := []string{at(old, fmt.Sprintf("REPLICAOF %s %d", next.Host(), next.Port()))}
 	if r.Switch.Method == string(cutover.Fence) {
 		fence := at(old, "CONFIG SET min-replicas-to-write "+savedValue(r, minReplicasToWrite, "0"))
-		back = []string{at(old, "REPLICAOF NO ONE"), fence}
-		forward = []string{at(old, fmt.Sprintf("REPLICAOF %s %d", next.Host(), next.Port())), fence}
+		back, forward = []string{back[1], fence}, append(forward, fence)
 	}
 	lines := []string{at(next, "ROLE")}
 	lines = append(lines, "# if it says slave: not committed, "+old.Address+" goes on as the primary:")
