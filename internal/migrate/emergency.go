@@ -67,7 +67,7 @@ func switchEmergency(r *record, old, next server.Endpoint, at func(server.Endpoi
 	lines = append(append(lines, back...), forget(old))
 	lines = append(lines, "# if it says master: committed, "+next.Address+" is the primary:")
 	lines = append(append(lines, forget(old)), forward...)
-	return append(lines, at(old, "CLIENT KILL TYPE normal"))
+	return append(lines, forget(next), at(old, "CLIENT KILL TYPE normal"))
 }
 
 // savedValue is a setting as it was before godwit changed it.
