@@ -72,7 +72,7 @@ func newLogger(s streams, verbose bool) *slog.Logger {
 	}
 	if file, ok := s.err.(*os.File); ok && isTerminal(file) {
 		_, noColor := s.env("NO_COLOR")
-		return slog.New(tint.NewHandler(file, &tint.Options{Level: slog.LevelDebug, TimeFormat: time.TimeOnly, NoColor: noColor}))
+		return slog.New(tint.NewTextHandler(file, &tint.Options{Level: slog.LevelDebug, TimeFormat: time.TimeOnly, NoColor: noColor}))
 	}
 	return slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }

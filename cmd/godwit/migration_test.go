@@ -107,7 +107,7 @@ func TestAWholeMigration(t *testing.T) {
 		t.Errorf("status: %+v", s)
 	}
 	verb(t, dir, "status", "default: following, ready\n", source.Address(), "Redis 7.0", "Valkey 8.1", "\nnext:\n", "godwit cutover")
-	verb(t, dir, "cutover --dry-run", "FAILOVER TO", "REPLICAOF NO ONE", "planned", "nothing was changed", "gone for good:\n  redis-cli")
+	verb(t, dir, "cutover --dry-run", "FAILOVER TO", "REPLICAOF NO ONE", "planned", "nothing was changed", "gone for good:\n", "\n  redis-cli -h ")
 	if s := await(t, dir, ready); s.Phase != migrate.Following {
 		t.Errorf("a dry run led to phase %s", s.Phase)
 	}

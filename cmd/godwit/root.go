@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime/debug"
 
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/spf13/cobra"
 
 	"godwit/internal/status"
@@ -19,6 +20,7 @@ const (
 
 // execute runs one verb and returns its exit code. Nothing below it exits.
 func execute(ctx context.Context, args []string, s streams) int {
+	logging.Disable() // go-redis would write into the live view; its errors reach us anyway
 	started := false
 	root := newRootCommand(s) //nolint:contextcheck // the verbs get theirs from cobra
 	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
@@ -76,7 +78,7 @@ before, 130 interrupted.`,
 }
 
 // version is set by the linker: -ldflags "-X main.version=v1.2.3".
-var version string //nolint:gochecknoglobals // the linker can set nothing else
+var version string
 
 // programVersion is the version that was built, else the module's as the go
 // command recorded it.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -77,5 +78,35 @@ func TestASecondSignalExitsAtOnce(t *testing.T) {
 	}
 	if err := target.Resume(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// After SIGKILL the journal tells where it stands, and the same run goes on in
+// spite of the socket that was left.
+func TestKilled(t *testing.T) {
+	source, target := pair(t, sandbox.Options{})
+	dir := t.TempDir()
+	args := []string{"run", "-v", "--from", source.Address(), "--to", target.Address(), "--state-dir", dir}
+	cmd, output := program(t, args...)
+	await(t, dir, ready)
+	watching := start(t, nil, "status", "--watch", "--state-dir", dir)
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // it was killed
+	if code := watching.wait(t); code != 0 || !strings.Contains(watching.out.String(), "default: following, but no process runs it") {
+		t.Errorf("status --watch: exit code %d: %s%s", code, &watching.out, &watching.err)
+	}
+	mustContain(t, "the log of -v", output.String(), "level=INFO", "phase")
+	if left, err := filepath.Glob(filepath.Join(dir, "default", "*.sock")); err != nil || len(left) != 1 {
+		t.Errorf("the socket is gone by itself: %v (%v)", left, err)
+	}
+	verb(t, dir, "status", "default: following, but no process runs it", "gone for good")
+	if got := godwit(t, nil, "cutover", "--state-dir", dir); got.code != status.ExitFailed || !strings.Contains(got.err, "no godwit process runs the migration default") {
+		t.Errorf("cutover without a process: exit code %d: %s", got.code, got.err)
+	}
+	start(t, nil, args...)
+	if s := await(t, dir, ready); s.Copy.FullResyncs > 0 {
+		t.Errorf("going on took %d full resyncs", s.Copy.FullResyncs)
 	}
 }

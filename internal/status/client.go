@@ -11,18 +11,29 @@ import (
 	"iter"
 	"net"
 	"net/http"
+	"syscall"
 
 	"godwit/internal/migrate"
 )
 
-// NotRunningError says that no process runs the migration at present.
+// NotRunningError says that no process runs the migration, or none any more.
 type NotRunningError struct {
 	Name string
+	Cut  bool // the process ended before it had answered
 	Err  error
 }
 
-func (e *NotRunningError) Error() string { return "no godwit process runs the migration " + e.Name }
+func (e *NotRunningError) Error() string {
+	if e.Cut {
+		return "the godwit process that runs the migration " + e.Name + " ended before it answered"
+	}
+	return "no godwit process runs the migration " + e.Name
+}
+
 func (e *NotRunningError) Unwrap() error { return e.Err }
+
+// NotRunning marks the error for what shows a migration until its process ends.
+func (e *NotRunningError) NotRunning() {}
 
 // HintText is what the user can do about it.
 func (e *NotRunningError) HintText() string {
@@ -97,22 +108,29 @@ func (c *Client) Events(ctx context.Context) iter.Seq2[migrate.Event, error] {
 	return func(yield func(migrate.Event, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		response, err := c.do(ctx, http.MethodGet, "/events", nil)
-		if err != nil {
+		err := c.events(ctx, func(e migrate.Event) bool { return yield(e, nil) })
+		var gone *NotRunningError
+		if err != nil && ctx.Err() == nil && !errors.As(err, &gone) {
 			yield(migrate.Event{}, err)
-			return
 		}
-		defer func() { _ = response.Body.Close() }() // read to its end, or given up
-		decoder := json.NewDecoder(response.Body)
-		for {
-			var event migrate.Event
-			err := decoder.Decode(&event)
-			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-				return
-			}
-			if !yield(event, err) || err != nil {
-				return
-			}
+	}
+}
+
+// events calls yield for each event; it returns nil only when yield wants no more.
+func (c *Client) events(ctx context.Context, yield func(migrate.Event) bool) error {
+	response, err := c.do(ctx, http.MethodGet, "/events", nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }() // read to its end, or given up
+	decoder := json.NewDecoder(response.Body)
+	for {
+		var event migrate.Event
+		if err := decoder.Decode(&event); err != nil {
+			return c.failed("/events", err)
+		}
+		if !yield(event) {
+			return nil
 		}
 	}
 }
@@ -158,9 +176,19 @@ func (c *Client) call(ctx context.Context, method, path string, body, result any
 	}
 	defer func() { _ = response.Body.Close() }() // nothing more is read from it
 	if err := json.NewDecoder(response.Body).Decode(result); err != nil {
-		return fmt.Errorf("%s: %s: %w", c.path, path, err)
+		return c.failed(path, err)
 	}
 	return nil
+}
+
+// failed words an error of the connection.
+func (c *Client) failed(path string, err error) error {
+	cut := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	if cut || isDead(err) {
+		return &NotRunningError{Name: c.name, Cut: cut, Err: err}
+	}
+	return fmt.Errorf("%s: %s: %w", c.path, path, err)
 }
 
 // do sends a request and turns every answer but 200 into an error.
@@ -178,11 +206,8 @@ func (c *Client) do(ctx context.Context, method, path string, body any) (*http.R
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	response, err := c.http.Do(request)
-	if isDead(err) {
-		return nil, &NotRunningError{Name: c.name, Err: err}
-	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %s: %w", c.path, path, err)
+		return nil, c.failed(path, err)
 	}
 	if response.StatusCode == http.StatusOK {
 		return response, nil

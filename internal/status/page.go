@@ -11,6 +11,7 @@ import (
 
 	"godwit/internal/migrate"
 	"godwit/internal/status/units"
+	"godwit/internal/status/way"
 )
 
 //go:embed page.html
@@ -20,7 +21,7 @@ var pageSource string
 type pageData struct {
 	Status  migrate.Status
 	Version string
-	Phases  []Stop
+	Phases  []way.Stop
 	Ends    []end
 }
 
@@ -34,7 +35,7 @@ func (a *api) page(w http.ResponseWriter, _ *http.Request) {
 	s.Events = slices.Clone(s.Events)
 	slices.Reverse(s.Events) // the last one first
 	var body bytes.Buffer
-	data := pageData{Status: s, Version: a.version, Phases: Way(s.Phase), Ends: ends(s)}
+	data := pageData{Status: s, Version: a.version, Phases: way.Of(s.Phase), Ends: ends(s)}
 	if err := a.template.Execute(&body, data); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return

@@ -72,3 +72,9 @@ func (m *memory) Complete(context.Context, bool) (migrate.EndResult, error) {
 	_, err := m.record("complete")
 	return migrate.EndResult{Done: err == nil}, err
 }
+
+// notRunning is what a status.Client answers once the process has ended.
+type notRunning struct{}
+
+func (notRunning) Error() string { return "no godwit process runs the migration" }
+func (notRunning) NotRunning()   {}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"godwit/internal/migrate"
-	"godwit/internal/status"
 )
 
 func TestFollowPrintsStatusAndEvents(t *testing.T) {
@@ -37,7 +36,7 @@ func TestFollowEndsWithItsContextAndWithTheProcess(t *testing.T) {
 	if err := Follow(ctx, m, Plain{W: &bytes.Buffer{}}); err != nil {
 		t.Errorf("context: %v", err)
 	}
-	m.err = &status.NotRunningError{Name: "x"}
+	m.err = notRunning{}
 	close(m.events)
 	if err := Follow(t.Context(), m, Plain{W: &bytes.Buffer{}}); err != nil {
 		t.Errorf("process: %v", err)

@@ -12,8 +12,8 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"godwit/internal/migrate"
-	"godwit/internal/status"
 	"godwit/internal/status/units"
+	"godwit/internal/status/way"
 )
 
 // Bounds of the layout, in cells.
@@ -133,13 +133,13 @@ func (s *screen) server(name string, e migrate.ServerStatus) string {
 // way is the line of phases.
 func (s *screen) way() string {
 	var parts []string
-	for _, stop := range status.Way(s.status.Phase) {
+	for _, stop := range way.Of(s.status.Phase) {
 		switch {
-		case stop.Place == status.Now && (stop.Phase == migrate.Failed || stop.Phase == migrate.Aborted):
+		case stop.Place == way.Now && (stop.Phase == migrate.Failed || stop.Phase == migrate.Aborted):
 			parts = append(parts, bad("✗ "+string(stop.Phase)))
-		case stop.Place == status.Now:
+		case stop.Place == way.Now:
 			parts = append(parts, accent("◉ "+string(stop.Phase)))
-		case stop.Place == status.Done:
+		case stop.Place == way.Done:
 			parts = append(parts, good("●")+" "+string(stop.Phase))
 		default:
 			parts = append(parts, dim("○ "+string(stop.Phase)))

@@ -10,7 +10,6 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"godwit/internal/migrate"
-	"godwit/internal/status"
 )
 
 // pollInterval is how often the view looks at the migration.
@@ -92,8 +91,9 @@ type (
 	}
 )
 
-// gone tells whether err says that nothing runs the migration any more.
+// gone tells whether err says that nothing runs the migration any more, as
+// status.NotRunningError does.
 func gone(err error) bool {
-	var notRunning *status.NotRunningError
+	var notRunning interface{ NotRunning() }
 	return errors.As(err, &notRunning)
 }

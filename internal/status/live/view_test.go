@@ -12,7 +12,6 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"godwit/internal/migrate"
-	"godwit/internal/status"
 )
 
 // typed feeds a model one key.
@@ -165,7 +164,7 @@ func TestViewEnds(t *testing.T) {
 		"with its context":   {own: true, end: func(_ *memory, cancel context.CancelFunc) { cancel() }},
 		"with the migration": {end: func(m *memory, _ context.CancelFunc) { m.set(func(m *memory) { m.status.Phase = migrate.Completed }) }},
 		"with the other process": {end: func(m *memory, _ context.CancelFunc) {
-			m.set(func(m *memory) { m.err = &status.NotRunningError{Name: "x"} })
+			m.set(func(m *memory) { m.err = notRunning{} })
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
