@@ -14,7 +14,7 @@ import (
 // the command's start to the target's link being up.
 func (b *bench) copies(ctx context.Context) (err error) {
 	keys, runs := b.pick(1_000_000, 20_000), b.pick(5, 1)
-	source, err := b.start(ctx, "redis-7.0")
+	source, err := b.start(ctx)
 	if err != nil {
 		return err
 	}
@@ -47,13 +47,13 @@ func (b *bench) copies(ctx context.Context) (err error) {
 }
 
 func (b *bench) nativeCopy(ctx context.Context, source *sandbox.Server) (seconds float64, err error) {
-	target, err := b.start(ctx, "redis-7.0")
+	target, err := b.start(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer closing(&err, target)
 	began := time.Now()
-	if _, err := do(ctx, target, "REPLICAOF", "127.0.0.1", source.Port()); err != nil {
+	if err := do(ctx, target, "REPLICAOF", "127.0.0.1", source.Port()); err != nil {
 		return 0, err
 	}
 	if err := until(ctx, target, "copied", 2*time.Minute, linkUp); err != nil {
@@ -63,7 +63,7 @@ func (b *bench) nativeCopy(ctx context.Context, source *sandbox.Server) (seconds
 }
 
 func (b *bench) relayedCopy(ctx context.Context, source *sandbox.Server) (seconds, peakMB float64, err error) {
-	target, err := b.start(ctx, "redis-7.0")
+	target, err := b.start(ctx)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -85,12 +85,12 @@ func (b *bench) relayedCopy(ctx context.Context, source *sandbox.Server) (second
 // memory copies and follows one very large value.
 func (b *bench) memory(ctx context.Context) (err error) {
 	size := b.pick(512<<20, 16<<20)
-	source, err := b.start(ctx, "redis-7.0")
+	source, err := b.start(ctx)
 	if err != nil {
 		return err
 	}
 	defer closing(&err, source)
-	target, err := b.start(ctx, "redis-7.0")
+	target, err := b.start(ctx)
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (b *bench) memory(ctx context.Context) (err error) {
 	const piece = 8 << 20
 	text := strings.Repeat("0123456789abcdef", piece/16)
 	for at := 0; at < size; at += piece {
-		if _, err := do(ctx, source, "APPEND", "large", text); err != nil {
+		if err := do(ctx, source, "APPEND", "large", text); err != nil {
 			return err
 		}
 	}
@@ -111,10 +111,10 @@ func (b *bench) memory(ctx context.Context) (err error) {
 		return fmt.Errorf("%w\n%s", err, p.output)
 	}
 	// And once more through the stream, as one command.
-	if _, err := do(ctx, source, "COPY", "large", "again"); err != nil {
+	if err := do(ctx, source, "COPY", "large", "again"); err != nil {
 		return err
 	}
-	if _, err := do(ctx, source, "SET", "after", "1"); err != nil {
+	if err := do(ctx, source, "SET", "after", "1"); err != nil {
 		return err
 	}
 	if err := caughtUp(ctx, source, target, time.Minute); err != nil {

@@ -42,12 +42,12 @@ func (b *bench) follow(ctx context.Context) (err error) {
 type followed struct{ rate, nanos, lag float64 }
 
 func (b *bench) followOnce(ctx context.Context, requests int, withGodwit bool) (f followed, err error) {
-	source, err := b.start(ctx, "redis-7.0")
+	source, err := b.start(ctx)
 	if err != nil {
 		return f, err
 	}
 	defer closing(&err, source)
-	target, err := b.start(ctx, "redis-7.0")
+	target, err := b.start(ctx)
 	if err != nil {
 		return f, err
 	}
@@ -58,7 +58,7 @@ func (b *bench) followOnce(ctx context.Context, requests int, withGodwit bool) (
 			return f, err
 		}
 		defer func() { _ = p.stop() }() // what it would say is not what is measured
-	} else if _, err := do(ctx, target, "REPLICAOF", "127.0.0.1", source.Port()); err != nil {
+	} else if err := do(ctx, target, "REPLICAOF", "127.0.0.1", source.Port()); err != nil {
 		return f, err
 	}
 	if err := until(ctx, target, "attached", time.Minute, linkUp); err != nil {

@@ -113,13 +113,14 @@ func until(ctx context.Context, s *sandbox.Server, what string, limit time.Durat
 func linkUp(info server.Info) bool { return info["master_link_status"] == "up" }
 
 // do sends one command.
-func do(ctx context.Context, s *sandbox.Server, args ...any) (any, error) {
+func do(ctx context.Context, s *sandbox.Server, args ...any) error {
 	c, err := server.New(s.Endpoint(), "")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = c.Close() }() // a measuring connection
-	return c.Do(ctx, args...)
+	_, err = c.Do(ctx, args...)
+	return err
 }
 
 // offsets are a primary's and its replica's.

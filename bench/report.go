@@ -69,7 +69,10 @@ func (r *report) table() string {
 	return b.String()
 }
 
-func (r *report) print(w io.Writer) { fmt.Fprintln(w, "\n"+r.table()) }
+func (r *report) print(w io.Writer) error {
+	_, err := fmt.Fprintln(w, "\n"+r.table())
+	return err
+}
 
 // The table stands between these lines of the page.
 const (

@@ -12,12 +12,12 @@ import (
 // switches cuts over and rolls back under 16 audited writers, again and again.
 func (b *bench) switches(ctx context.Context) (err error) {
 	rounds := b.pick(20, 2)
-	source, err := b.start(ctx, "redis-7.0")
+	source, err := b.start(ctx)
 	if err != nil {
 		return err
 	}
 	defer closing(&err, source)
-	target, err := b.start(ctx, "redis-7.0")
+	target, err := b.start(ctx)
 	if err != nil {
 		return err
 	}

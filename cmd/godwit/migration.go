@@ -29,6 +29,7 @@ func (o *migrationOptions) addFlags(cmd *cobra.Command, s streams) {
 	modes := []migrate.CutoverMode{migrate.Manual, migrate.Auto, migrate.Never}
 	fs.BoolVar(&c.Replace, "replace", false, "wipe the keys that the target holds")
 	fs.StringVar(&c.Announce, "announce", "", "`host:port` by which the servers reach godwit (default: found from the route to them)")
+	fs.IntVar(&c.ListenPort, "listen-port", 0, "`port` on which godwit waits for the servers, where that is not the announced one (default: any)")
 	fs.Var(choiceValue[migrate.CutoverMode]{&c.Cutover, modes}, "cutover", "when to switch: manual (by godwit cutover), auto (once ready), or never")
 	fs.DurationVar(&c.MaxPause, "max-pause", c.MaxPause, "longest stall of writes in a switch; it is given up when it takes longer")
 	fs.Var(windowValue{&c.RollbackWindow}, "rollback-window", "how long the way back is kept after the cutover: a duration, 0 for none, or unlimited, which is until godwit complete")
@@ -41,7 +42,7 @@ func (o *migrationOptions) addFlags(cmd *cobra.Command, s streams) {
 	fs.BoolVarP(&o.verbose, "verbose", "v", false, "log to standard error")
 	completeChoices(cmd, "cutover", string(migrate.Manual), string(migrate.Auto), string(migrate.Never))
 	completeChoices(cmd, "rollback-window", unlimited, "0", "1h", "24h")
-	completeNone(cmd, "announce", "max-pause", "spool-memory", "spool-disk")
+	completeNone(cmd, "announce", "listen-port", "max-pause", "spool-memory", "spool-disk")
 }
 
 // build puts flags, file and environment together.

@@ -26,18 +26,22 @@ type Machine struct {
 	// what the switch will change there. Unfence takes back the fence alone,
 	// Disarm everything, when the switch is given up.
 	Arm, Unfence, Disarm func(ctx context.Context) error
-	// Reverse makes Old a replica of New: it puts Old's question to New,
-	// answers it and carries the link from then on. It is called once New is
-	// promoted; old is nil where Old has yet to connect.
-	Reverse func(ctx context.Context, old *psync.Peer) error
+	// Reverse makes Old a replica of New and carries the link from then on. It is
+	// called once New is promoted. leave ends the connection that Old has from
+	// its vote, so that it asks again; by then the link must be there to answer.
+	Reverse func(ctx context.Context, leave func()) error
+	// Intact tells whether New has carried out every command that it was sent. It
+	// is asked once New has applied everything.
+	Intact func(ctx context.Context) error
 	// Observe sees each change of a step; nil for no one.
 	Observe func(Step)
 	// Trace is called before and after each step, for tests that kill the process there; nil otherwise.
 	Trace func(point string)
 
-	steps   []Step
-	stopped time.Time     // when writes were stopped
-	stall   time.Duration // for how long
+	steps    []Step
+	newRunID string        // of New before the pause
+	stopped  time.Time     // when writes were stopped
+	stall    time.Duration // for how long
 }
 
 // Result is how a switch went.
@@ -88,10 +92,10 @@ func (m *Machine) Run(ctx context.Context) (Result, error) {
 
 func (m *Machine) run(ctx context.Context) error {
 	if err := m.step(Arm, func() error { return m.Arm(ctx) }); err != nil {
-		return m.retreat(ctx, Arm, nil, err)
+		return m.disarm(ctx, Arm, err)
 	}
 	if err := m.step(CatchUp, func() error { return m.catchUp(ctx) }); err != nil {
-		return m.retreat(ctx, CatchUp, nil, err)
+		return m.disarm(ctx, CatchUp, err)
 	}
 	m.forgetVotes()
 	ctx, cancel := context.WithTimeout(ctx, m.Limits.MaxPause)
@@ -100,39 +104,40 @@ func (m *Machine) run(ctx context.Context) error {
 	defer stopPolling()
 
 	vote, name, err := m.pauseAndDemote(ctx)
-	if err != nil {
-		stopPolling()
-		return m.retreat(context.WithoutCancel(ctx), name, vote, err)
-	}
 	stopPolling()
+	ctx = context.WithoutCancel(ctx)
+	if err != nil {
+		return m.retreat(ctx, name, vote, err)
+	}
+	leave := func() {
+		if vote != nil {
+			_ = vote.Close() // Old is a replica, and asks again
+		}
+	}
 	if err := m.step(Promote, func() error { return m.promote(ctx) }); err != nil {
+		leave()
 		var uncertain *UncertainError
 		if errors.As(err, &uncertain) {
-			if vote != nil {
-				_ = vote.Close() // it stays a paused replica that asks again
-			}
 			return err
 		}
-		return m.retreat(context.WithoutCancel(ctx), Promote, vote, err)
+		return m.retreat(ctx, Promote, nil, err)
 	}
-	return m.finish(context.WithoutCancel(ctx), vote)
+	return m.finish(ctx, leave)
 }
 
 // finish is everything after the commit. It cannot be taken back: Old must
-// follow New, however long that takes.
-func (m *Machine) finish(ctx context.Context, vote *psync.Peer) error {
+// follow New, however long that takes. Nothing is held back any more: Old
+// refuses writes and New takes them.
+func (m *Machine) finish(ctx context.Context, leave func()) error {
+	m.resumed()
+	var err error
 	if m.Method == Fence {
-		// Nothing is held back: Old refuses writes and New takes them.
-		m.resumed()
-		return errors.Join(m.kill(ctx),
-			m.step(Reverse, func() error { return m.Reverse(ctx, nil) }),
-			m.step(Unfence, func() error { return m.Unfence(ctx) }))
+		// Before the clients are killed: over TLS that would end this connection
+		// unnoticed, and a replica refuses writes without the fence.
+		err = m.step(Unfence, func() error { return m.Unfence(ctx) })
 	}
-	err := m.step(Reverse, func() error { return m.Reverse(ctx, vote) })
-	if err == nil {
-		m.resumed()
-	}
-	return errors.Join(err, m.kill(ctx))
+	return errors.Join(err, m.kill(ctx),
+		m.step(Reverse, func() error { return m.Reverse(ctx, leave) }))
 }
 
 // kill makes the clients of Old connect again; most libraries then find the new primary.
@@ -146,34 +151,68 @@ func (m *Machine) kill(ctx context.Context) error {
 	})
 }
 
-// promote makes New a primary. An error means that New is still a replica.
+// promoteTimeout bounds the wait for the answer of a New that may have been
+// promoted. Old refuses writes meanwhile and for good, so nothing is won by
+// less: whoever cannot know must not go back.
+const promoteTimeout = 10 * time.Second
+
+// promote makes New a primary. After an error other than *UncertainError New
+// is a replica still, or has lost what made it worth promoting.
 func (m *Machine) promote(ctx context.Context) error {
-	_, err := m.New.Client.Do(ctx, "REPLICAOF", "NO", "ONE")
-	if err == nil {
-		return nil
-	}
+	ctx, cancel := context.WithTimeout(ctx, promoteTimeout)
+	defer cancel()
+	replies, err := m.New.Client.Transaction(ctx, []any{"REPLICAOF", "NO", "ONE"}, []any{"INFO", "server"})
 	var refused *server.Error
-	if errors.As(err, &refused) {
+	var unsent *server.ConnError
+	switch {
+	case err == nil:
+		return m.sameRun(replies[1])
+	case errors.As(err, &refused), errors.As(err, &unsent) && unsent.Op == "dial":
 		return err
 	}
-	// The connection failed, so the command may have been carried out. Only New knows.
+	// The connection failed, so the command may have been carried out, or may
+	// be yet, when New wakes up. Only the same command again makes it certain.
 	for {
-		info, infoErr := m.New.Client.Info(ctx, "replication")
-		switch {
-		case infoErr == nil && info["role"] == "master":
+		info, again := m.New.Client.Info(ctx, "server")
+		if again == nil && info["run_id"] != m.newRunID {
+			return m.uncertain(fmt.Errorf("%s was restarted within its promotion: %w", m.New.address(), err))
+		}
+		if again == nil {
+			_, again = m.New.Client.Do(ctx, "REPLICAOF", "NO", "ONE")
+		}
+		if again == nil {
 			return nil
-		case infoErr == nil:
-			return err
-		case ctx.Err() != nil:
-			return &UncertainError{Step: Promote, Err: fmt.Errorf("%s does not answer, and may have been promoted: %w", m.New.address(), err),
-				Hint: fmt.Sprintf("see INFO replication on %s: if its role is master, run godwit again and it finishes the switch; if it is slave or the server is lost, send FAILOVER ABORT (or REPLICAOF NO ONE) to %s",
-					m.New.address(), m.Old.address())}
 		}
 		select {
-		case <-time.After(pollInterval):
+		case <-time.After(watchInterval):
 		case <-ctx.Done():
+			return m.uncertain(fmt.Errorf("%s does not answer, and may have been promoted: %w", m.New.address(), err))
 		}
 	}
+}
+
+// sameRun sees that the promoted New is the process that has applied
+// everything, not one that was started since with an empty memory.
+func (m *Machine) sameRun(infoServer any) error {
+	text, ok := infoServer.(string)
+	if id := server.ParseInfo(text)["run_id"]; !ok || id != m.newRunID {
+		return fmt.Errorf("%s was restarted just before its promotion", m.New.address())
+	}
+	return nil
+}
+
+func (m *Machine) uncertain(err error) error {
+	return &UncertainError{Step: Promote, Err: err,
+		Hint: fmt.Sprintf("see INFO replication on %s: if its role is master, run godwit again and it finishes the switch; if it is slave, run godwit again and %s serves as before; if the server is lost, send REPLICAOF NO ONE to %s",
+			m.New.address(), m.Old.address(), m.Old.address())}
+}
+
+// disarm gives a switch up before it has stopped anything: what Old is doing
+// is not this switch's to end.
+func (m *Machine) disarm(ctx context.Context, at Name, cause error) error {
+	ctx, cancel := context.WithTimeout(ctx, retreatTimeout)
+	defer cancel()
+	return &GaveUpError{Step: at, Err: errors.Join(cause, m.Disarm(ctx))}
 }
 
 // retreat makes Old a writable primary again, whatever was done to it, and
@@ -201,7 +240,12 @@ func (m *Machine) retreat(ctx context.Context, at Name, vote *psync.Peer, cause 
 // whichever step it is in, and waits until it is one.
 func Release(ctx context.Context, c *server.Client) error {
 	for {
-		info, err := c.Info(ctx, "replication")
+		// What the switch sent and had no answer to must not come after this.
+		err := c.EndOthers(ctx)
+		var info server.Info
+		if err == nil {
+			info, err = c.Info(ctx, "replication")
+		}
 		if err == nil {
 			switch state := info["master_failover_state"]; {
 			case state != "" && state != "no-failover":

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"godwit/internal/psync"
-	"godwit/internal/server"
 )
 
 const (
@@ -34,12 +34,16 @@ func (m *Machine) catchUp(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		next, err := m.New.Client.Info(ctx, "replication")
+		next, err := m.New.Client.Info(ctx, "server", "replication")
 		if err != nil {
 			return err
 		}
+		m.newRunID = next["run_id"]
 		if old["role"] != "master" {
 			return fmt.Errorf("%s is not a primary any more", m.Old.address())
+		}
+		if state := old["master_failover_state"]; state != "" && state != "no-failover" {
+			return fmt.Errorf("%s is in a FAILOVER that somebody else began: %s", m.Old.address(), state)
 		}
 		if next["role"] != "slave" || next["master_link_status"] != "up" {
 			return fmt.Errorf("%s does not follow: role %s, master_link_status %s", m.New.address(), next["role"], next["master_link_status"])
@@ -87,6 +91,9 @@ func (m *Machine) applied(ctx context.Context) (int64, error) {
 	if info["role"] != "slave" {
 		return 0, fmt.Errorf("%s is not a replica", m.New.address())
 	}
+	if !strings.EqualFold(info["master_replid"], m.ReplID) {
+		return 0, fmt.Errorf("%s has left the stream: its replid is %s, not %s", m.New.address(), info["master_replid"], m.ReplID)
+	}
 	return info.Int("slave_repl_offset"), nil
 }
 
@@ -112,7 +119,7 @@ func (m *Machine) pauseAndDemote(ctx context.Context) (vote *psync.Peer, name Na
 		}
 		return nil, Demote, m.step(Demote, func() error { return m.demote(ctx) })
 	}
-	// FAILOVER drains and demotes by itself; the vote ends both.
+	// FAILOVER drains by itself; the vote ends that.
 	err = m.step(Drain, func() error {
 		vote, err = m.vote(ctx)
 		return err
@@ -120,7 +127,38 @@ func (m *Machine) pauseAndDemote(ctx context.Context) (vote *psync.Peer, name Na
 	if err != nil {
 		return vote, Drain, err
 	}
-	return vote, Demote, m.step(Demote, func() error { return nil })
+	if err := m.step(Demote, func() error { return m.settle(ctx, vote) }); err != nil {
+		_ = vote.Close() // a replica by now, or a primary again; retreat sees which
+		return nil, Demote, err
+	}
+	return vote, Demote, nil
+}
+
+// settle answers Old's vote and waits until Old is a replica for good. While
+// its PSYNC … FAILOVER waits for an answer, the end of that connection makes it
+// a writable primary again (replication.c syncWithMaster: abortFailover on
+// anything but +CONTINUE and +FULLRESYNC), so the vote binds only from here on:
+// a promotion before that would make two primaries where godwit dies, or the
+// network fails, in between. The stream that +CONTINUE promises is empty.
+func (m *Machine) settle(ctx context.Context, vote *psync.Peer) error {
+	if err := vote.Continue(vote.ReplID); err != nil {
+		return err
+	}
+	for {
+		info, err := m.Old.Client.Info(ctx, "replication")
+		switch {
+		case err != nil:
+		case info["role"] != "slave":
+			return fmt.Errorf("%s has taken its demotion back", m.Old.address())
+		case info["master_failover_state"] == "no-failover":
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("%s did not settle as a replica within %v", m.Old.address(), m.Limits.MaxPause), err)
+		case <-time.After(pollInterval):
+		}
+	}
 }
 
 // fence makes Old refuse writes and returns the offset at which it began to.
@@ -132,17 +170,14 @@ func (m *Machine) fence(ctx context.Context) (int64, error) {
 	if lag == "0" {
 		return 0, errors.New("min-replicas-max-lag is 0, so min-replicas-to-write would not hold writes: CONFIG SET min-replicas-max-lag 10")
 	}
-	results, err := m.Old.Client.Transaction(ctx,
-		[]any{"CONFIG", "SET", "min-replicas-to-write", fenceReplicas},
-		[]any{"INFO", "replication"})
+	if err := m.Old.Client.ConfigSet(ctx, "min-replicas-to-write", strconv.Itoa(fenceReplicas)); err != nil {
+		return 0, err
+	}
+	info, err := m.Old.Client.Info(ctx, "replication")
 	if err != nil {
 		return 0, err
 	}
-	text, ok := results[1].(string)
-	if !ok {
-		return 0, fmt.Errorf("%s: unexpected answer to INFO in a transaction", m.Old.address())
-	}
-	return server.ParseInfo(text).Int("master_repl_offset"), nil
+	return info.Int("master_repl_offset"), nil
 }
 
 // demote makes Old a replica and sees that New has applied all that Old has
@@ -150,21 +185,21 @@ func (m *Machine) fence(ctx context.Context) (int64, error) {
 // itself, comes up to a second later here (before 6.2 a replica connects from
 // replicationCron), so its last offset is read together with the demotion.
 func (m *Machine) demote(ctx context.Context) error {
-	results, err := m.Old.Client.Transaction(ctx,
-		[]any{"REPLICAOF", m.Old.AnnounceHost, m.Old.AnnouncePort},
-		[]any{"INFO", "replication"})
+	// Not in one MULTI: up to 6.2 an INFO in it has EXEC written to the backlog of
+	// a server that is a replica by then, 14 bytes that no other server has
+	// (multi.c execCommand), and its offsets are wrong from there on. A demoted
+	// server writes nothing, so its offset stands still.
+	if _, err := m.Old.Client.Do(ctx, "REPLICAOF", m.Old.AnnounceHost, m.Old.AnnouncePort); err != nil {
+		return err
+	}
+	info, err := m.Old.Client.Info(ctx, "replication")
 	if err != nil {
 		return err
 	}
-	text, ok := results[1].(string)
-	if !ok {
-		return fmt.Errorf("%s: unexpected answer to INFO in a transaction", m.Old.address())
-	}
-	info := server.ParseInfo(text)
 	if info["role"] != "slave" {
 		return fmt.Errorf("%s did not become a replica", m.Old.address())
 	}
-	return m.agree(ctx, info["master_replid"], info.Int("master_repl_offset"))
+	return m.agree(ctx, info["master_replid"], info.Int("slave_repl_offset"))
 }
 
 // drained waits until New has applied offset.
@@ -229,7 +264,7 @@ func (m *Machine) agree(ctx context.Context, replid string, last int64) error {
 	if at > last {
 		return fmt.Errorf("%s stands at offset %d, beyond the %d of %s", m.New.address(), at, last, m.Old.address())
 	}
-	return nil
+	return m.Intact(ctx)
 }
 
 // forgetVotes turns away what connected before the switch began.

@@ -4,8 +4,8 @@
 //
 // The old primary's own demotion is the vote of a two-phase commit: it asks
 // PSYNC replid offset, and only when the new one has applied exactly that
-// offset is it promoted. Until then every failure makes the old one a
-// writable primary again.
+// offset, and the old one is a replica for good, is the new one promoted. Until
+// then every failure makes the old one a writable primary again.
 package cutover
 
 import (
@@ -36,11 +36,11 @@ const (
 	CatchUp Name = "catch-up" // the new primary is close enough that the pause will be short
 	Pause   Name = "pause"    // writes stop at the old primary
 	Drain   Name = "drain"    // the new one applies what is left
-	Demote  Name = "demote"   // the old one becomes a replica and says at which offset
+	Demote  Name = "demote"   // the old one becomes a replica for good
 	Promote Name = "promote"  // the commit
-	Reverse Name = "reverse"  // the old one follows the new one
 	Unfence Name = "unfence"  // the fence method's setting goes back
 	Kill    Name = "kill"     // clients of the old one must connect again
+	Reverse Name = "reverse"  // the old one follows the new one
 )
 
 // StepState is how far a step is.
@@ -87,28 +87,28 @@ func Steps(method Method, old, next Side, limits Limits) []Step {
 		return Step{Name: name, Server: s.address(), Command: fmt.Sprintf(format, args...), State: Planned}
 	}
 	steps := []Step{
-		planned(Arm, old, "CONFIG SET masteruser godwit masterauth *** (only where none is set)"),
-		planned(CatchUp, next, "INFO replication (until the lag is a fraction of %v)", limits.MaxPause),
+		planned(Arm, old, "CONFIG SET masterauth *** (one-time; only where none is set)"),
+		planned(CatchUp, next, "INFO replication (until it lags less than 1 MB)"),
 	}
 	if method == Failover {
 		steps = append(steps,
 			planned(Pause, old, "FAILOVER TO %s %d TIMEOUT %d", old.AnnounceHost, old.AnnouncePort, limits.MaxPause.Milliseconds()),
 			planned(Drain, next, "INFO replication (until slave_repl_offset is the old primary's; each answer is ACKed to it)"),
-			planned(Demote, old, "(demotes itself and asks godwit: PSYNC replid offset FAILOVER)"))
+			planned(Demote, old, "(demotes itself and asks godwit PSYNC replid offset FAILOVER; +CONTINUE makes it final)"))
 	} else {
 		steps = append(steps,
-			planned(Pause, old, "MULTI; CONFIG SET min-replicas-to-write %d; INFO replication; EXEC", fenceReplicas),
+			planned(Pause, old, "CONFIG SET min-replicas-to-write %d; INFO replication", fenceReplicas),
 			planned(Drain, next, "INFO replication (until slave_repl_offset is the old primary's)"),
-			planned(Demote, old, "MULTI; REPLICAOF %s %d; INFO replication; EXEC", old.AnnounceHost, old.AnnouncePort))
+			planned(Demote, old, "REPLICAOF %s %d; INFO replication", old.AnnounceHost, old.AnnouncePort))
 	}
 	kill := planned(Kill, old, "CLIENT KILL TYPE normal")
 	if limits.NoKill {
 		kill.State = Skipped
 	}
-	reverse := planned(Reverse, old, "(gets +CONTINUE: it is a replica of %s through godwit, and refuses writes)", next.address())
+	reverse := planned(Reverse, old, "(asks PSYNC replid offset and gets +CONTINUE: it is a replica of %s through godwit)", next.address())
 	steps = append(steps, planned(Promote, next, "REPLICAOF NO ONE"))
-	if method == Failover {
-		return append(steps, reverse, kill)
+	if method == Fence {
+		steps = append(steps, planned(Unfence, old, "CONFIG SET min-replicas-to-write (as it was)"))
 	}
-	return append(steps, kill, reverse, planned(Unfence, old, "CONFIG SET min-replicas-to-write (as it was)"))
+	return append(steps, kill, reverse)
 }

@@ -12,7 +12,7 @@ import (
 
 // layers from the bottom up. A package imports only packages of layers below
 // its own, never one of its own layer.
-var layers = [][]string{ //nolint:gochecknoglobals // the map itself
+var layers = [][]string{
 	{"internal/resp"},
 	{"internal/server"},
 	{"internal/topology", "internal/psync", "internal/spool"},
@@ -25,13 +25,13 @@ var layers = [][]string{ //nolint:gochecknoglobals // the map itself
 
 // support is what tests, the demo and the benchmarks stand on. Only cmd/ and
 // tests import it, and it knows nothing of the layers above server.
-var support = []string{ //nolint:gochecknoglobals // the map itself
+var support = []string{
 	"internal/sandbox", "internal/sandbox/sandboxtest", "internal/load", "internal/audit",
 	"internal/dataset", "internal/faultproxy",
 }
 
 // supportMay is what support packages import of the layers.
-var supportMay = []string{"internal/resp", "internal/server"} //nolint:gochecknoglobals // the map itself
+var supportMay = []string{"internal/resp", "internal/server"}
 
 type listed struct {
 	ImportPath string

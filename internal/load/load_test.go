@@ -339,7 +339,7 @@ func TestTimeoutTurnsToTheNextEndpoint(t *testing.T) {
 	}
 	defer mute.Close()
 	endpoints := []server.Endpoint{{Network: "tcp", Address: mute.Addr().String()}, s.Endpoint()}
-	l := start(t, load.Config{Endpoints: endpoints, Timeout: 50 * time.Millisecond})
+	l := start(t, load.Config{Endpoints: endpoints, Timeout: time.Second})
 	await(t, l, 1000)
 	mustBeClean(t, audit(t, l, s.Endpoint()))
 	if got := l.Snapshot().Unknown; got != 8 {

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,7 +31,7 @@ func (m *Migration) listen(ctx context.Context, wg *sync.WaitGroup) error {
 			port, _ = strconv.Atoi(p) // a name or nothing: any port
 		}
 	}
-	c := relay.ListenerConfig{Log: m.log, Authenticate: m.authenticate, Allowed: m.allowed}
+	c := relay.ListenerConfig{Notify: m.listenerEvent, Authenticate: m.authenticate, Allowed: m.allowed}
 	if m.cfg.ListenerCert != "" {
 		pair, err := tls.LoadX509KeyPair(m.cfg.ListenerCert, m.cfg.ListenerKey)
 		if err != nil {
@@ -148,7 +149,7 @@ func (m *Migration) route(ctx context.Context, p *psync.Peer) {
 		return
 	}
 	if ctx.Err() == nil && !errors.Is(err, relay.ErrLinkEnded) {
-		m.log.Warn("a replica was turned away", "peer", p.Address(), "error", err)
+		m.listenerEvent(slog.LevelWarn, fmt.Sprintf("a replica at %s was turned away: %v", host(p.Address()), err))
 	}
 	_ = p.Close() // it asks again
 }
@@ -159,25 +160,27 @@ func (m *Migration) handOver(ctx context.Context, p *psync.Peer) error {
 		return err
 	}
 	m.mu.Lock()
-	votes, link := m.votes, m.link
+	link := m.link
+	asks := link != nil && e.side == link.from // the primary asks to be a replica: the vote of a switch, or nobody's wish
+	if asks && m.votes != nil {
+		// Within the lock, so that none is sent after setVotes has seen to those that nobody took.
+		defer m.mu.Unlock()
+		select {
+		case m.votes <- p:
+			return nil
+		default:
+			return fmt.Errorf("%s asks again and again", e.address())
+		}
+	}
 	m.mu.Unlock()
 	if link == nil {
 		return errors.New("no link is up")
 	}
-	if e.side == link.from {
-		// The primary asks to be a replica: the vote of a switch, or nobody's wish.
-		if votes == nil {
-			if p.Failover {
-				_ = p.Refuse("no switch is under way") // it becomes a primary again
-			}
-			return fmt.Errorf("%s asks to replicate, and no switch is under way", e.address())
+	if asks {
+		if p.Failover {
+			_ = p.Refuse("no switch is under way") // it becomes a primary again
 		}
-		select {
-		case votes <- p:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		return fmt.Errorf("%s asks to replicate, and no switch is under way", e.address())
 	}
 	return link.link.Serve(ctx, p)
 }
@@ -191,6 +194,31 @@ func (m *Migration) linkConfig(from, to *end, editor relay.Editor) relay.Config 
 		Log:   m.log, Notify: m.linkEvent,
 		AllowFull: func(ctx context.Context) error { return m.allowFull(ctx, from, to) },
 	}
+}
+
+// listenerEvent is what the listener reports. A server tries again every
+// second, and the same news is told once in a while only.
+func (m *Migration) listenerEvent(level slog.Level, text string) {
+	const again = 30 * time.Second
+	m.mu.Lock()
+	known := time.Since(m.toldAt) < again && m.told == text || m.votes != nil
+	if !known {
+		m.told, m.toldAt = text, time.Now()
+	}
+	m.mu.Unlock()
+	if known {
+		m.log.Debug(text)
+		return
+	}
+	m.event(level, text)
+}
+
+// host is an address without its port, which is another at each attempt.
+func host(address string) string {
+	if h, _, err := net.SplitHostPort(address); err == nil {
+		return h
+	}
+	return address
 }
 
 // linkEvent is what a link reports. During a switch and at the end its
@@ -221,16 +249,22 @@ func (m *Migration) allowFull(ctx context.Context, from, to *end) error {
 	m.mu.Lock()
 	followed := m.rec.Followed
 	m.mu.Unlock()
-	if !followed || keys(source) > 0 {
+	if !followed {
 		return nil
 	}
 	target, err := to.look(ctx)
 	if err != nil {
 		return err
 	}
-	if n := keys(target); n > 0 && !m.cfg.Replace {
-		return hinted("if the primary is meant to be empty, run again with --replace; if its data was lost, make "+to.address()+" the primary: REPLICAOF NO ONE",
-			"%s came back without a single key and asks for a full resync, which would wipe the %d keys of %s", from.address(), n, to.address())
+	if strings.EqualFold(source["master_replid2"], target["master_replid"]) && source.Int("second_repl_offset") <= target.Int("slave_repl_offset") {
+		return hinted(fmt.Sprintf("make %s, which has what was lost, the primary: REPLICAOF NO ONE; if %s is as it should be, end this migration and begin a new one with --replace", to.address(), from.address()),
+			"%s came back from an older snapshot, at offset %d, and would have a full resync wipe what %s has up to offset %d",
+			from.address(), source.Int("second_repl_offset")-1, to.address(), target.Int("slave_repl_offset"))
+	}
+	// It may have been written to since it came back, so few keys are as bad as none.
+	if has, had := keys(source), keys(target); has < had/2 || has == 0 && had > 0 {
+		return hinted(fmt.Sprintf("if its data was lost, make %s the primary: REPLICAOF NO ONE; if it is as it should be, end this migration and begin a new one with --replace", to.address()),
+			"%s came back with %d keys and would have a full resync wipe the %d keys of %s", from.address(), has, had, to.address())
 	}
 	return nil
 }
@@ -247,7 +281,7 @@ func (m *Migration) connect(ctx context.Context, fresh bool) error {
 		if err != nil {
 			return err
 		}
-		m.startLink(primary, editor)
+		m.startLink(primary, editor, relay.Position{}) //nolint:contextcheck // a link lives as long as Run, not as its caller
 	}
 	link := m.present()
 	if !fresh {
@@ -264,7 +298,7 @@ func (m *Migration) connect(ctx context.Context, fresh bool) error {
 	defer deadline.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for link.State() == relay.Waiting {
+	for link.State() == relay.Waiting && link.Snapshot().FullResyncs == 0 {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -284,9 +318,24 @@ func (m *Migration) attach(ctx context.Context, e *end) error {
 	if err := m.arm(ctx, e); err != nil {
 		return err
 	}
+	if err := m.announceTo(e); err != nil {
+		return err
+	}
 	host, port := e.announced()
 	_, err := e.client.Do(ctx, "REPLICAOF", host, port)
 	return err
+}
+
+// announceTo notes where a server is about to be sent to find the listener, so
+// that a later run on another port knows its own.
+func (m *Migration) announceTo(e *end) error {
+	host, port := e.announced()
+	return m.update(func(r *record) {
+		if r.Announced == nil {
+			r.Announced = make(map[Side]string)
+		}
+		r.Announced[e.side] = net.JoinHostPort(host, strconv.Itoa(port))
+	})
 }
 
 // detach makes a server a primary of its own, with its settings as they were.

@@ -75,7 +75,7 @@ func (c Config) Validate() error {
 	case c.From.Address == c.To.Address:
 		return fmt.Errorf("source and target are the same address, %s", c.From.Address)
 	case c.From.Master != "" || c.To.Master != "":
-		return errors.New("Sentinel-managed deployments are not supported yet: give the primary's own address")
+		return errors.New("?master= names a Sentinel-managed deployment, which is not supported yet: give the primary's own address")
 	case c.Cutover != Manual && c.Cutover != Auto && c.Cutover != Never:
 		return fmt.Errorf("cutover mode %q: use manual, auto or never", c.Cutover)
 	case c.MaxPause < 10*time.Millisecond || c.MaxPause > time.Minute:

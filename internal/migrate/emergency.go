@@ -52,6 +52,19 @@ func emergency(r *record, source, target server.Endpoint) []string {
 	}
 }
 
+// foresee is what an operator should have at hand before a switch: the lines
+// for godwit being lost in the middle of it, and after it.
+func (m *Migration) foresee(direction string, method cutover.Method, to Side) []string {
+	m.mu.Lock()
+	r := m.rec
+	m.mu.Unlock()
+	r.Switch = &switchRecord{Direction: direction, Method: string(method)}
+	lines := append([]string{"# godwit lost in the middle of the switch: ask the new primary for its role"}, emergency(&r, m.cfg.From, m.cfg.To)...)
+	r.Switch, r.Primary, r.Phase = nil, to, Switched
+	lines = append(lines, "# godwit lost after the switch")
+	return append(lines, emergency(&r, m.cfg.From, m.cfg.To)...)
+}
+
 // switchEmergency is for a switch that was cut in half: the new primary's role
 // tells on which side of the commit it is.
 func switchEmergency(r *record, old, next server.Endpoint, at func(server.Endpoint, string) string, forget func(server.Endpoint) string) []string {

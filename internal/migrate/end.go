@@ -43,7 +43,7 @@ func newEnd(s Side, e server.Endpoint, clientName string) (*end, error) {
 func (e *end) look(ctx context.Context) (server.Info, error) {
 	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
 	defer cancel()
-	info, err := e.client.Info(ctx, "server", "replication", "memory", "keyspace", "persistence")
+	info, err := e.client.Info(ctx, "server", "replication", "memory", "keyspace", "persistence", "stats")
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err != nil {

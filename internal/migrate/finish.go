@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
+
+	"godwit/internal/server"
 )
 
 // nativeTimeout is how long complete waits for the old primary to follow the
@@ -22,8 +25,28 @@ func (m *Migration) Complete(ctx context.Context, dryRun bool) (EndResult, error
 		return result, err
 	}
 	defer leave()
-	if !m.phaseIn(Switched) && !(m.phaseIn(Failed) && m.primary() == m.target) {
+	if m.pending() {
+		return result, hinted("the same `godwit run` brings it to an end, then complete", "a switch is not decided yet")
+	}
+	if !m.phaseIn(Switched) && (!m.phaseIn(Failed) || m.primary() != m.target) {
 		return result, hinted("`godwit cutover` switches; `godwit abort` ends it without a switch", "nothing to complete in phase %s", m.phase())
+	}
+	_, err = m.source.look(ctx)
+	var gone *server.ConnError
+	if errors.As(err, &gone) && gone.Op == "dial" && (dryRun || m.cfg.RollbackWindow < 0) {
+		// It may have been shut down for good, which is how many migrations end.
+		result.Steps = []StepStatus{{Name: "leave", Server: m.source.address(), Command: "(nothing: it is not there)", State: "skipped"}}
+		if dryRun {
+			return result, nil
+		}
+		m.setQuiet()
+		m.stopLink()
+		if err := m.restore(ctx, m.target); err != nil {
+			return result, err
+		}
+		result.Notes = append(result.Notes,
+			fmt.Sprintf("%s is not there (%v); should it come back as a primary, clients must not find it", m.source.address(), err))
+		return m.finishAs(Completed, result, fmt.Sprintf("completed: %s is the primary", m.target.address()))
 	}
 	if err := errors.Join(m.look(ctx), m.inspect(ctx)); err != nil {
 		return result, err
@@ -54,14 +77,16 @@ func (m *Migration) Complete(ctx context.Context, dryRun bool) (EndResult, error
 		result.Notes = append(result.Notes,
 			fmt.Sprintf("%s is a replica of %s now, without godwit; it forgets that when it restarts unless CONFIG REWRITE is sent to it", source.address(), target.address()))
 	}
+	run.skipRest()
 	m.stopLink()
 	if err := m.restore(ctx, target); err != nil {
 		return result, err
 	}
-	if native && target.endpoint.Password != "" {
+	if native && target.endpoint.Password != "" && m.saved(Source, masterauth) != nil {
 		// The old primary needs the new one's password from now on: that setting stays.
 		result.Notes = append(result.Notes, "masterauth of "+source.address()+" is the password that godwit was given for "+target.address())
 		m.forgetSetting(Source, masterauth)
+		m.forgetSetting(Source, masteruser)
 	}
 	if err := m.restore(ctx, source); err != nil {
 		return result, err
@@ -78,6 +103,9 @@ func (m *Migration) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 		return result, err
 	}
 	defer leave()
+	if m.pending() {
+		return result, hinted("the same `godwit run` brings it to an end, then abort", "a switch is not decided yet: %s may not serve", m.source.address())
+	}
 	if m.primary() != m.source || m.phaseIn(Switching, Completed, Aborted) {
 		return result, hinted("`godwit rollback` goes back to the source, then abort; or `godwit complete`", "no abort in phase %s", m.phase())
 	}
@@ -90,6 +118,22 @@ func (m *Migration) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 		return result, nil
 	}
 	info, err := target.look(ctx)
+	var gone *server.ConnError
+	if errors.As(err, &gone) && gone.Op == "dial" {
+		// It may be gone for good; the source must be free of it all the same.
+		m.setQuiet()
+		m.stopLink()
+		if err := m.restore(ctx, source); err != nil {
+			return result, err
+		}
+		for i := range result.Steps {
+			result.Steps[i].State = "skipped"
+		}
+		result.Notes = append(result.Notes,
+			fmt.Sprintf("%s serves as before", source.address()),
+			fmt.Sprintf("%s is not there (%v); if it comes back as a replica, detach it: REPLICAOF NO ONE and CONFIG SET masterauth '' there", target.address(), err))
+		return m.finishAs(Aborted, result, "aborted: the target is not there")
+	}
 	if err != nil {
 		return result, fmt.Errorf("target: %w", err)
 	}
@@ -100,8 +144,7 @@ func (m *Migration) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 		if info["role"] != "slave" {
 			return nil
 		}
-		_, err := target.client.Do(ctx, "REPLICAOF", "NO", "ONE")
-		return err
+		return detachLoading(ctx, target)
 	})
 	if err != nil {
 		return result, err
@@ -116,6 +159,33 @@ func (m *Migration) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 		fmt.Sprintf("%s serves as before", source.address()),
 		fmt.Sprintf("%s is a primary of its own and keeps what was copied so far", target.address()))
 	return m.finishAs(Aborted, result, "aborted: the target is detached")
+}
+
+// pending tells whether a switch was begun whose end is not known.
+func (m *Migration) pending() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.rec.Switch != nil
+}
+
+// loadingTimeout bounds the wait for a replica that loads a snapshot, and
+// refuses REPLICAOF until it has noticed that its connection is gone.
+const loadingTimeout = 30 * time.Second
+
+func detachLoading(ctx context.Context, e *end) error {
+	ctx, cancel := context.WithTimeout(ctx, loadingTimeout)
+	defer cancel()
+	for {
+		_, err := e.client.Do(ctx, "REPLICAOF", "NO", "ONE")
+		if !server.IsCode(err, "LOADING") {
+			return err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // setQuiet tells that what ends from now on ends on purpose.
@@ -170,18 +240,37 @@ func (m *Migration) nativeBack(source, target *end) (bool, string) {
 // reattachNatively points the old primary at the new one and sees that it
 // goes on by a partial resync: a full one would wipe it first.
 func (m *Migration) reattachNatively(ctx context.Context, source, target *end) error {
-	full := target.seen().Int("sync_full")
-	if password := target.endpoint.Password; password != "" {
+	before, err := target.client.Info(ctx, "stats")
+	if err != nil {
+		return err
+	}
+	// A masterauth that is not godwit's is what the server is to present to any
+	// primary; it stays. Where godwit's stands in its place, the target's goes there.
+	switch password := target.endpoint.Password; {
+	case m.saved(Source, masterauth) == nil:
+	case password != "":
 		if err := source.client.ConfigSet(ctx, masterauth, password); err != nil {
 			return err
 		}
 		if user := target.endpoint.Username; user != "" {
-			if err := source.client.ConfigSet(ctx, "masteruser", user); err != nil {
+			own, _, err := source.client.ConfigGet(ctx, masteruser)
+			if err != nil {
+				return err
+			}
+			if err := m.save(Source, masteruser, own); err != nil {
+				return err
+			}
+			if err := source.client.ConfigSet(ctx, masteruser, user); err != nil {
 				return err
 			}
 		}
-	} else if err := m.restore(ctx, source, masterauth); err != nil {
-		return err
+	default:
+		if err := m.restore(ctx, source, masterauth); err != nil {
+			return err
+		}
+	}
+	if loopback(target.endpoint.Host()) && source.endpoint.Network == "tcp" && !loopback(source.endpoint.Host()) {
+		return fmt.Errorf("%s is another server where %s runs", target.address(), source.address())
 	}
 	if _, err := source.client.Do(ctx, "REPLICAOF", target.endpoint.Host(), target.endpoint.Port()); err != nil {
 		return err
@@ -191,6 +280,14 @@ func (m *Migration) reattachNatively(ctx context.Context, source, target *end) e
 	for {
 		info, err := source.client.Info(ctx, "replication")
 		if err == nil && info["master_link_status"] == "up" {
+			// That address may be another server's where the old primary is.
+			next, err := target.client.Info(ctx, "replication")
+			if err != nil {
+				return err
+			}
+			if info["master_replid"] != next["master_replid"] {
+				return fmt.Errorf("what it reaches at %s is another server", target.address())
+			}
 			break
 		}
 		select {
@@ -199,14 +296,20 @@ func (m *Migration) reattachNatively(ctx context.Context, source, target *end) e
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	stats, err := target.client.Info(ctx, "stats")
+	after, err := target.client.Info(ctx, "stats")
 	if err != nil {
 		return err
 	}
-	if stats.Int("sync_full") > full && full > 0 {
+	if after.Int("sync_full") > before.Int("sync_full") {
 		m.event(slog.LevelInfo, "the old primary needed a full resync")
 	}
 	return nil
+}
+
+// loopback tells whether a host is one that means another machine elsewhere.
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback() || host == "localhost"
 }
 
 // leaveReadOnly points a server at an address where nothing is: it stays a
@@ -220,13 +323,20 @@ func leaveReadOnly(ctx context.Context, e *end) error {
 func (m *Migration) forgetSetting(s Side, name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	kept := m.rec.Settings[:0]
+	var kept []setting
 	for _, x := range m.rec.Settings {
 		if x.Server != s || x.Name != name {
 			kept = append(kept, x)
 		}
 	}
 	m.rec.Settings = kept
+}
+
+// skipRest marks the steps that were not needed.
+func (r *runner) skipRest() {
+	for i := r.next; i < len(r.steps); i++ {
+		r.steps[i].State = "skipped"
+	}
 }
 
 // runner marks the steps of an ending as they are done, in order.

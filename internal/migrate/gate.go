@@ -25,6 +25,9 @@ func (g *gate) try() bool {
 	}
 }
 
+// occupy enters once nobody is inside, however long that takes; leave with release.
+func (g *gate) occupy() { g.held <- struct{}{} }
+
 func (g *gate) release() { <-g.held }
 
 // enter lets an operation in; leave with the returned function.

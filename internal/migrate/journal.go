@@ -41,14 +41,17 @@ type record struct {
 	Updated  time.Time `json:"updated"`
 	PID      int       `json:"pid"`
 	Port     int       `json:"port"` // of the listener; kept, because the servers know it
+	// Announced is where each server was last sent to find the listener.
+	Announced map[Side]string `json:"announced,omitempty"`
 	// Switch is the switch under way, nil when there is none.
 	Switch *switchRecord `json:"switch,omitempty"`
 	// Settings were changed at the servers and are to be restored.
 	Settings []setting `json:"settings,omitempty"`
 	// Followed is true once the target has followed the source: a later full
 	// resync is then worth a look.
-	Followed bool            `json:"followed"`
-	RunIDs   map[Side]string `json:"run_ids,omitempty"`
+	Followed bool              `json:"followed"`
+	RunIDs   map[Side]string   `json:"run_ids,omitempty"`
+	Refusals map[Side]refusals `json:"refusals,omitempty"`
 	// Doubtful is set when the target may have been promoted by a switch that was given up.
 	Doubtful bool          `json:"doubtful,omitempty"`
 	Cutover  CutoverStatus `json:"cutover"`
@@ -69,6 +72,7 @@ type switchRecord struct {
 	Direction string    `json:"direction"`
 	Method    string    `json:"method"`
 	ReplID    string    `json:"replid"`
+	NewRunID  string    `json:"new_run_id"` // of the new primary before its promotion
 	At        time.Time `json:"at"`
 }
 

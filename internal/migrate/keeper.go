@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"godwit/internal/cutover"
@@ -13,7 +14,7 @@ import (
 )
 
 const (
-	keepInterval = 500 * time.Millisecond
+	keepInterval = 250 * time.Millisecond
 	// pollInterval is how often the replica is asked for its offset; each
 	// answer is ACKed to the primary, which natively hears it once a second.
 	pollInterval = 25 * time.Millisecond
@@ -34,16 +35,22 @@ func (m *Migration) keep(ctx context.Context) error {
 	attempts := 0
 	for {
 		if m.operation.try() {
-			err := m.tend(ctx)
+			over, err := m.over()
+			if !over {
+				err = m.tend(ctx)
+			}
 			m.operation.release()
-			if err != nil {
+			if over || err != nil {
 				return err
 			}
 		}
 		if m.cfg.Cutover == Auto && m.autoDue() && time.Now().After(nextAuto) {
 			_, err := m.Cutover(ctx, SwitchOptions{})
 			var gaveUp *cutover.GaveUpError
-			if attempts++; errors.As(err, &gaveUp) && attempts >= autoAttempts {
+			if errors.As(err, &gaveUp) {
+				attempts++
+			}
+			if attempts >= autoAttempts {
 				return &GaveUpError{Err: err}
 			}
 			nextAuto = time.Now().Add(autoPause)
@@ -64,6 +71,19 @@ func (m *Migration) keep(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
+	}
+}
+
+// over tells whether an operation or the link has ended the migration. What
+// the servers look like after that is nobody else's hand.
+func (m *Migration) over() (bool, error) {
+	select {
+	case <-m.finished:
+		return true, nil
+	case err := <-m.fatal:
+		return true, err
+	default:
+		return false, nil
 	}
 }
 
@@ -106,6 +126,9 @@ func (m *Migration) windowOver(ctx context.Context) error {
 	m.mu.Unlock()
 	if time.Since(since) < m.cfg.RollbackWindow {
 		return nil
+	}
+	if m.source.down() != "" || m.target.down() != "" {
+		return nil // a server that is away for a moment is waited for
 	}
 	_, err := m.Complete(ctx, false)
 	if errors.Is(err, errBusy) {
@@ -152,15 +175,44 @@ func (m *Migration) tend(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil
 	}
+	if m.pending() {
+		if infos[0] == nil || infos[1] == nil {
+			return nil // what they are is not known, and nothing may be assumed
+		}
+		return m.recover(ctx)
+	}
 	if info := infos[0]; info != nil && info["role"] == "slave" {
+		if primary.follows(info) && (infos[1] == nil || infos[1]["role"] == "slave") {
+			return m.takeBack(ctx, primary)
+		}
 		return m.primaryBecameReplica(ctx, primary, replica, info, infos[1])
 	}
+	if infos[0] != nil {
+		m.intact(primary, infos[0])
+	}
 	if infos[1] != nil {
+		if err := m.refused(primary, replica, infos[1]["run_id"], infos[1].Int(refusalCounter)); err != nil {
+			return err
+		}
 		if err := m.tendReplica(ctx, primary, replica, infos[1]); err != nil {
 			return err
 		}
 	}
 	return m.advance()
+}
+
+// takeBack makes a primary one again that has handed over to the listener
+// without being asked: somebody sent FAILOVER, and godwit was the replica that
+// it chose, or a command of a switch that was given up came late. It cannot
+// authenticate to the listener then, and would hold its clients' writes for ever.
+func (m *Migration) takeBack(ctx context.Context, primary *end) error {
+	m.event(slog.LevelWarn, primary.address()+" hands over to godwit, and no switch is under way: it is made the primary again; `godwit cutover` switches")
+	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	defer cancel()
+	if err := cutover.Release(ctx, primary.client); err != nil {
+		m.event(slog.LevelWarn, fmt.Sprintf("%s: %v", primary.address(), err))
+	}
+	return nil // tried again at the next look
 }
 
 // noticeRestart tells of a server that is another process than before.
@@ -195,7 +247,7 @@ func (m *Migration) tendReplica(ctx context.Context, primary, replica *end, info
 	}
 	if info["role"] == "slave" {
 		if info["master_host"] != "" && !m.wasOurs(info) {
-			return hinted("if that is meant, `godwit abort`; if not, REPLICAOF NO ONE there, then run again",
+			return hinted("if that is meant, end the migration with `godwit abort` or `godwit complete`; if not, REPLICAOF NO ONE there, then run again",
 				"%s was made a replica of %s:%s by somebody else", replica.address(), info["master_host"], info["master_port"])
 		}
 		return m.reattachNow(ctx, replica) // the listener's address has changed
@@ -214,8 +266,10 @@ func (m *Migration) tendReplica(ctx context.Context, primary, replica *end, info
 		return hinted(fmt.Sprintf("two servers accept writes now. Where only %s has clients, make %s a replica again (godwit does when it is started with --replace); see docs/runbook.md", primary.address(), replica.address()),
 			"%s was promoted by somebody else in phase %s and has written %d bytes of its own", replica.address(), phase, own)
 	}
-	if own > 0 && phase == Switched {
-		m.event(slog.LevelWarn, fmt.Sprintf("%s came back as a primary and has written %d bytes of its own, which are lost now: it follows %s again", replica.address(), own, primary.address()))
+	// A server without a backlog does not count bytes; its changes since it
+	// loaded its data tell (INFO persistence).
+	if n := info.Int("rdb_changes_since_last_save"); n > 0 || own > 0 {
+		m.event(slog.LevelError, fmt.Sprintf("%s came back as a primary and took %d changes (%d bytes) of its own before godwit saw it: they are lost now, and it follows %s again; keep clients away from it", replica.address(), n, max(own, 0), primary.address()))
 	}
 	return m.reattachNow(ctx, replica)
 }
@@ -223,7 +277,7 @@ func (m *Migration) tendReplica(ctx context.Context, primary, replica *end, info
 func (m *Migration) reattachNow(ctx context.Context, replica *end) error {
 	if err := m.attach(ctx, replica); err != nil {
 		m.event(slog.LevelWarn, fmt.Sprintf("%s cannot be attached: %v", replica.address(), err))
-		return nil // tried again at the next look
+		return nil //nolint:nilerr // tried again at the next look
 	}
 	m.mu.Lock()
 	delete(m.reattach, replica.side)
@@ -250,8 +304,10 @@ func (m *Migration) tendFollower(ctx context.Context, replica *end) error {
 
 // wasOurs tells whether a replica points at a listener of an earlier run.
 func (m *Migration) wasOurs(info server.Info) bool {
-	host, _ := m.replica().announced()
-	return m.saved(m.replica().side, masterauth) != nil && info["master_host"] == host
+	was := net.JoinHostPort(info["master_host"], info["master_port"])
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.rec.Announced[m.rec.Primary.other()] == was
 }
 
 // primaryBecameReplica is a role change that no switch of ours made.

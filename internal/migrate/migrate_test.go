@@ -83,6 +83,7 @@ func (r *running) until(what string, ok func(migrate.Status) bool) migrate.Statu
 		}
 		select {
 		case err := <-r.done:
+			r.done <- err // for stop
 			r.t.Fatalf("the run ended before %s: %v", what, err)
 		case <-deadline:
 			r.t.Fatalf("not %s within a minute: %+v", what, s)

@@ -43,8 +43,10 @@ type Migration struct {
 	listener    *relay.Listener
 	link        *linkRun
 	votes       chan *psync.Peer // where the old primary's PSYNC goes during a switch, nil otherwise
-	quiet       bool             // connections are being ended on purpose
-	reattach    map[Side]bool    // a restarted server whose role is not somebody's wish
+	told        string           // by the listener, the last time
+	toldAt      time.Time
+	quiet       bool          // connections are being ended on purpose
+	reattach    map[Side]bool // a restarted server whose role is not somebody's wish
 	planned     plan.Plan
 	copy        copyProgress
 	rates       rates
@@ -127,7 +129,12 @@ func (m *Migration) Run(ctx context.Context) error {
 		return err
 	}
 	var refused *plan.RefusedError
-	if !errors.As(err, &refused) {
+	var gaveUp *GaveUpError
+	switch {
+	case errors.As(err, &refused):
+	case errors.As(err, &gaveUp): // the source serves as before, and a later run goes on
+		m.saveQuietly()
+	default:
 		m.fail(err)
 	}
 	return err
@@ -142,14 +149,18 @@ func (m *Migration) run(parent context.Context) error {
 		return err
 	}
 	if fresh {
+		m.intact(m.target, m.target.seen())
 		if err := m.makePlan(parent); err != nil {
 			return err
 		}
 	} else if err := m.inspect(parent); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(parent)
+	// What a switch needs outlives an interruption until the switch has ended.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
+	together := context.AfterFunc(parent, cancel)
 	var wg sync.WaitGroup
+	defer m.operation.release()
 	defer wg.Wait()
 	defer cancel()
 	m.mu.Lock()
@@ -164,6 +175,7 @@ func (m *Migration) run(parent context.Context) error {
 		m.mu.Unlock()
 	}()
 	defer m.stopLink()
+	defer m.operation.occupy() // once the operation under way has ended
 
 	if err := m.listen(ctx, &wg); err != nil {
 		return err
@@ -172,10 +184,13 @@ func (m *Migration) run(parent context.Context) error {
 	if err := m.recover(ctx); err != nil {
 		return err
 	}
-	if err := m.connect(ctx, fresh); err != nil {
+	together()
+	if err := m.connect(parent, fresh); parent.Err() != nil {
+		return m.interrupted(parent)
+	} else if err != nil {
 		return err
 	}
-	return m.keep(ctx)
+	return m.keep(parent)
 }
 
 // phase is the present one.
@@ -206,12 +221,18 @@ func (m *Migration) side(s Side) *end {
 	return m.source
 }
 
-// update changes the record and makes it durable.
+// update changes the record and makes it durable; where that fails the record
+// is as before. change must not alter in place what the record points to.
 func (m *Migration) update(change func(*record)) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	before := m.rec
 	change(&m.rec)
-	return m.saveLocked()
+	err := m.saveLocked()
+	if err != nil {
+		m.rec = before
+	}
+	return err
 }
 
 func (m *Migration) saveLocked() error {
@@ -303,7 +324,14 @@ func (m *Migration) event(level slog.Level, text string) {
 	if e.Level == "" {
 		e.Level = "info"
 	}
-	m.log.Log(context.Background(), level, text)
+	switch level {
+	case slog.LevelError:
+		m.log.Error(text)
+	case slog.LevelWarn:
+		m.log.Warn(text)
+	default:
+		m.log.Info(text)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.rec.Events = append(m.rec.Events, e)
@@ -347,17 +375,19 @@ type linkRun struct {
 }
 
 // startLink carries the stream of one side to the other from now on, in place
-// of the link before. editor is what guard made for it.
-func (m *Migration) startLink(from *end, editor relay.Editor) *relay.Link {
+// of the link before. editor is what guard made for it; at is where the other
+// side stands, zero when that is not known.
+func (m *Migration) startLink(from *end, editor relay.Editor, at relay.Position) *relay.Link {
 	m.stopLink()
 	to := m.other(from)
 	m.mu.Lock()
 	base, wg := m.base, m.wg
 	ctx, cancel := context.WithCancel(base)
 	l := &linkRun{from: from.side, cancel: cancel, done: make(chan struct{})}
-	l.link = relay.NewLink(m.linkConfig(from, to, editor))
+	config := m.linkConfig(from, to, editor)
+	config.From = at
+	l.link = relay.NewLink(config)
 	m.link = l
-	m.copy = copyProgress{}
 	m.rates = rates{}
 	m.mu.Unlock()
 	wg.Go(func() {

@@ -14,6 +14,7 @@ import (
 // changed where none is set, so that no password needs to be kept.
 const (
 	masterauth         = "masterauth"
+	masteruser         = "masteruser"
 	minReplicasToWrite = "min-replicas-to-write"
 )
 
@@ -41,8 +42,10 @@ func (m *Migration) arm(ctx context.Context, e *end) error {
 			return nil
 		}
 	}
+	// LOADING, BUSY and the like pass; only a server that never lets godwit may
+	// go without a password.
 	var refused *server.Error
-	if err != nil && !errors.As(err, &refused) {
+	if err != nil && (!errors.As(err, &refused) || refused.Code != "NOPERM" && refused.Code != "ERR") {
 		return err
 	}
 	m.event(slog.LevelWarn, fmt.Sprintf("%s does not let godwit set masterauth: the listener knows it by its address alone", e.address()))
@@ -89,7 +92,7 @@ func (m *Migration) restore(ctx context.Context, e *end, names ...string) error 
 			return fmt.Errorf("restoring %s: %w", s.Name, err)
 		}
 		if err := m.update(func(r *record) {
-			kept := r.Settings[:0]
+			var kept []setting
 			for _, x := range r.Settings {
 				if x != s {
 					kept = append(kept, x)

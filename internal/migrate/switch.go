@@ -11,6 +11,7 @@ import (
 	"godwit/internal/cutover"
 	"godwit/internal/psync"
 	"godwit/internal/relay"
+	"godwit/internal/server"
 )
 
 // The directions of a switch.
@@ -54,8 +55,10 @@ func (m *Migration) switchTo(ctx context.Context, direction string, to Side, o S
 	next := m.side(to)
 	old := m.other(next)
 	limits := cutover.Limits{MaxPause: m.cfg.MaxPause, NoKill: m.cfg.NoKill || o.NoKill}
-	if o.MaxPauseMS > 0 {
-		limits.MaxPause = time.Duration(o.MaxPauseMS) * time.Millisecond
+	if o.MaxPauseMS != 0 {
+		if limits.MaxPause = time.Duration(o.MaxPauseMS) * time.Millisecond; o.MaxPauseMS < 10 || o.MaxPauseMS > 60_000 {
+			return result, hinted("use 10ms to 1m", "max pause of %d ms", o.MaxPauseMS)
+		}
 	}
 	method, err := m.method(ctx, old)
 	if err != nil {
@@ -63,7 +66,7 @@ func (m *Migration) switchTo(ctx context.Context, direction string, to Side, o S
 	}
 	if o.DryRun {
 		result.Steps = steps(cutover.Steps(method, m.cutoverSide(old), m.cutoverSide(next), limits))
-		result.Emergency = m.Status().Emergency
+		result.Emergency = m.foresee(direction, method, to)
 		return result, nil
 	}
 	return m.carryOut(ctx, result, method, old, next, limits)
@@ -83,6 +86,8 @@ func (m *Migration) maySwitch(direction string, to Side) error {
 		return hinted("there is nothing to roll back", "the source is the primary already")
 	case direction == DirectionCutover && m.cfg.Cutover == Never:
 		return hinted("run it with --cutover manual", "this migration runs with --cutover never")
+	case direction == DirectionCutover && m.target.outOfMemory() != "":
+		return hinted("raise its maxmemory, then try again", "%s", m.target.outOfMemory())
 	case m.link == nil || m.link.link.State() != relay.Streaming:
 		return hinted("wait until `godwit status` says that it is ready", "the link is not streaming")
 	case r.Phase != Following && r.Phase != Switched && r.Phase != RolledBack:
@@ -122,7 +127,7 @@ func (m *Migration) carryOut(ctx context.Context, result SwitchResult, method cu
 	err = m.update(func(r *record) {
 		before = r.Phase
 		r.Phase = Switching
-		r.Switch = &switchRecord{Direction: result.Direction, Method: string(method), ReplID: replid, At: time.Now()}
+		r.Switch = &switchRecord{Direction: result.Direction, Method: string(method), ReplID: replid, NewRunID: next.seen()["run_id"], At: time.Now()}
 		r.Cutover.Direction, r.Cutover.WriteStallMS = result.Direction, 0
 		r.Cutover.Steps = steps(cutover.Steps(method, m.cutoverSide(old), m.cutoverSide(next), limits))
 	})
@@ -139,7 +144,8 @@ func (m *Migration) carryOut(ctx context.Context, result SwitchResult, method cu
 		Arm:     func(ctx context.Context) error { return m.armOld(ctx, method, old) },
 		Unfence: func(ctx context.Context) error { return m.restore(ctx, old, minReplicasToWrite) },
 		Disarm:  func(ctx context.Context) error { return m.restore(ctx, old) },
-		Reverse: func(ctx context.Context, p *psync.Peer) error { return m.reverse(ctx, old, next, editor, p) },
+		Reverse: func(ctx context.Context, leave func()) error { return m.reverse(ctx, old, next, editor, leave) },
+		Intact:  func(ctx context.Context) error { return m.askRefused(ctx, old, next) },
 		Observe: m.observeStep, Trace: m.traced(result.Direction),
 	}
 	r, err := machine.Run(ctx)
@@ -157,12 +163,11 @@ func (m *Migration) carryOut(ctx context.Context, result SwitchResult, method cu
 		m.event(slog.LevelWarn, fmt.Sprintf("%s %v", result.Direction, gaveUp))
 		return result, &GaveUpError{Err: errors.Join(err, saveErr)}
 	case errors.As(err, &uncertain):
-		m.fail(err)
-		select {
-		case m.fatal <- err:
-		default:
-		}
-		return result, err
+		// The intent stays in the journal, and the keeper settles it as soon as
+		// both servers answer: waiting for a person would let clients wait too.
+		saveErr := m.update(func(r *record) { r.Error, r.Hint = err.Error(), hintOf(err) })
+		m.event(slog.LevelError, err.Error())
+		return result, errors.Join(err, saveErr)
 	}
 	return m.switched(ctx, result, next, err)
 }
@@ -192,6 +197,7 @@ func (m *Migration) switched(ctx context.Context, result SwitchResult, next *end
 	if err := m.look(ctx); err != nil {
 		m.log.Debug("looking at both after the switch", "error", err) // the keeper looks again
 	}
+	m.saveQuietly()
 	m.event(slog.LevelInfo, fmt.Sprintf("%s done: %s is the primary; writes were stopped for %.1f ms", result.Direction, next.address(), result.WriteStallMS))
 	return result, nil
 }
@@ -207,6 +213,9 @@ func (m *Migration) armOld(ctx context.Context, method cutover.Method, old *end)
 			return err
 		}
 	}
+	if err := m.announceTo(old); err != nil {
+		return err
+	}
 	return m.arm(ctx, old)
 }
 
@@ -215,29 +224,13 @@ func (m *Migration) armOld(ctx context.Context, method cutover.Method, old *end)
 const reverseTimeout = 10 * time.Second
 
 // reverse carries the stream from the new primary to the old one from now on.
-// It is called right after the commit: the old primary must get its answer.
-func (m *Migration) reverse(ctx context.Context, old, next *end, editor relay.Editor, p *psync.Peer) error {
+// leave has the old primary ask again, whom the link now answers.
+func (m *Migration) reverse(ctx context.Context, old, next *end, editor relay.Editor, leave func()) error {
 	ctx, cancel := context.WithTimeout(ctx, reverseTimeout)
 	defer cancel()
-	link := m.startLink(next, editor)
-	for p != nil {
-		err := link.Serve(ctx, p)
-		if err == nil {
-			return nil
-		}
-		// The old primary waits as long as it gets a newline now and then; its
-		// writes are stopped, and no answer but the new primary's may end that.
-		if p.Keepalive() != nil {
-			_ = p.Close() // it connects again, and the link takes it
-			break
-		}
-		select {
-		case <-ctx.Done():
-			_ = p.Close() // likewise
-			return fmt.Errorf("%s does not follow %s yet: %w", old.address(), next.address(), err)
-		case <-time.After(reverseRetry):
-		}
-	}
+	link := m.startLink(next, editor, promotedAt(ctx, next)) //nolint:contextcheck // a link lives as long as Run, not as its caller
+	leave()
+	m.setVotes(nil) // the old primary may have asked again before the link was there
 	for link.State() != relay.Streaming {
 		select {
 		case <-ctx.Done():
@@ -246,6 +239,17 @@ func (m *Migration) reverse(ctx context.Context, old, next *end, editor relay.Ed
 		}
 	}
 	return nil
+}
+
+// promotedAt is where a new primary's own writes begin, and so where the old
+// one stands. A backlog of the default size does not last the second or two
+// that an old primary of up to 6.2 takes to connect.
+func promotedAt(ctx context.Context, next *end) relay.Position {
+	info, err := next.client.Info(ctx, "replication")
+	if err != nil || info.Int("second_repl_offset") <= 0 {
+		return relay.Position{} // the old primary asks by itself
+	}
+	return relay.Position{ReplID: info["master_replid2"], Offset: info.Int("second_repl_offset")}
 }
 
 const reverseRetry = 20 * time.Millisecond
@@ -316,10 +320,16 @@ func (m *Migration) recover(ctx context.Context) error {
 	}
 	old := m.other(next)
 	newInfo, oldInfo := next.seen(), old.seen()
-	switch promoted := newInfo["role"] == "master"; {
+	promoted, whole := newInfo["role"] == "master", covers(newInfo, oldInfo)
+	if promoted && !whole && newInfo["run_id"] != intent.NewRunID && newInfo.Int("rdb_changes_since_last_save") == 0 {
+		// It was restarted: a primary by its configuration file, with less than
+		// the old one has, or nothing, and without a write of its own since.
+		promoted = false
+	}
+	switch {
 	case promoted && oldInfo["role"] == "slave":
-		if !strings.EqualFold(newInfo["master_replid2"], intent.ReplID) && !strings.EqualFold(newInfo["master_replid"], intent.ReplID) {
-			return m.undecided(intent, old, next, "and the new primary's data is not known to continue the old one's")
+		if !whole {
+			return m.undecided(intent, old, next, "and its data is not known to continue that of "+old.address())
 		}
 		m.event(slog.LevelWarn, fmt.Sprintf("the %s was interrupted after its commit; it is being finished", intent.Direction))
 		return m.finishSwitch(ctx, intent, old, next)
@@ -334,9 +344,22 @@ func (m *Migration) recover(ctx context.Context) error {
 		return err
 	}
 	return m.update(func(r *record) {
-		r.Switch = nil
+		r.Switch, r.Error, r.Hint = nil, "", ""
 		r.Phase = m.settledPhase(r)
 	})
+}
+
+// covers tells whether a promoted server has all that the demoted one had
+// written: it continues that one's stream from its last byte on (replication.c
+// shiftReplicationId: second_repl_offset is the first byte of its own). Having
+// the replid is not enough: a server that was restarted from an older snapshot
+// has it too, at an older offset.
+func covers(next, old server.Info) bool {
+	if strings.EqualFold(next["master_replid"], old["master_replid"]) {
+		return true // the old one follows it already
+	}
+	return old["role"] == "slave" && strings.EqualFold(next["master_replid2"], old["master_replid"]) &&
+		next.Int("second_repl_offset") > old.Int("slave_repl_offset")
 }
 
 func (m *Migration) finishSwitch(ctx context.Context, intent *switchRecord, old, next *end) error {
@@ -344,19 +367,11 @@ func (m *Migration) finishSwitch(ctx context.Context, intent *switchRecord, old,
 	if intent.Direction == DirectionRollback {
 		phase = RolledBack
 	}
-	err := m.update(func(r *record) {
-		r.Phase, r.Primary, r.Switch = phase, next.side, nil
-		r.Cutover.At = time.Now()
-		r.Cutover.Switches++
-	})
-	if err != nil {
-		return err
-	}
 	editor, err := m.guard(ctx, next, old)
 	if err != nil {
 		return err
 	}
-	m.startLink(next, editor)
+	m.startLink(next, editor, promotedAt(ctx, next)) //nolint:contextcheck // a link lives as long as Run, not as its caller
 	if err := m.attach(ctx, old); err != nil {
 		return err
 	}
@@ -366,8 +381,15 @@ func (m *Migration) finishSwitch(ctx context.Context, intent *switchRecord, old,
 	if err := m.restore(ctx, next); err != nil {
 		return err
 	}
-	if m.cfg.NoKill {
-		return nil
+	// Last, so that a run that is killed here finds the switch to be finished.
+	err = m.update(func(r *record) {
+		r.Phase, r.Primary, r.Switch = phase, next.side, nil
+		r.Error, r.Hint = "", ""
+		r.Cutover.At = time.Now()
+		r.Cutover.Switches++
+	})
+	if err != nil || m.cfg.NoKill {
+		return err
 	}
 	_, err = old.client.Do(ctx, "CLIENT", "KILL", "TYPE", "normal")
 	return err

@@ -13,6 +13,9 @@ type copyProgress struct {
 	began, ended time.Time
 	totalKeys    int64
 	keys         int64
+	bytes        int64
+	totalBytes   int64
+	fullResyncs  int
 }
 
 // rates are differences between two looks of the keeper.
@@ -47,6 +50,9 @@ func (m *Migration) measure() {
 			m.copy.ended, m.copy.keys = now, keys(replica)
 		}
 	}
+	if s.FullResyncs > 0 {
+		m.copy.bytes, m.copy.totalBytes, m.copy.fullResyncs = s.CopyBytes, s.CopyTotal, s.FullResyncs
+	}
 	if !m.rates.at.IsZero() {
 		if seconds := now.Sub(m.rates.at).Seconds(); seconds > 0 {
 			m.rates.keysPerSec = float64(max(m.copy.keys-m.rates.keys, 0)) / seconds
@@ -57,16 +63,19 @@ func (m *Migration) measure() {
 	m.rates.at, m.rates.keys, m.rates.bytes, m.rates.offset = now, m.copy.keys, s.CopyBytes, s.ReadOffset
 }
 
-// copied closes the copy's figures when the target follows.
+// copied closes the copy's figures when the target follows; a short copy may
+// have begun and ended between two looks.
 func (m *Migration) copied() {
+	primary, replica := m.primary().seen(), m.replica().seen()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.copy.began.IsZero() {
-		m.copy.began = m.rec.Started
+		m.copy.began, m.copy.totalKeys = m.rec.Started, keys(primary)
 	}
 	if m.copy.ended.IsZero() {
 		m.copy.ended = time.Now()
 	}
+	m.copy.keys = max(m.copy.keys, keys(replica))
 }
 
 // Status is a snapshot of everything; it is cheap and free to any goroutine.
@@ -106,17 +115,17 @@ func (m *Migration) statusLocked() Status {
 		MemoryBytes: l.Spool.MemoryBytes, MemoryLimit: l.Spool.MemoryLimit,
 		DiskBytes: l.Spool.DiskBytes, DiskLimit: l.Spool.DiskLimit, Full: l.Spool.Full,
 	}
-	s.Copy = m.copyStatus(l, s.At)
+	s.Copy = m.copyStatus(s.At)
 	s.Ready, s.NotReady = m.ready(l, from, to)
 	s.NextSteps = nextSteps(s)
 	return s
 }
 
-func (m *Migration) copyStatus(l relay.Snapshot, now time.Time) CopyStatus {
+func (m *Migration) copyStatus(now time.Time) CopyStatus {
 	c := CopyStatus{
-		Keys: m.copy.keys, TotalKeys: m.copy.totalKeys, Bytes: l.CopyBytes, TotalBytes: l.CopyTotal,
+		Keys: m.copy.keys, TotalKeys: m.copy.totalKeys, Bytes: m.copy.bytes, TotalBytes: m.copy.totalBytes,
 		KeysPerSecond: m.rates.keysPerSec, BytesPerSecond: m.rates.bytesPerSec,
-		ETASeconds: -1, FullResyncs: l.FullResyncs,
+		ETASeconds: -1, FullResyncs: m.copy.fullResyncs,
 	}
 	if m.copy.began.IsZero() {
 		return c
@@ -124,7 +133,6 @@ func (m *Migration) copyStatus(l relay.Snapshot, now time.Time) CopyStatus {
 	if !m.copy.ended.IsZero() {
 		c.Seconds = m.copy.ended.Sub(m.copy.began).Seconds()
 		c.ETASeconds, c.Fraction = 0, 1
-		c.Keys = max(c.Keys, m.copy.keys)
 		if c.Seconds > 0 {
 			c.KeysPerSecond, c.BytesPerSecond = float64(c.Keys)/c.Seconds, float64(c.Bytes)/c.Seconds
 		}
@@ -159,6 +167,8 @@ func (m *Migration) ready(l relay.Snapshot, from, to *end) (bool, string) {
 		return false, from.down()
 	case to.down() != "":
 		return false, to.down()
+	case to.side == Target && to.outOfMemory() != "":
+		return false, to.outOfMemory()
 	case l.State != relay.Streaming:
 		return false, fmt.Sprintf("the link is %s %s", l.State, l.Reason)
 	case l.Lag > max(readyLag, m.cfg.MaxPause/2):
@@ -171,6 +181,17 @@ func (e *end) down() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.unreachable
+}
+
+// outOfMemory tells why the server would refuse writes as a primary, though as
+// a replica it takes them; empty when it would not.
+func (e *end) outOfMemory() string {
+	info := e.seen()
+	used, most := info.Int("used_memory"), info.Int("maxmemory")
+	if most == 0 || used <= most || info["maxmemory_policy"] != "noeviction" {
+		return ""
+	}
+	return fmt.Sprintf("%s uses %d bytes, more than its maxmemory of %d, and would refuse writes", e.address(), used, most)
 }
 
 // offset is the server's replication offset as last seen.

@@ -44,7 +44,7 @@ func replicationRules() []rule {
 			return fmt.Sprintf("the source waits %v before it begins a snapshot (repl-diskless-sync-delay)", in.syncDelay()), ""
 		}},
 	}
-	rules = append(rules, each("replica-writable", blocker, func(in *input, s side) (string, string) {
+	rules = append(rules, each("replica-writable", blocker, func(_ *input, s side) (string, string) {
 		if s.Settings["replica-read-only"] != "no" {
 			return "", ""
 		}

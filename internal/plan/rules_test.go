@@ -10,7 +10,7 @@ import (
 )
 
 // ruleTests change one thing about a healthy pair, and name what is found then.
-var ruleTests = []struct { //nolint:gochecknoglobals // the table is used by two tests
+var ruleTests = []struct {
 	name     string
 	change   func(f *Facts, w *Wants)
 	blockers []string

@@ -36,16 +36,30 @@ type Peer struct {
 // ErrStranger ends the connection of a peer that does not authenticate.
 var ErrStranger = errors.New("wrong or missing credentials")
 
+// maxHandshake is how many commands a replica gets to come to its PSYNC. The
+// longest handshake, that of Valkey 8, has seven.
+const maxHandshake = 32
+
 // Accept plays the primary on a fresh connection until the replica asks PSYNC.
 // Nothing but the handshake is answered. On an error the connection is the
-// caller's to close.
+// caller's to close; when ctx is done it is closed already.
 func Accept(ctx context.Context, conn net.Conn, authenticate Authenticate) (*Peer, error) {
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	p, err := accept(conn, authenticate)
+	if !stop() {
+		return nil, fmt.Errorf("%s: handshake: %w", conn.RemoteAddr(), ctx.Err())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func accept(conn net.Conn, authenticate Authenticate) (*Peer, error) {
 	p := &Peer{conn: conn, r: bufio.NewReaderSize(conn, 4<<10)}
 	identity, known := authenticate("", "")
 	p.Identity = identity
-	for {
+	for range maxHandshake {
 		// A replica of up to 6.0 waits for its cron between two steps: up to a second.
 		if err := conn.SetDeadline(time.Now().Add(HandshakeTimeout)); err != nil {
 			return nil, err
@@ -87,9 +101,10 @@ func Accept(ctx context.Context, conn net.Conn, authenticate Authenticate) (*Pee
 			return nil, fmt.Errorf("%s: unexpected command %.20q in the handshake", p.Address(), name)
 		}
 		if err := p.write(reply); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: handshake: %w", p.Address(), err)
 		}
 	}
+	return nil, fmt.Errorf("%s: no PSYNC within %d commands", p.Address(), maxHandshake)
 }
 
 func (p *Peer) replconf(args []string) string {
@@ -186,7 +201,11 @@ func (p *Peer) ReadAck() (int64, error) {
 		}
 		// "REPLCONF ACK offset", from 7.2 on with more words after it (FACK aofoffset).
 		if len(cmd.Args) >= 3 && strings.EqualFold(string(cmd.Args[0]), "REPLCONF") && strings.EqualFold(string(cmd.Args[1]), "ACK") {
-			return strconv.ParseInt(string(cmd.Args[2]), 10, 64)
+			offset, err := strconv.ParseInt(string(cmd.Args[2]), 10, 64)
+			if err != nil || offset < 0 {
+				return 0, fmt.Errorf("%s: REPLCONF ACK: bad offset %.40q", p.Address(), cmd.Args[2])
+			}
+			return offset, nil
 		}
 		if !strings.EqualFold(string(cmd.Name()), "REPLCONF") && !strings.EqualFold(string(cmd.Name()), "PING") {
 			return 0, fmt.Errorf("%s: unexpected command %.20q from a replica", p.Address(), cmd.Name())

@@ -59,19 +59,22 @@ type Stream struct {
 // Attach introduces itself on a fresh connection and asks PSYNC replid offset;
 // offset is the first byte wanted. keepalive is called for each newline that
 // the primary sends while it prepares its answer. On an error the connection
-// is the caller's to close; a refusal is a *server.Error.
+// is the caller's to close (when ctx is done it is closed already); a refusal
+// is a *server.Error.
 func Attach(ctx context.Context, conn net.Conn, hello Hello, replid string, offset int64, keepalive func()) (*Stream, Answer, error) {
 	s := &Stream{conn: conn, r: bufio.NewReaderSize(conn, 4<<10)}
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	answer, err := s.attach(ctx, hello, replid, offset, keepalive)
-	if err != nil && ctx.Err() != nil {
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	answer, err := s.attach(hello, replid, offset, keepalive)
+	if !stop() {
 		err = ctx.Err()
 	}
-	return s, answer, err
+	if err != nil {
+		return nil, Answer{}, err
+	}
+	return s, answer, nil
 }
 
-func (s *Stream) attach(ctx context.Context, hello Hello, replid string, offset int64, keepalive func()) (Answer, error) {
+func (s *Stream) attach(hello Hello, replid string, offset int64, keepalive func()) (Answer, error) {
 	if hello.Password != "" {
 		args := []string{"AUTH", hello.Password}
 		if hello.Username != "" {
@@ -121,9 +124,6 @@ func (s *Stream) attach(ctx context.Context, hello Hello, replid string, offset 
 	if err := s.conn.SetDeadline(time.Time{}); err != nil {
 		return Answer{}, err
 	}
-	if ctx.Err() != nil {
-		return Answer{}, ctx.Err()
-	}
 	return s.parseAnswer(line)
 }
 
@@ -132,7 +132,7 @@ func (s *Stream) parseAnswer(line []byte) (Answer, error) {
 	switch {
 	case len(words) == 3 && words[0] == "+FULLRESYNC":
 		offset, err := strconv.ParseInt(words[2], 10, 64)
-		if err != nil {
+		if err != nil || offset < 0 {
 			return Answer{}, fmt.Errorf("%s: PSYNC: bad offset in %.80q", s.peer(), line)
 		}
 		return Answer{Full: true, ReplID: words[1], Offset: offset}, nil
@@ -148,7 +148,7 @@ func (s *Stream) parseAnswer(line []byte) (Answer, error) {
 
 // SnapshotHeader is the line that announces a snapshot.
 type SnapshotHeader struct {
-	Length int64  // bytes of a disk-based snapshot, -1 for one that ends in Mark
+	Length int64  // bytes of a disk-based snapshot, at least 1; -1 for one that ends in Mark
 	Mark   []byte // the 40 bytes after a diskless snapshot
 	Raw    []byte // the line as received, with its CRLF
 }
@@ -168,7 +168,7 @@ func (s *Stream) SnapshotHeader(keepalive func()) (SnapshotHeader, error) {
 		h.Mark = append([]byte(nil), line[len("$EOF:"):]...)
 		return h, nil
 	case line[0] == '$':
-		if h.Length, err = strconv.ParseInt(string(line[1:]), 10, 64); err == nil && h.Length >= 0 {
+		if h.Length, err = strconv.ParseInt(string(line[1:]), 10, 64); err == nil && h.Length > 0 {
 			return h, nil
 		}
 	case line[0] == '-':

@@ -22,8 +22,13 @@ func newBackoff() *backoff {
 
 func (b *backoff) C() <-chan time.Time { return b.timer.C }
 
-// start arms the first attempt, at once.
-func (b *backoff) start() {
+// lost arms the first attempt after a connection that lasted so long: at once,
+// or, where it ended almost as soon as it began, as after a failed attempt.
+func (b *backoff) lost(lasted time.Duration) {
+	if lasted < lastRetry {
+		b.again()
+		return
+	}
 	b.next = firstRetry
 	b.timer.Reset(0)
 }
@@ -34,9 +39,5 @@ func (b *backoff) again() {
 	b.next = min(2*b.next, lastRetry)
 }
 
-func (b *backoff) reset() {
-	b.timer.Stop()
-	b.next = firstRetry
-}
-
-func (b *backoff) stop() { b.timer.Stop() }
+// disarm calls the next attempt off.
+func (b *backoff) disarm() { b.timer.Stop() }

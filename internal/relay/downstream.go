@@ -18,14 +18,15 @@ type downstream struct {
 	cancel context.CancelFunc
 	done   chan error // the first end of any of its goroutines, once
 	wg     sync.WaitGroup
-	last   atomic.Int64  // UnixNano of the last byte from the target
+	last   atomic.Int64  // UnixNano of the target's last sign of life
+	idle   atomic.Bool   // it waits for more of a snapshot, and says nothing meanwhile
 	online chan struct{} // closed at the first ACK
 }
 
 func (l *Link) startDownstream(ctx context.Context, p *psync.Peer, position int64) {
 	ctx, cancel := context.WithCancel(ctx)
 	d := &downstream{peer: p, cancel: cancel, done: make(chan error, 1), online: make(chan struct{})}
-	d.last.Store(time.Now().UnixNano())
+	d.alive()
 	l.down = d
 	end := func(err error) {
 		select {
@@ -35,7 +36,7 @@ func (l *Link) startDownstream(ctx context.Context, p *psync.Peer, position int6
 	}
 	d.wg.Go(func() { end(l.writeTarget(ctx, d, position)) })
 	d.wg.Go(func() { end(l.readAcks(d)) })
-	d.wg.Go(func() { d.watch(ctx) })
+	d.wg.Go(func() { d.watch(ctx, l.silence) })
 }
 
 func (l *Link) stopDownstream() {
@@ -52,9 +53,14 @@ func (l *Link) stopDownstream() {
 func (l *Link) writeTarget(ctx context.Context, d *downstream, position int64) error {
 	waited := false
 	for {
+		at := l.streamAt.Load()
+		d.idle.Store(at < 0 || position < at)
 		b, err := l.spool.Next(ctx, position)
 		if err != nil {
-			return err
+			return spoolError(ctx, err)
+		}
+		if d.idle.Swap(false) {
+			d.alive()
 		}
 		if at := l.streamAt.Load(); !waited && at >= 0 && position < at && position+int64(len(b)) >= at {
 			// The snapshot's last bytes. After them a replica that reads until a
@@ -66,10 +72,11 @@ func (l *Link) writeTarget(ctx context.Context, d *downstream, position int64) e
 			}
 			position = at
 			waited = true
-			l.set(Loading, "")
+			d.alive()
+			l.shift(Copying, Loading)
 			select {
 			case <-d.online:
-				l.set(Streaming, "")
+				l.shift(Loading, Streaming)
 			case <-ctx.Done():
 				return ctx.Err()
 			}
@@ -82,6 +89,9 @@ func (l *Link) writeTarget(ctx context.Context, d *downstream, position int64) e
 		}
 		if at := l.streamAt.Load(); at < 0 || position <= at {
 			l.spool.Release(position) // a snapshot is never sent twice
+			// While it receives a snapshot a replica says nothing (replication.c
+			// readSyncBulkPayload): that it takes the bytes is its sign of life.
+			d.alive()
 		}
 	}
 }
@@ -95,7 +105,7 @@ func (l *Link) readAcks(d *downstream) error {
 		if err != nil {
 			return eof(err)
 		}
-		d.last.Store(time.Now().UnixNano())
+		d.alive()
 		if offset < 0 {
 			continue
 		}
@@ -107,8 +117,10 @@ func (l *Link) readAcks(d *downstream) error {
 	}
 }
 
+func (d *downstream) alive() { d.last.Store(time.Now().UnixNano()) }
+
 // watch ends a connection that has been silent for too long: half-open.
-func (d *downstream) watch(ctx context.Context) {
+func (d *downstream) watch(ctx context.Context, silence time.Duration) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -116,9 +128,9 @@ func (d *downstream) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			if now.Sub(time.Unix(0, d.last.Load())) > psync.SilenceTimeout {
+			if !d.idle.Load() && now.Sub(time.Unix(0, d.last.Load())) > silence {
 				select {
-				case d.done <- fmt.Errorf("%w for %v", errSilent, psync.SilenceTimeout):
+				case d.done <- fmt.Errorf("%w for %v", errSilent, silence):
 				default:
 				}
 				_ = d.peer.Close() // ends the other two
@@ -128,4 +140,4 @@ func (d *downstream) watch(ctx context.Context) {
 	}
 }
 
-var errSilent = errors.New("the target was silent")
+var errSilent = errors.New("it was silent")

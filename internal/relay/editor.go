@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"godwit/internal/resp"
 )
@@ -36,6 +37,8 @@ const headSize = 256 << 10
 type editing struct {
 	body    *resp.Body
 	verdict Verdict
+	owed    int    // bytes of a dropped command that were read and whose no-op is still to be written
+	noop    []byte // scratch
 }
 
 // readEdited is readStream with an Editor: bytes are held back until the
@@ -48,6 +51,7 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 	for {
 		n, err := u.stream.Read(buf[held:])
 		if n > 0 {
+			u.last.Store(time.Now().UnixNano())
 			held += n
 			from := 0
 			for from < held {
@@ -56,7 +60,7 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 					if err != nil {
 						return &FatalError{Err: fmt.Errorf("stream at offset %d: %w", l.end.Load(), err)}
 					}
-					if err := l.pass(ctx, u, buf[from:from+part], edit.verdict); err != nil {
+					if err := l.pass(ctx, u, buf[from:from+part], edit.verdict, done); err != nil {
 						return err
 					}
 					from += part
@@ -84,7 +88,7 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 						return &FatalError{Err: fmt.Errorf("stream at offset %d: %w", l.end.Load(), err)}
 					}
 				}
-				if err := l.pass(ctx, u, buf[from:from+e.Size], edit.verdict); err != nil {
+				if err := l.pass(ctx, u, buf[from:from+e.Size], edit.verdict, edit.body == nil); err != nil {
 					return err
 				}
 				from += e.Size
@@ -97,14 +101,33 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 	}
 }
 
-// pass writes bytes of the stream to the spool, as they are or as no-ops.
-func (l *Link) pass(ctx context.Context, u *upstream, b []byte, v Verdict) error {
+// pass writes bytes of a command to the spool, as they are or as no-ops; last
+// says that the command ends with them.
+func (l *Link) pass(ctx context.Context, u *upstream, b []byte, v Verdict, last bool) error {
+	l.arrived(u, len(b))
 	if v == Drop {
-		resp.FillNoop(b)
+		b = l.edit.drop(len(b), last)
 	}
 	if err := l.spool.Write(ctx, b); err != nil {
-		return err
+		return spoolError(ctx, err)
 	}
-	l.arrived(u, len(b))
 	return nil
+}
+
+// drop is n more bytes of a dropped command, as no-ops. Some bytes are owed
+// until its end, so that it ends in a no-op that is a command: a replica does not
+// count newlines at the end in its offset, see resp.FillNoop.
+func (e *editing) drop(n int, last bool) []byte {
+	n += e.owed
+	e.owed = 0
+	if !last {
+		e.owed = min(n, resp.MinNoop)
+	}
+	n -= e.owed
+	if cap(e.noop) < n {
+		e.noop = make([]byte, headSize+resp.MinNoop)
+	}
+	b := e.noop[:n]
+	resp.FillNoop(b)
+	return b
 }

@@ -49,7 +49,7 @@ func (e *UnknownCommandError) Error() string {
 }
 
 // Judge keeps what the target knows.
-func (g *Guard) Judge(args [][]byte, _ int) (Verdict, error) {
+func (g *Guard) Judge(args [][]byte, total int) (Verdict, error) {
 	name := args[0]
 	if len(name) > maxName {
 		return Keep, g.unknown(args, "")
@@ -64,7 +64,7 @@ func (g *Guard) Judge(args [][]byte, _ int) (Verdict, error) {
 	if _, ok := g.known[string(upper)]; !ok {
 		return Keep, g.unknown(args, "")
 	}
-	if option := g.option(upper, args); option != "" {
+	if option := g.option(upper, args, total); option != "" {
 		return Keep, g.unknown(args, option)
 	}
 	return Keep, nil
@@ -73,7 +73,7 @@ func (g *Guard) Judge(args [][]byte, _ int) (Verdict, error) {
 // option finds an option that came later than the target's version. Only
 // places where a command has options are looked at, so that no value is
 // mistaken for one.
-func (g *Guard) option(name []byte, args [][]byte) string {
+func (g *Guard) option(name []byte, args [][]byte, total int) string {
 	switch string(name) {
 	case "SELECT":
 		// A replica stays in the db it was in, and writes there.
@@ -83,6 +83,9 @@ func (g *Guard) option(name []byte, args [][]byte) string {
 			}
 		}
 	case "SET":
+		if len(args) < total && total > 3 {
+			return "an option behind a value too large to look beyond"
+		}
 		for i := 3; i < len(args); i++ {
 			switch o := args[i]; {
 			case equalFold(o, "EX") || equalFold(o, "PX"):

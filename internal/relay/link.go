@@ -35,12 +35,22 @@ type Config struct {
 	AnnouncePort int
 	Spool        spool.Options
 	Editor       Editor // nil: bytes pass untouched and unparsed
-	Log          *slog.Logger
+	// From is where the target is known to stand: the link reads the source from
+	// there at once, so that the source's backlog need not last until the target
+	// connects. The zero value waits for the target's own question.
+	From Position
+	Log  *slog.Logger
 	// AllowFull is asked before a full resync of the target is passed on; an
 	// error ends the link with it. nil allows every one.
 	AllowFull func(ctx context.Context) error
 	// Notify is told what a user should hear of; it must not block.
 	Notify func(level slog.Level, text string)
+}
+
+// Position is a place in a replication stream.
+type Position struct {
+	ReplID string
+	Offset int64 // of the first byte wanted
 }
 
 // Link carries the snapshot and the stream of one source to one target. The
@@ -75,6 +85,7 @@ type Link struct {
 
 	ackSignal chan struct{}
 	lag       lagClock
+	silence   time.Duration // after how long without a sign of life an end counts as gone
 }
 
 type serveRequest struct {
@@ -90,9 +101,16 @@ func NewLink(c Config) *Link {
 	l := &Link{
 		cfg: c, spool: spool.New(c.Spool), state: Waiting,
 		peers: make(chan serveRequest), done: make(chan struct{}), ackSignal: make(chan struct{}, 1),
+		silence: psync.SilenceTimeout,
 	}
 	l.streamAt.Store(-1)
 	l.acked.Store(notLoaded)
+	if c.From.ReplID != "" {
+		l.replid = c.From.ReplID
+		l.start.Store(c.From.Offset)
+		l.end.Store(c.From.Offset - 1)
+		l.streamAt.Store(0)
+	}
 	return l
 }
 
@@ -124,8 +142,13 @@ func (l *Link) Run(ctx context.Context) error {
 	defer func() { _ = l.spool.Close() }() // its file has no name any more
 	defer l.stopUpstream()
 	defer l.stopDownstream()
-	retry := newBackoff()
-	defer retry.stop()
+	retry := newBackoff() // armed whenever there is a stream to go on with and no source
+	defer retry.disarm()
+	if l.replidNow() != "" {
+		if err := l.resume(ctx); err != nil {
+			retry.again()
+		}
+	}
 	for {
 		var upDone, downDone <-chan error
 		if l.up != nil {
@@ -138,14 +161,15 @@ func (l *Link) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case req := <-l.peers:
-			retry.reset()
 			err := l.serve(ctx, req.peer)
+			req.answer <- err
 			var fatal *FatalError
 			if errors.As(err, &fatal) {
-				req.answer <- err
 				return err
 			}
-			req.answer <- err
+			if l.up != nil {
+				retry.disarm()
+			}
 		case err := <-downDone:
 			l.stopDownstream()
 			var fatal *FatalError
@@ -154,19 +178,18 @@ func (l *Link) Run(ctx context.Context) error {
 			}
 			l.targetLost(err)
 		case err := <-upDone:
+			lasted := time.Since(l.up.since)
 			l.stopUpstream()
 			var fatal *FatalError
 			if errors.As(err, &fatal) {
 				return err
 			}
 			l.sourceLost(err)
-			retry.start()
+			retry.lost(lasted)
 		case <-retry.C():
 			if err := l.resume(ctx); err != nil {
 				l.set(Broken, fmt.Sprintf("source: %v", err))
 				retry.again()
-			} else {
-				retry.reset()
 			}
 		}
 	}
@@ -181,8 +204,14 @@ type FatalError struct {
 func (e *FatalError) Error() string { return e.Err.Error() }
 func (e *FatalError) Unwrap() error { return e.Err }
 
-// HintText is what the user can do about it.
-func (e *FatalError) HintText() string { return e.Hint }
+// HintText is what the user can do about it, by the error itself or by its cause.
+func (e *FatalError) HintText() string {
+	var cause interface{ HintText() string }
+	if e.Hint == "" && errors.As(e.Err, &cause) {
+		return cause.HintText()
+	}
+	return e.Hint
+}
 
 // serve answers the target's PSYNC: from the spool where it holds what is
 // asked for, else by putting the same question to the source.
@@ -190,16 +219,19 @@ func (l *Link) serve(ctx context.Context, p *psync.Peer) error {
 	l.stopDownstream() // a server has one replication link: the new connection replaces the old
 	if position, ok := l.canContinue(p.ReplID, p.Offset); ok {
 		if err := p.Continue(l.replidNow()); err != nil {
+			l.set(Waiting, fmt.Sprintf("for the target: %v", err))
 			return err
 		}
 		l.acknowledge(p.Offset - 1)
 		l.startDownstream(ctx, p, position)
-		l.set(Streaming, "")
+		if l.up != nil { // else the source is being tried again
+			l.set(Streaming, "")
+		}
 		return nil
 	}
 	l.stopUpstream()
 	l.forget()
-	l.set(Attaching, "")
+	l.set(Attaching, "the source prepares its answer (its repl-diskless-sync-delay counts)")
 	stream, answer, err := l.attach(ctx, p.Hello, p.ReplID, p.Offset, func() { _ = p.Keepalive() })
 	if err != nil {
 		l.set(Broken, fmt.Sprintf("source: %v", err))
@@ -221,6 +253,7 @@ func (l *Link) serve(ctx context.Context, p *psync.Peer) error {
 	}
 	if err != nil {
 		_ = stream.Close() // the peer's error is the one that tells
+		l.set(Waiting, fmt.Sprintf("for the target: %v", err))
 		return err
 	}
 	l.mu.Lock()
@@ -309,13 +342,13 @@ func (l *Link) resume(ctx context.Context) error {
 		l.cfg.Notify(slog.LevelInfo, "the source has a new replid; the stream goes on")
 	}
 	l.startUpstream(ctx, stream, false)
-	switch {
-	case l.down == nil:
+	if l.down == nil {
 		l.set(Waiting, "for the target")
-	case l.acked.Load() == notLoaded:
-		l.set(Loading, "")
-	default:
-		l.set(Streaming, "")
+		return nil
+	}
+	l.set(Loading, "")
+	if l.acked.Load() != notLoaded {
+		l.shift(Loading, Streaming)
 	}
 	return nil
 }
@@ -323,9 +356,9 @@ func (l *Link) resume(ctx context.Context) error {
 // forget empties the spool: nothing in it can be continued. Both connections have ended.
 func (l *Link) forget() {
 	l.stopDownstream()
-	l.mu.Lock()
+	l.mu.Lock() // against Acknowledge
+	defer l.mu.Unlock()
 	l.replid, l.previous = "", ""
-	l.mu.Unlock()
 	l.edit = editing{}
 	l.streamAt.Store(-1)
 	l.spool.Reset()
@@ -359,24 +392,36 @@ func (l *Link) targetLost(err error) {
 // Acknowledge says what the target has applied, as asked of the target itself;
 // the source hears it at once.
 func (l *Link) Acknowledge(offset int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.acked.Load() != notLoaded {
-		l.acknowledge(offset)
+		l.advance(offset)
 	}
 }
 
+// acknowledge is Acknowledge by the target's own connection, whose first ACK
+// says that the snapshot is loaded.
 func (l *Link) acknowledge(offset int64) {
-	for {
-		old := l.acked.Load()
-		if offset <= old {
-			return
-		}
-		if l.acked.CompareAndSwap(old, offset) {
-			break
-		}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.advance(offset)
+}
+
+// advance moves acked on. An offset beyond what was read is of another stream:
+// it was asked for before this one began. l.mu must be held.
+func (l *Link) advance(offset int64) {
+	if offset <= l.acked.Load() || offset > l.end.Load() {
+		return
 	}
+	l.acked.Store(offset)
 	if at := l.streamAt.Load(); at >= 0 {
 		l.spool.Release(offset - l.start.Load() + at + 1)
 	}
+	l.signalAck()
+}
+
+// signalAck has an ACK sent now.
+func (l *Link) signalAck() {
 	select {
 	case l.ackSignal <- struct{}{}:
 	default:
@@ -387,6 +432,24 @@ func (l *Link) set(s State, reason string) {
 	l.mu.Lock()
 	l.state, l.reason = s, reason
 	l.mu.Unlock()
+}
+
+// shift goes from one state to the next, unless the link is in another by now.
+func (l *Link) shift(from, to State) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state == from {
+		l.state, l.reason = to, ""
+	}
+}
+
+// spoolError tells a spool that fails, which no waiting mends, from one that
+// the link has stopped to use.
+func spoolError(ctx context.Context, err error) error {
+	if ctx.Err() != nil || errors.Is(err, spool.ErrReleased) {
+		return err
+	}
+	return &FatalError{Err: err, Hint: "see to the disk of the state directory, then run again"}
 }
 
 // State is where the link stands.

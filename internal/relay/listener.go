@@ -25,7 +25,7 @@ import (
 // serves no one else: a peer needs an address that is allowed and credentials
 // that are.
 type Listener struct {
-	log          *slog.Logger
+	notify       func(level slog.Level, text string)
 	listener     net.Listener
 	tls          *tls.Config
 	authenticate psync.Authenticate
@@ -41,7 +41,8 @@ type ListenerConfig struct {
 	Authenticate psync.Authenticate    // judges credentials, see there
 	Allowed      func(netip.Addr) bool // judges the peer's address
 	Serve        func(*psync.Peer)     // takes over a peer that has asked PSYNC; must not block
-	Log          *slog.Logger
+	// Notify is told of peers that are turned away; it must not block.
+	Notify func(level slog.Level, text string)
 }
 
 // Listen opens the listener; Run accepts.
@@ -50,7 +51,7 @@ func Listen(c ListenerConfig) (*Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listener: %w", err)
 	}
-	ln := &Listener{log: c.Log, listener: l, authenticate: c.Authenticate, allowed: c.Allowed, serve: c.Serve}
+	ln := &Listener{notify: c.Notify, listener: l, authenticate: c.Authenticate, allowed: c.Allowed, serve: c.Serve}
 	if c.Certificate != nil {
 		ln.tls = &tls.Config{Certificates: []tls.Certificate{*c.Certificate}, MinVersion: tls.VersionTLS12}
 	}
@@ -73,7 +74,7 @@ func (l *Listener) Run(ctx context.Context) error {
 				return nil
 			}
 			// Out of file descriptors, most likely: it passes, and ending the link would not help.
-			l.log.Warn("listener: accept failed", "error", err)
+			l.notify(slog.LevelWarn, fmt.Sprintf("the listener cannot accept: %v", err))
 			select {
 			case <-time.After(100 * time.Millisecond):
 			case <-ctx.Done():
@@ -91,12 +92,24 @@ func (l *Listener) handshake(ctx context.Context, conn net.Conn) {
 	peer, err := l.accept(ctx, conn)
 	if err != nil {
 		_ = conn.Close() // the handshake's error is the one that tells
+		if errors.Is(err, psync.ErrStranger) {
+			err = psync.ErrStranger // without the port, which is another each time
+		}
 		if ctx.Err() == nil {
-			l.log.Warn("listener: a connection was turned away", "peer", conn.RemoteAddr().String(), "error", err)
+			l.notify(slog.LevelWarn, fmt.Sprintf("a connection from %s was turned away: %v", remoteHost(conn), err))
 		}
 		return
 	}
 	l.serve(peer)
+}
+
+// remoteHost is a peer's address without its port, which is another each time.
+func remoteHost(conn net.Conn) string {
+	from, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+	if err != nil {
+		return conn.RemoteAddr().String()
+	}
+	return from.Addr().Unmap().String()
 }
 
 func (l *Listener) accept(ctx context.Context, conn net.Conn) (*psync.Peer, error) {
@@ -123,6 +136,8 @@ func (l *Listener) sniff(ctx context.Context, conn net.Conn) (net.Conn, error) {
 	if err := conn.SetReadDeadline(time.Now().Add(psync.HandshakeTimeout)); err != nil {
 		return nil, err
 	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
 	first := make([]byte, 1)
 	if _, err := conn.Read(first); err != nil {
 		return nil, err

@@ -19,13 +19,23 @@ type upstream struct {
 	cancel context.CancelFunc
 	done   chan error // the reader's end, once
 	wg     sync.WaitGroup
-	last   atomic.Int64 // UnixNano of the last byte
+	since  time.Time
+	last   atomic.Int64          // UnixNano of the last byte
+	sent   atomic.Int64          // UnixNano of the snapshot's end, 0 before and without one
+	cause  atomic.Pointer[error] // why the connection was given up, nil for the reader's own error
+}
+
+// giveUp ends the connection: the reader ends, with this error, and the actor
+// attaches again.
+func (u *upstream) giveUp(err error) {
+	u.cause.CompareAndSwap(nil, &err)
+	_ = u.stream.Close() // nothing is left to say
 }
 
 func (l *Link) startUpstream(ctx context.Context, stream *psync.Stream, snapshot bool) {
 	ctx, cancel := context.WithCancel(ctx)
-	u := &upstream{stream: stream, cancel: cancel, done: make(chan error, 1)}
-	u.last.Store(time.Now().UnixNano())
+	u := &upstream{stream: stream, cancel: cancel, done: make(chan error, 1), since: time.Now()}
+	u.last.Store(u.since.UnixNano())
 	l.up = u
 	u.wg.Go(func() {
 		var err error
@@ -34,6 +44,9 @@ func (l *Link) startUpstream(ctx context.Context, stream *psync.Stream, snapshot
 		}
 		if err == nil {
 			err = l.readStream(ctx, u)
+		}
+		if cause := u.cause.Load(); cause != nil {
+			err = *cause
 		}
 		u.done <- err
 	})
@@ -62,7 +75,7 @@ func (l *Link) readSnapshot(ctx context.Context, u *upstream) error {
 		return err
 	}
 	if err := l.spool.Write(ctx, header.Raw); err != nil {
-		return err
+		return spoolError(ctx, err)
 	}
 	if header.Length >= 0 {
 		l.total.Store(header.Length)
@@ -72,7 +85,7 @@ func (l *Link) readSnapshot(ctx context.Context, u *upstream) error {
 	for remaining != 0 {
 		space, err := l.spool.Reserve(ctx)
 		if err != nil {
-			return err
+			return spoolError(ctx, err)
 		}
 		if remaining > 0 && int64(len(space)) > remaining {
 			space = space[:remaining]
@@ -100,6 +113,8 @@ func (l *Link) readSnapshot(ctx context.Context, u *upstream) error {
 			if ended || remaining == 0 {
 				_, end := l.spool.Range()
 				l.streamAt.Store(end + int64(n))
+				u.sent.Store(time.Now().UnixNano())
+				l.signalAck()
 			}
 			l.spool.Commit(n)
 			if ended {
@@ -109,10 +124,6 @@ func (l *Link) readSnapshot(ctx context.Context, u *upstream) error {
 		if err != nil {
 			return fmt.Errorf("within the snapshot: %w", eof(err))
 		}
-	}
-	if header.Length == 0 {
-		_, end := l.spool.Range()
-		l.streamAt.Store(end)
 	}
 	return nil
 }
@@ -125,7 +136,7 @@ func (l *Link) readStream(ctx context.Context, u *upstream) error {
 	for {
 		space, err := l.spool.Reserve(ctx)
 		if err != nil {
-			return err
+			return spoolError(ctx, err)
 		}
 		n, err := u.stream.Read(space)
 		if n > 0 {
@@ -148,31 +159,48 @@ func (l *Link) arrived(u *upstream, n int) {
 // sendAcks tells the source what the target has applied: at once when that
 // changes, and every second. While the target still loads it is told 0, which
 // is true, and which makes a diskless source begin to stream (replconfCommand
-// puts a replica online at its first ACK).
+// puts a replica online at its first ACK). That must come after its child has
+// ended, which it does not tell: until the stream begins the ACKs are frequent,
+// because all the while the source's output buffer fills.
 func (l *Link) sendAcks(ctx context.Context, u *upstream) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
+	timer := time.NewTimer(ackInterval)
+	defer timer.Stop()
 	for {
+		interval := ackInterval
+		if at := u.sent.Load(); at != 0 && l.end.Load() < l.start.Load() && time.Since(time.Unix(0, at)) < onlineWithin {
+			interval = onlineInterval
+		}
+		timer.Reset(interval)
 		var ticked time.Time
 		select {
 		case <-ctx.Done():
 			return
 		case <-l.ackSignal:
-		case ticked = <-tick.C:
+		case ticked = <-timer.C:
+		}
+		switch {
+		case ticked.IsZero():
+		case l.spool.Stats().Full:
+			u.last.Store(ticked.UnixNano()) // it is we who do not read
+		case ticked.Sub(time.Unix(0, u.last.Load())) > l.silence:
+			u.giveUp(fmt.Errorf("%w for %v", errSilent, l.silence)) // half-open
+			return
 		}
 		if l.streamAt.Load() < 0 {
 			continue // in the middle of a snapshot there is nothing to acknowledge
 		}
-		if !ticked.IsZero() && ticked.Sub(time.Unix(0, u.last.Load())) > psync.SilenceTimeout {
-			_ = u.stream.Close() // half-open: the reader ends with an error, and the actor attaches again
-			return
-		}
 		if err := u.stream.Ack(max(l.acked.Load(), 0)); err != nil {
-			_ = u.stream.Close() // likewise
+			u.giveUp(fmt.Errorf("sending an ACK: %w", err))
 			return
 		}
 	}
 }
+
+const (
+	ackInterval    = time.Second           // as a replica of Redis does
+	onlineInterval = 25 * time.Millisecond // from the snapshot's end to the stream's beginning,
+	onlineWithin   = 30 * time.Second      // but no longer than a child takes to end: an idle source sends nothing
+)
 
 func eof(err error) error {
 	if err == io.EOF { //nolint:errorlint // net.Conn returns it bare

@@ -14,10 +14,10 @@ const (
 // FillNoop overwrites b with commands that change nothing and take exactly
 // len(b) bytes of the replication stream: PING, with an argument where there is
 // room for one, and before it single newlines where it cannot have that size.
-// A replica skips newlines (networking.c processInlineBuffer), and counts them
-// in its offset only together with the next command: up to 6.2, alone at the end
-// they would leave it behind the source. So b ends in a command unless it is
-// shorter than one, that is, than MinNoop.
+// A replica skips newlines (networking.c processInlineBuffer) and counts them
+// in its offset only with the command that comes next, so newlines at the end
+// would leave it behind the source, and a switch waiting for it. Hence b ends in
+// a command, unless it is shorter than MinNoop.
 func FillNoop(b []byte) {
 	for len(b) > 0 {
 		n := min(len(b), maxFill)

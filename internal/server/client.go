@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -32,6 +33,9 @@ func (silent) Printf(context.Context, string, ...any) {}
 type Client struct {
 	endpoint Endpoint
 	rdb      *redis.Client
+
+	mu  sync.Mutex
+	ids []int64 // CLIENT ID of the last connections, oldest first
 }
 
 // Dial connects, authenticates and sees that a Redis or Valkey server answers.
@@ -47,6 +51,9 @@ func Dial(ctx context.Context, e Endpoint, name string) (*Client, error) {
 	}
 	return c, nil
 }
+
+// poolSize is how many connections a client has at most.
+const poolSize = 4
 
 // New prepares a client without connecting; every command dials when it needs to.
 // It fails only when the TLS files cannot be read.
@@ -65,14 +72,14 @@ func New(e Endpoint, name string) (*Client, error) {
 				// A courtesy to whoever reads CLIENT LIST; an ACL user may lack it.
 				_ = conn.ClientSetName(ctx, name).Err()
 			}
-			return nil
+			return c.remember(ctx, conn)
 		},
 		Protocol:                 2,
 		Username:                 e.Username,
 		Password:                 e.Password,
 		MaxRetries:               -1,
 		DialerRetries:            1,
-		PoolSize:                 4,
+		PoolSize:                 poolSize,
 		ReadTimeout:              5 * time.Second,
 		WriteTimeout:             5 * time.Second,
 		ContextTimeoutEnabled:    true,
@@ -192,7 +199,7 @@ func (e Endpoint) DialConn(ctx context.Context) (net.Conn, error) {
 	secure := tls.Client(conn, config)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = conn.Close() // the handshake's error is the one that tells
-		return nil, err
+		return nil, &handshakeError{err}
 	}
 	return secure, nil
 }

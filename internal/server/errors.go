@@ -25,6 +25,8 @@ func (e *Error) Error() string {
 
 // NewError splits the text of an error reply (without its leading '-').
 func NewError(server, command, reply string) *Error {
+	// An unknown command is answered with its arguments, a password among them.
+	reply, _, _ = strings.Cut(reply, ", with args beginning with")
 	code, message, found := strings.Cut(reply, " ")
 	if !found || code != strings.ToUpper(code) {
 		code, message = "ERR", reply
@@ -52,6 +54,12 @@ func (e *ConnError) Unwrap() error { return e.Err }
 // HintText is what the user can do about it; commands print it after the error.
 func (e *ConnError) HintText() string { return e.Hint }
 
+// handshakeError is a TLS handshake that failed.
+type handshakeError struct{ err error }
+
+func (e *handshakeError) Error() string { return "TLS handshake: " + e.err.Error() }
+func (e *handshakeError) Unwrap() error { return e.err }
+
 // wrap turns an error of the client library into one of this package's.
 func wrap(addr, command string, err error) error {
 	if err == nil {
@@ -72,11 +80,14 @@ func wrap(addr, command string, err error) error {
 	var unknown x509.UnknownAuthorityError
 	var verify *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
+	var handshake *handshakeError
 	switch text := err.Error(); {
 	case errors.As(err, &unknown) || errors.As(err, &verify):
 		e.Op, e.Hint = "tls", "the server's certificate is not trusted: name its CA with --tls-ca, or the name it is issued for with --tls-server-name"
 	case errors.As(err, &record):
 		e.Op, e.Hint = "tls", "the server does not speak TLS here: use redis:// or its TLS port"
+	case errors.As(err, &handshake):
+		e.Op, e.Hint = "tls", "no TLS handshake came about: if the server does not speak TLS on this port, use redis:// or its TLS port"
 	case strings.Contains(text, "connection refused"):
 		e.Op, e.Hint = "dial", "nothing listens there: check host and port, and that the server runs"
 	case strings.Contains(text, "no such host"):

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"syscall"
 )
 
 // ChunkSize is the unit of memory and of file space, in bytes: small enough
@@ -55,7 +56,7 @@ type chunk struct {
 type Options struct {
 	Dir         string // where the file goes; it has no name and goes with the process
 	MemoryLimit int64
-	DiskLimit   int64
+	DiskLimit   int64 // a disk that is full before that lowers it to what was written
 }
 
 // New makes an empty spool. Nothing is allocated before it is needed.
@@ -101,6 +102,7 @@ func (s *Spool) Reserve(ctx context.Context) ([]byte, error) {
 		}
 		s.mu.Lock()
 		if err := ctx.Err(); err != nil {
+			s.full = false
 			return nil, err
 		}
 	}
@@ -275,22 +277,19 @@ func (s *Spool) spill() ([]byte, error) {
 	if c == nil {
 		return nil, nil
 	}
-	if s.file == nil {
-		file, err := os.CreateTemp(s.dir, "spool-*")
-		if err != nil {
-			return nil, fmt.Errorf("spool: %w", err)
-		}
-		// Without a name it needs no cleaning up, however the process ends.
-		if err := os.Remove(file.Name()); err != nil {
-			return nil, errors.Join(fmt.Errorf("spool: %w", err), file.Close())
-		}
-		s.file = file
-	}
 	slot := s.fileEnd
 	if n := len(s.slots); n > 0 {
 		slot = s.slots[n-1]
 	}
-	if _, err := s.file.WriteAt(c.buf, slot*ChunkSize); err != nil {
+	err := s.openFile()
+	if err == nil {
+		_, err = s.file.WriteAt(c.buf, slot*ChunkSize)
+	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		s.diskLimit = s.spilled // the disk is smaller than the limit: from now on it is the limit
+		return nil, nil
+	}
+	if err != nil {
 		return nil, fmt.Errorf("spool: write to disk: %w", err)
 	}
 	if slot == s.fileEnd {
@@ -303,6 +302,23 @@ func (s *Spool) spill() ([]byte, error) {
 	s.resident--
 	s.spilled++
 	return buf, nil
+}
+
+// openFile makes the file at the first use. Without a name it needs no cleaning
+// up, however the process ends.
+func (s *Spool) openFile() error {
+	if s.file != nil {
+		return nil
+	}
+	file, err := os.CreateTemp(s.dir, "spool-*")
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(file.Name()); err != nil {
+		return errors.Join(err, file.Close())
+	}
+	s.file = file
+	return nil
 }
 
 // drop recycles the chunks that lie wholly before the released position. The
