@@ -8,7 +8,7 @@ LINT    := $(BIN)/golangci-lint
 LINT_VERSION := v2.15.0
 SOURCES := $(shell find cmd internal bench -name '*.go' -o -name '*.html' 2>/dev/null) go.mod go.sum
 
-.PHONY: all build check format lint vet test servers demo fault fault-short fuzz bench bench-short clean
+.PHONY: all build check format lint vet test servers demo fault fuzz bench bench-short clean
 
 all: build
 
@@ -45,12 +45,10 @@ lint: $(LINT)
 $(LINT):
 	GOBIN=$(abspath $(BIN)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 
-# Kill points, cut and stalled links, killed servers: the long form.
+# Kill points, killed servers, cut and stalled links: the tables of faults in
+# full. make test runs a few rows of each.
 fault: servers
-	$(GO) test -tags fault,failpoint -race -timeout 60m -count=1 -v ./test/fault/...
-
-fault-short: servers
-	$(GO) test -tags fault,failpoint -race -short -timeout 9m -count=1 ./test/fault/...
+	$(GO) test -tags fault -race -timeout 60m -count=1 -v ./internal/migrate
 
 # Each fuzz target for FUZZTIME.
 FUZZTIME ?= 60s

@@ -51,12 +51,12 @@ func (c *conn) login(e server.Endpoint) error {
 		if e.Username != "" {
 			auth = []string{"AUTH", e.Username, e.Password}
 		}
-		if _, err := c.roundTrip(encode(nil, auth...)); err != nil {
+		if _, err := c.roundTrip(encode(auth...)); err != nil {
 			return err
 		}
 	}
 	if e.DB != 0 {
-		if _, err := c.roundTrip(encode(nil, "SELECT", strconv.Itoa(e.DB))); err != nil {
+		if _, err := c.roundTrip(encode("SELECT", strconv.Itoa(e.DB))); err != nil {
 			return err
 		}
 	}
@@ -124,9 +124,9 @@ func codeWord(line []byte) string {
 	return code
 }
 
-// encode appends a command in RESP.
-func encode(to []byte, args ...string) []byte {
-	to = append(to, '*')
+// encode is a command in RESP.
+func encode(args ...string) []byte {
+	to := []byte{'*'}
 	to = strconv.AppendInt(to, int64(len(args)), 10)
 	to = append(to, "\r\n"...)
 	for _, arg := range args {
@@ -155,8 +155,8 @@ type commands struct {
 
 func newCommands(prefix string, id int) *commands {
 	c := &commands{list: listKey(prefix, id), unique: uniqueKey(prefix, id)}
-	c.fixed[IncrShared] = encode(nil, "INCR", sharedKey(prefix))
-	c.fixed[IncrOwn] = encode(nil, "INCR", ownKey(prefix, id))
+	c.fixed[IncrShared] = encode("INCR", sharedKey(prefix))
+	c.fixed[IncrOwn] = encode("INCR", ownKey(prefix, id))
 	return c
 }
 

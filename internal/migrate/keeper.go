@@ -173,7 +173,7 @@ func (m *Migration) tend(ctx context.Context) error {
 	}
 	m.measure()
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // keep returns it
 	}
 	if m.pending() {
 		if infos[0] == nil || infos[1] == nil {
@@ -277,7 +277,7 @@ func (m *Migration) tendReplica(ctx context.Context, primary, replica *end, info
 func (m *Migration) reattachNow(ctx context.Context, replica *end) error {
 	if err := m.attach(ctx, replica); err != nil {
 		m.event(slog.LevelWarn, fmt.Sprintf("%s cannot be attached: %v", replica.address(), err))
-		return nil //nolint:nilerr // tried again at the next look
+		return nil // tried again at the next look
 	}
 	m.mu.Lock()
 	delete(m.reattach, replica.side)

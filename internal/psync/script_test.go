@@ -87,7 +87,7 @@ func (s *script) line(want string) error {
 func (s *script) closed() error {
 	rest, err := io.ReadAll(s.r)
 	if len(rest) > 0 || err != nil && !errors.Is(err, io.ErrClosedPipe) {
-		return fmt.Errorf("got %q, %v, want the end", rest, err)
+		return fmt.Errorf("got %q, %w, want the end", rest, err)
 	}
 	return nil
 }

@@ -73,7 +73,7 @@ func TestReplicasCountFillNoop(t *testing.T) {
 			s := sandboxtest.Start(t, name, sandbox.Options{})
 			client := sandboxtest.Client(t, s)
 			const offset = 1000
-			peer := primaryFor(t, s, client, offset)
+			peer := primaryFor(t, client, offset)
 			at := int64(offset)
 			for _, n := range sizes() {
 				if n < resp.MinNoop {
@@ -102,7 +102,7 @@ func TestReplicasCountFillNoop(t *testing.T) {
 }
 
 // primaryFor makes the server a replica of this test, with nothing in its snapshot.
-func primaryFor(t *testing.T, s *sandbox.Server, client *server.Client, offset int64) *psync.Peer {
+func primaryFor(t *testing.T, client *server.Client, offset int64) *psync.Peer {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
