@@ -16,7 +16,7 @@ import (
 // follow loads the source with redis-benchmark, once with a native replica and
 // once with godwit and its target attached, in turns.
 func (b *bench) follow(ctx context.Context) (err error) {
-	requests, runs := b.pick(2_000_000, 100_000), b.pick(7, 1)
+	requests, runs := b.pick(2_000_000, 100_000), b.pick(5, 1)
 	var native, relayed, perCommand, lags []float64
 	for i := range runs {
 		n, err := b.followOnce(ctx, requests, false)
@@ -27,7 +27,8 @@ func (b *bench) follow(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("follow %d: native %.0f/s, godwit %.0f/s, %.0f ns of CPU a command, caught up %.0f ms after the load\n", i+1, n.rate, r.rate, r.nanos, r.lag)
+		fmt.Printf("follow %d: native %.0f/s (CPU a command: source %.0f ns, target %.0f ns; caught up after %.0f ms), godwit %.0f/s (source %.0f ns, target %.0f ns, godwit %.0f ns; %.0f ms)\n",
+			i+1, n.rate, n.source, n.target, n.lag, r.rate, r.source, r.target, r.nanos, r.lag)
 		native, relayed = append(native, n.rate), append(relayed, r.rate)
 		perCommand, lags = append(perCommand, r.nanos), append(lags, r.lag)
 	}
@@ -39,7 +40,9 @@ func (b *bench) follow(ctx context.Context) (err error) {
 	return nil
 }
 
-type followed struct{ rate, nanos, lag float64 }
+// followed is one run: writes a second, CPU of godwit, the source and the
+// target in nanoseconds a command, and the lag's end in milliseconds after the load's.
+type followed struct{ rate, nanos, source, target, lag float64 }
 
 func (b *bench) followOnce(ctx context.Context, requests int, withGodwit bool) (f followed, err error) {
 	source, err := b.start(ctx)
@@ -73,6 +76,14 @@ func (b *bench) followOnce(ctx context.Context, requests int, withGodwit bool) (
 			return f, err
 		}
 	}
+	sourceBefore, err := source.CPU()
+	if err != nil {
+		return f, err
+	}
+	targetBefore, err := target.CPU()
+	if err != nil {
+		return f, err
+	}
 	began := time.Now()
 	if err := hammer(ctx, source, requests); err != nil {
 		return f, err
@@ -82,6 +93,16 @@ func (b *bench) followOnce(ctx context.Context, requests int, withGodwit bool) (
 		return f, err
 	}
 	f.rate = float64(3*requests) / took.Seconds()
+	sourceAfter, err := source.CPU()
+	if err != nil {
+		return f, err
+	}
+	targetAfter, err := target.CPU()
+	if err != nil {
+		return f, err
+	}
+	f.source = float64((sourceAfter - sourceBefore).Nanoseconds()) / float64(3*requests)
+	f.target = float64((targetAfter - targetBefore).Nanoseconds()) / float64(3*requests)
 	f.lag = float64((time.Since(began) - took).Milliseconds())
 	if p != nil {
 		after, err := p.cpu()

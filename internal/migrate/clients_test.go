@@ -31,6 +31,7 @@ func plain(t *testing.T, s *sandbox.Server) *redis.Conn {
 
 // What clients see of a switch whose connection is in the midst of something.
 func TestClientsAtTheSwitch(t *testing.T) {
+	t.Parallel()
 	for _, version := range versions() {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
@@ -115,6 +116,7 @@ func exists(t *testing.T, s *sandbox.Server, key string) int64 {
 // A script that runs when the switch begins holds the whole server, INFO
 // included: the switch comes after it, or is given up when that takes too long.
 func TestScriptAtTheSwitch(t *testing.T) {
+	t.Parallel()
 	const script = `
 		local began = redis.call('TIME')
 		local n = 0
@@ -186,6 +188,7 @@ func TestScriptAtTheSwitch(t *testing.T) {
 // switch on, needs no help: CLIENT KILL ends its connections, its retries take
 // READONLY, and it goes on where the name leads.
 func TestGoRedisAtTheSwitch(t *testing.T) {
+	t.Parallel()
 	for _, version := range versions() {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()

@@ -67,6 +67,7 @@ func (p points) kills() []string {
 // Killed at any point of a switch, the next run brings it to one of its two
 // ends, and goes on from there: it is the one to be killed next.
 func TestKilledWithinASwitch(t *testing.T) {
+	t.Parallel()
 	for _, version := range versions() {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
@@ -120,6 +121,7 @@ func TestKilledWithinASwitch(t *testing.T) {
 // Killed in the copy and while it follows, the next run goes on: from where the
 // target stands if that has loaded the snapshot, else with a new copy.
 func TestKilledWhileCopyingAndFollowing(t *testing.T) {
+	t.Parallel()
 	for _, version := range versions() {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()

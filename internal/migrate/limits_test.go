@@ -85,7 +85,7 @@ func TestSpoolFull(t *testing.T) {
 		if err := p.target.Pause(); err != nil {
 			t.Fatal(err)
 		}
-		flood(t, p.source, fmt.Sprint("flood", i), 300, 1000)
+		flood(t, p.source, fmt.Sprint("flood", i), 300+500*i, 1000) // more than the sockets' buffers hold, too
 		m.until("full", func(s migrate.Status) bool { return s.Spool.Full || i > 0 })
 		if err := p.target.Resume(); err != nil {
 			t.Fatal(err)

@@ -67,6 +67,7 @@ func (p *pair) shell(name, lines string) string {
 // The lines of the runbook, for each phase in which godwit is killed for good:
 // service is back, and no acknowledged write is lost.
 func TestRunbook(t *testing.T) {
+	t.Parallel()
 	const failover, fence = "redis-7.0", "redis-6.0"
 	for _, c := range []struct {
 		name, version, killAt string
@@ -114,6 +115,14 @@ func TestRunbook(t *testing.T) {
 			for _, block := range c.blocks {
 				if block == "switched: free" {
 					l.Stop() // clients that still know A would write to it
+				}
+				if block == "following: detach" {
+					// From here on both take writes: no client may be on its way to B.
+					before := l.Snapshot().Acked
+					eventually(t, "all clients write to A", func() bool {
+						s := l.Snapshot()
+						return s.Acked > before+2000 && s.Writing[p.source.Address()] == 8
+					})
 				}
 				if block == "switched: back" {
 					eventually(t, "A follows B", func() bool {

@@ -43,6 +43,7 @@ func keys(t *testing.T, s *sandbox.Server) int64 {
 // A server that is killed in the copy or while it follows, and keeps what it
 // has acknowledged, is found again by itself.
 func TestServerKilledBeforeTheSwitch(t *testing.T) {
+	t.Parallel()
 	for _, version := range versions() {
 		for _, side := range []migrate.Side{migrate.Source, migrate.Target} {
 			t.Run(version+" "+string(side), func(t *testing.T) {
@@ -96,6 +97,7 @@ func TestTargetComesBackEmpty(t *testing.T) {
 // A primary that comes back empty must not empty the last copy of the data,
 // whether clients have written to it since or not.
 func TestPrimaryComesBackEmpty(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct{ switched, written bool }{
 		"source":                {false, false},
 		"source, written to":    {false, true},
@@ -181,6 +183,7 @@ func TestNewPrimaryKilledAfterTheSwitch(t *testing.T) {
 
 // The target that dies before it is promoted leaves the source as it was.
 func TestTargetKilledAtItsPromotion(t *testing.T) {
+	t.Parallel()
 	for _, version := range versions() {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
@@ -233,6 +236,7 @@ func TestTargetKilledAtItsPromotion(t *testing.T) {
 // A source that dies while its writes are paused: before its demotion is final
 // nothing is switched, after it the target takes over.
 func TestSourceKilledWithinThePause(t *testing.T) {
+	t.Parallel()
 	for point, done := range map[string]bool{"pause-after": false, "demote-after": true} {
 		for _, version := range versions() {
 			if !long && done != (version == "redis-7.0") {

@@ -22,10 +22,10 @@ func newBackoff() *backoff {
 
 func (b *backoff) C() <-chan time.Time { return b.timer.C }
 
-// lost arms the first attempt after a connection that lasted so long: at once,
-// or, where it ended almost as soon as it began, as after a failed attempt.
-func (b *backoff) lost(lasted time.Duration) {
-	if lasted < lastRetry {
+// lost arms the first attempt after a connection has ended: at once, or, where
+// nothing came of it, as after a failed attempt.
+func (b *backoff) lost(progress bool) {
+	if !progress {
 		b.again()
 		return
 	}

@@ -20,13 +20,10 @@ func TestCopyAndFollow(t *testing.T) {
 		diskless       bool
 		load           string // the target's repl-diskless-load
 	}{
-		{"redis-6.0", "redis-6.0", true, "disabled"},
-		{"redis-6.0", "redis-7.0", false, "disabled"},
+		{"redis-6.0", "redis-6.0", false, "disabled"},
 		{"redis-7.0", "redis-7.0", true, "swapdb"},
 		{"redis-7.0", "redis-8.0", false, "swapdb"},
-		{"redis-8.0", "redis-8.0", true, "disabled"},
-		{"valkey-8.1", "valkey-8.1", true, "swapdb"},
-		{"valkey-8.0", "valkey-9.1", false, "disabled"},
+		{"valkey-8.1", "valkey-9.1", true, "disabled"},
 	} {
 		t.Run(fmt.Sprintf("%s to %s, diskless %v, %s", tt.source, tt.target, tt.diskless, tt.load), func(t *testing.T) {
 			t.Parallel()
@@ -34,7 +31,7 @@ func TestCopyAndFollow(t *testing.T) {
 				source: tt.source, target: tt.target, targetArgs: []string{"--repl-diskless-load " + tt.load},
 				sourceArgs: []string{"--repl-diskless-sync " + map[bool]string{true: "yes", false: "no"}[tt.diskless]},
 			})
-			data := dataset.Options{Keys: 3000, DBs: []int{0, 3, 15}, Seed: 1}
+			data := dataset.Options{Keys: 2000, DBs: []int{0, 3, 15}, Seed: 1}
 			if err := dataset.Fill(t.Context(), r.source.Endpoint(), data); err != nil {
 				t.Fatal(err)
 			}
@@ -91,14 +88,7 @@ func TestWaitTellsTheTruth(t *testing.T) {
 	}
 	// Polled, the source hears of it at once, not once a second.
 	const times = 20
-	client := sandboxtest.Client(t, r.target)
-	run(t, func(ctx context.Context) {
-		for ctx.Err() == nil {
-			if info, err := client.Info(ctx, "replication"); err == nil {
-				r.link.Acknowledge(info.Int("slave_repl_offset"))
-			}
-		}
-	})
+	r.poll()
 	start := time.Now()
 	for range times {
 		r.do(r.from, "INCR", "n")
@@ -157,7 +147,7 @@ func TestTwoTargets(t *testing.T) {
 	stop := r.load()
 	r.attach()
 	r.replicate(second)
-	time.Sleep(3 * time.Second) // each takes the other's place
+	time.Sleep(2 * time.Second) // each takes the other's place
 	r.do(second, "REPLICAOF", "NO", "ONE")
 	acked := stop()
 	r.caughtUp()

@@ -60,6 +60,8 @@ func (l *Link) writeTarget(ctx context.Context, d *downstream, position int64) e
 			return spoolError(ctx, err)
 		}
 		if d.idle.Swap(false) {
+			// While it receives a snapshot a replica says nothing (replication.c
+			// readSyncBulkPayload): that it takes the bytes is its sign of life.
 			d.alive()
 		}
 		if at := l.streamAt.Load(); !waited && at >= 0 && position < at && position+int64(len(b)) >= at {
@@ -89,9 +91,6 @@ func (l *Link) writeTarget(ctx context.Context, d *downstream, position int64) e
 		}
 		if at := l.streamAt.Load(); at < 0 || position <= at {
 			l.spool.Release(position) // a snapshot is never sent twice
-			// While it receives a snapshot a replica says nothing (replication.c
-			// readSyncBulkPayload): that it takes the bytes is its sign of life.
-			d.alive()
 		}
 	}
 }

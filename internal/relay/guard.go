@@ -101,23 +101,41 @@ func (g *Guard) option(name []byte, args [][]byte, total int) string {
 			}
 		}
 	case "XADD", "XTRIM":
-		if !g.target.AtLeast(6, 2) && anyOf(args, 2, 3, "NOMKSTREAM", "MINID") {
-			return "NOMKSTREAM or MINID"
-		}
-		if anyOf(args, 2, 6, "KEEPREF", "DELREF", "ACKED") && (g.target.Product != server.Redis || !g.target.AtLeast(8, 2)) {
-			return "KEEPREF, DELREF or ACKED"
+		for _, o := range streamOptions(args[min(2, len(args)):]) {
+			known := false // IDMP and what may come after it
+			switch {
+			case isOneOf(o, "MAXLEN", "LIMIT"):
+				known = true
+			case isOneOf(o, "NOMKSTREAM", "MINID"):
+				known = g.target.AtLeast(6, 2)
+			case isOneOf(o, "KEEPREF", "DELREF", "ACKED"):
+				known = g.target.Product == server.Redis && g.target.AtLeast(8, 2)
+			}
+			if !known {
+				return string(o)
+			}
 		}
 	case "ZADD", "GEOADD":
-		if !g.target.AtLeast(6, 2) && (anyOf(args, 2, 5, "GT", "LT") || name[0] == 'G' && anyOf(args, 2, 4, "NX", "XX", "CH")) {
-			return "GT, LT, NX, XX or CH"
+		for _, o := range args[min(2, len(args)):] {
+			if !isOneOf(o, "NX", "XX", "CH", "INCR", "GT", "LT") {
+				break // the first score
+			}
+			if !g.target.AtLeast(6, 2) && (name[0] == 'G' || isOneOf(o, "GT", "LT")) {
+				return string(o)
+			}
 		}
 	case "XSETID":
 		if !g.target.AtLeast(7, 0) && len(args) > 3 {
 			return string(args[3])
 		}
 	case "XGROUP":
-		if !g.target.AtLeast(7, 0) && anyOf(args, 5, 8, "ENTRIESREAD") {
-			return "ENTRIESREAD"
+		if g.target.AtLeast(7, 0) {
+			return ""
+		}
+		for _, o := range args[min(5, len(args)):] {
+			if isOneOf(o, "ENTRIESREAD") {
+				return string(o)
+			}
 		}
 	case "LPOP", "RPOP":
 		if !g.target.AtLeast(6, 2) && len(args) > 2 {
@@ -135,12 +153,32 @@ func (g *Guard) unknown(args [][]byte, option string) error {
 	return e
 }
 
-func anyOf(args [][]byte, from, to int, words ...string) bool {
-	for _, a := range args[min(from, len(args)):min(to, len(args))] {
-		for _, w := range words {
-			if equalFold(a, w) {
-				return true
+// streamOptions are the option words of an XADD or XTRIM among what follows its
+// key. An XADD in a stream has an explicit ID, which begins with a digit and
+// ends them.
+func streamOptions(args [][]byte) (options [][]byte) {
+	for i := 0; i < len(args); i++ {
+		word := args[i]
+		if len(word) == 0 || '0' <= word[0] && word[0] <= '9' {
+			break
+		}
+		options = append(options, word)
+		switch {
+		case isOneOf(word, "MAXLEN", "MINID"):
+			if i++; i < len(args) && isOneOf(args[i], "=", "~") {
+				i++ // now at the threshold
 			}
+		case isOneOf(word, "LIMIT"):
+			i++
+		}
+	}
+	return options
+}
+
+func isOneOf(b []byte, words ...string) bool {
+	for _, w := range words {
+		if equalFold(b, w) {
+			return true
 		}
 	}
 	return false

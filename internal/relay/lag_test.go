@@ -69,19 +69,19 @@ func TestBackoff(t *testing.T) {
 				t.Errorf("%v, want %v", time.Since(start), want)
 			}
 		}
-		b.lost(time.Hour)
+		b.lost(true)
 		wait(0)
 		for _, want := range []time.Duration{50, 100, 200, 400, 800, 1600, 2000, 2000} {
 			b.again()
 			wait(want * time.Millisecond)
 		}
-		b.lost(time.Hour)
+		b.lost(true)
 		wait(0)
-		b.lost(time.Millisecond) // a connection that ends at once, again and again
+		b.lost(false) // a connection that ends at once, again and again
 		wait(50 * time.Millisecond)
-		b.lost(time.Millisecond)
+		b.lost(false)
 		wait(100 * time.Millisecond)
-		b.lost(time.Millisecond)
+		b.lost(false)
 		b.disarm()
 		select {
 		case <-b.C():

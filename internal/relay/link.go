@@ -41,7 +41,8 @@ type Config struct {
 	From Position
 	Log  *slog.Logger
 	// AllowFull is asked before a full resync of the target is passed on; an
-	// error ends the link with it. nil allows every one.
+	// error ends the link with it, unless it is a *server.ConnError: then the
+	// target asks again. nil allows every one.
 	AllowFull func(ctx context.Context) error
 	// Notify is told what a user should hear of; it must not block.
 	Notify func(level slog.Level, text string)
@@ -178,14 +179,14 @@ func (l *Link) Run(ctx context.Context) error {
 			}
 			l.targetLost(err)
 		case err := <-upDone:
-			lasted := time.Since(l.up.since)
+			progress := l.up.last.Load() > l.up.since.UnixNano()
 			l.stopUpstream()
 			var fatal *FatalError
 			if errors.As(err, &fatal) {
 				return err
 			}
 			l.sourceLost(err)
-			retry.lost(lasted)
+			retry.lost(progress)
 		case <-retry.C():
 			if err := l.resume(ctx); err != nil {
 				l.set(Broken, fmt.Sprintf("source: %v", err))
@@ -241,6 +242,11 @@ func (l *Link) serve(ctx context.Context, p *psync.Peer) error {
 		if l.cfg.AllowFull != nil {
 			if err := l.cfg.AllowFull(ctx); err != nil {
 				_ = stream.Close() // nothing was read of it
+				var unreachable *server.ConnError
+				if errors.As(err, &unreachable) {
+					l.set(Broken, fmt.Sprintf("source: %v", err))
+					return err
+				}
 				return &FatalError{Err: err}
 			}
 		}

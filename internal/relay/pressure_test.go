@@ -70,6 +70,7 @@ func TestFullSpool(t *testing.T) {
 	if err := r.target.Resume(); err != nil {
 		t.Fatal(err)
 	}
+	r.poll() // or the spool would empty once a second
 	r.caughtUp()
 	r.equal()
 	r.syncs(1, 0)
@@ -79,7 +80,7 @@ func TestFullSpool(t *testing.T) {
 func TestSlowSnapshot(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{proxies: true, silence: 1200 * time.Millisecond, targetArgs: []string{"--repl-diskless-load disabled"}})
-	r.write("key", 2000, 10_000)
+	r.write("key", 1500, 10_000)
 	r.do(r.from, "CONFIG", "SET", "rdbcompression", "no")
 	r.targetProxy.Slow(faultproxy.ToClient, 5<<20)
 	r.follow()
@@ -110,9 +111,7 @@ func TestHalfOpen(t *testing.T) {
 			p.Swallow(faultproxy.ToTarget)
 			r.until("noticed", func() bool { return strings.Contains(r.told(), tt.says) })
 			p.Heal()
-			if tt.name == "target" {
-				p.CloseAll() // the server itself would wait for a minute
-			}
+			p.CloseAll() // the server itself would wait for a minute, an attempt under way for seconds
 			acked := stop()
 			r.caughtUp()
 			r.counted(acked)

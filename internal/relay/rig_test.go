@@ -225,6 +225,20 @@ func (r *rig) caughtUp() {
 	})
 }
 
+// poll asks the target for its offset all the time, as migrate does, until the
+// test ends: the target's own ACKs come once a second.
+func (r *rig) poll() {
+	client := sandboxtest.Client(r.t, r.target)
+	run(r.t, func(ctx context.Context) {
+		for ctx.Err() == nil {
+			if info, err := client.Info(ctx, "replication"); err == nil {
+				r.link.Acknowledge(info.Int("slave_repl_offset"))
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	})
+}
+
 // acked waits until the target has acknowledged everything.
 func (r *rig) acked() {
 	r.t.Helper()

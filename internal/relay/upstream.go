@@ -133,6 +133,8 @@ func (l *Link) readStream(ctx context.Context, u *upstream) error {
 	if l.cfg.Editor != nil {
 		return l.readEdited(ctx, u)
 	}
+	pace := newPace()
+	defer pace.stop()
 	for {
 		space, err := l.spool.Reserve(ctx)
 		if err != nil {
@@ -146,6 +148,7 @@ func (l *Link) readStream(ctx context.Context, u *upstream) error {
 		if err != nil {
 			return eof(err)
 		}
+		pace.wait(ctx, n < len(space))
 	}
 }
 

@@ -1,0 +1,45 @@
+package relay
+
+import (
+	"context"
+	"time"
+)
+
+// pace spaces the reads of a busy stream. A source under load writes to its
+// replicas after each round of its event loop, a few kilobytes a time; taking
+// them one by one costs godwit, the source and the target a wake-up each, on
+// processors that they may share with the clients. A stream at rest is read at
+// once.
+type pace struct {
+	timer *time.Timer
+	last  time.Time // of the last read's return
+}
+
+const (
+	// paceInterval bounds what pacing adds to the lag. At a gigabyte a second it
+	// is a megabyte, which socket buffers and the source's output buffer hold.
+	paceInterval = time.Millisecond
+)
+
+func newPace() *pace {
+	p := &pace{timer: time.NewTimer(time.Hour)}
+	p.timer.Stop()
+	return p
+}
+
+// wait is called after a read, drained if it took all there was. If it came
+// right after the one before, the next one waits until more has gathered.
+func (p *pace) wait(ctx context.Context, drained bool) {
+	now := time.Now()
+	if drained && now.Sub(p.last) < paceInterval {
+		p.timer.Reset(paceInterval)
+		select {
+		case <-p.timer.C:
+		case <-ctx.Done():
+		}
+		now = time.Now()
+	}
+	p.last = now
+}
+
+func (p *pace) stop() { p.timer.Stop() }
