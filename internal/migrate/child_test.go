@@ -11,8 +11,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -198,26 +196,6 @@ func (p *child) killedItself() {
 }
 
 func (p *child) reap() { p.wait.Do(func() { _ = p.cmd.Wait() }) } // how it ended is in ProcessState
-
-// peakRSS is the most memory that the process has had in RAM, in bytes.
-func (p *child) peakRSS() int64 {
-	p.t.Helper()
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/status")
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	for line := range strings.Lines(string(data)) {
-		if rest, found := strings.CutPrefix(line, "VmHWM:"); found {
-			kilobytes, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
-			if err != nil {
-				p.t.Fatal(err)
-			}
-			return kilobytes << 10
-		}
-	}
-	p.t.Fatal("no VmHWM in /proc/PID/status")
-	return 0
-}
 
 // logBuffer takes a process's log from the goroutine that reads it.
 type logBuffer struct {

@@ -216,7 +216,9 @@ func (n *network) cutover(m *running, s *strike) {
 	case err == nil && result.Done:
 		n.t.Logf("%s at %s: done in %v, %s", s.name, s.step, took, result.Reason)
 		m.ready()
-		m.rollback()
+		if _, err := m.Rollback(n.t.Context(), migrate.SwitchOptions{MaxPauseMS: 10_000}); err != nil {
+			n.t.Fatalf("rollback after %s at %s: %v", s.name, s.step, err)
+		}
 	case errors.As(err, &gaveUp):
 		n.t.Logf("%s at %s: gave up after %v: %v", s.name, s.step, took, err)
 		untouched(n.t, n.source)

@@ -50,9 +50,6 @@ func (m *Migration) measure() {
 			m.copy.ended, m.copy.keys = now, keys(replica)
 		}
 	}
-	if s.FullResyncs > 0 {
-		m.copy.bytes, m.copy.totalBytes, m.copy.fullResyncs = s.CopyBytes, s.CopyTotal, s.FullResyncs
-	}
 	if !m.rates.at.IsZero() {
 		if seconds := now.Sub(m.rates.at).Seconds(); seconds > 0 {
 			m.rates.keysPerSec = float64(max(m.copy.keys-m.rates.keys, 0)) / seconds
@@ -115,13 +112,16 @@ func (m *Migration) statusLocked() Status {
 		MemoryBytes: l.Spool.MemoryBytes, MemoryLimit: l.Spool.MemoryLimit,
 		DiskBytes: l.Spool.DiskBytes, DiskLimit: l.Spool.DiskLimit, Full: l.Spool.Full,
 	}
-	s.Copy = m.copyStatus(s.At)
+	s.Copy = m.copyStatus(l, s.At)
 	s.Ready, s.NotReady = m.ready(l, from, to)
 	s.NextSteps = nextSteps(s)
 	return s
 }
 
-func (m *Migration) copyStatus(now time.Time) CopyStatus {
+func (m *Migration) copyStatus(l relay.Snapshot, now time.Time) CopyStatus {
+	if l.FullResyncs > 0 { // of this link; one after a switch has none to show
+		m.copy.bytes, m.copy.totalBytes, m.copy.fullResyncs = l.CopyBytes, l.CopyTotal, l.FullResyncs
+	}
 	c := CopyStatus{
 		Keys: m.copy.keys, TotalKeys: m.copy.totalKeys, Bytes: m.copy.bytes, TotalBytes: m.copy.totalBytes,
 		KeysPerSecond: m.rates.keysPerSec, BytesPerSecond: m.rates.bytesPerSec,
