@@ -30,7 +30,7 @@ func appendString(dst, s []byte) []byte {
 		case n >= math.MinInt16 && n <= math.MaxInt16:
 			return append(dst, lenEncVal<<6|encInt16, byte(n), byte(n>>8))
 		case n >= math.MinInt32 && n <= math.MaxInt32:
-			return binary.LittleEndian.AppendUint32(append(dst, lenEncVal<<6|encInt32), uint32(n)) //nolint:gosec // its bits
+			return binary.LittleEndian.AppendUint32(append(dst, lenEncVal<<6|encInt32), uint32(n))
 		}
 	}
 	return append(appendLength(dst, uint64(len(s))), s...)
@@ -46,7 +46,7 @@ func appendPacked(dst []byte, e packed) []byte {
 }
 
 func appendMillisecondTime(dst []byte, ms int64) []byte {
-	return binary.LittleEndian.AppendUint64(dst, uint64(ms)) //nolint:gosec // its bits
+	return binary.LittleEndian.AppendUint64(dst, uint64(ms))
 }
 
 func appendStreamID(dst []byte, id StreamID) []byte {

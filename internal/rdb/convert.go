@@ -24,6 +24,7 @@ type Converter struct {
 	dest      io.Writer
 	transcode *Transcoder
 	rewritten int64
+	name      []byte // of the present key
 	value     []byte
 }
 
@@ -95,11 +96,19 @@ func (c *Converter) span(s *Span) error {
 
 // key writes a key that cannot pass as it is.
 func (c *Converter) key(s *Span) error {
-	db, key := s.DB, bytes.Clone(s.Key)
-	err := c.rewrite(s)
+	db := s.DB
+	c.name = append(c.name[:0], s.Key...) // the span may be gone by the time of an error
+	if err := c.rewrite(s); err != nil {
+		return withKey(err, db, c.name)
+	}
+	return nil
+}
+
+// withKey completes a *NoEqualError.
+func withKey(err error, db int, key []byte) error {
 	var noEqual *NoEqualError
 	if errors.As(err, &noEqual) {
-		noEqual.DB, noEqual.Key = db, key
+		noEqual.DB, noEqual.Key = db, bytes.Clone(key)
 	}
 	return err
 }

@@ -23,49 +23,88 @@ type Handler interface {
 	Module(m ModuleData) error
 }
 
+// Ignore is a Handler that does nothing, to be embedded in those that have no use
+// for some of its methods.
+type Ignore struct{}
+
+// Element does nothing.
+func (Ignore) Element(Element) error { return nil }
+
+// Entry does nothing.
+func (Ignore) Entry(StreamEntry) error { return nil }
+
+// Stream does nothing.
+func (Ignore) Stream(*Stream) error { return nil }
+
+// Module does nothing.
+func (Ignore) Module(ModuleData) error { return nil }
+
+// Decoder takes values apart. The zero value is ready; one that is used again and
+// again allocates next to nothing. It is not safe for concurrent use.
+type Decoder struct {
+	in     input
+	h      Handler
+	own    []byte // what a reader is read into
+	packed [3]packed
+	digits [2][20]byte // integers as text
+	ids    []byte      // the same, for an entry of a stream
+	fields [][]byte
+}
+
 // Decode takes a value of type t apart, as format f saves it. Errors are a
 // *SyntaxError, or come from the handler. Whether a set, hash or zset holds the
 // same member twice is not checked.
-func Decode(f Format, t Type, value []byte, h Handler) error {
-	return decode(f, t, &input{buf: value}, h)
+func (d *Decoder) Decode(f Format, t Type, value []byte, h Handler) error {
+	d.open(value)
+	return d.decode(f, t, h)
 }
 
 // DecodeReader is Decode for a value that comes in pieces. It holds no more of
 // it in memory than one string, or all pending entries of a stream.
-func DecodeReader(f Format, t Type, r io.Reader, h Handler) error {
-	return decode(f, t, newInput(r), h)
+func (d *Decoder) DecodeReader(f Format, t Type, r io.Reader, h Handler) error {
+	d.openReader(r)
+	defer d.closeReader()
+	return d.decode(f, t, h)
 }
 
-// DecodeValue collects the value's parts in memory of its own.
+// DecodeValue collects a value's parts in memory of its own.
 func DecodeValue(f Format, t Type, value []byte) (*Value, error) {
 	var c collector
-	if err := Decode(f, t, value, &c); err != nil {
+	if err := new(Decoder).Decode(f, t, value, &c); err != nil {
 		return nil, err
 	}
 	c.value.Kind = t.Kind()
 	return &c.value, nil
 }
 
-func decode(f Format, t Type, in *input, h Handler) error {
-	if layoutOf(f, byte(t)) == "" || t.Kind() == 0 {
-		return in.errorf("%s does not have the type %s", f, t)
+func (d *Decoder) open(value []byte) {
+	d.in = input{buf: value, scratch: d.in.scratch[:0]}
+}
+
+func (d *Decoder) openReader(r io.Reader) {
+	d.in = input{r: r, buf: d.own[:0], scratch: d.in.scratch[:0]}
+}
+
+// closeReader keeps the buffer for the next reader, unless a large string has
+// made it grow.
+func (d *Decoder) closeReader() {
+	if d.own = d.in.buf; cap(d.own) > inputBuffer {
+		d.own = nil
 	}
-	d := decoder{in: in, h: h}
+}
+
+func (d *Decoder) decode(f Format, t Type, h Handler) error {
+	if layoutOf(f, byte(t)) == "" || t.Kind() == 0 {
+		return d.in.errorf("%s does not have the type %s", f, t)
+	}
+	d.h = h
 	if err := d.value(f, t); err != nil {
 		return err
 	}
-	return in.end()
+	return d.in.end()
 }
 
-type decoder struct {
-	in     *input
-	h      Handler
-	digits [2][20]byte // integers as text
-	ids    []byte      // the same, for an entry of a stream
-	fields [][]byte
-}
-
-func (d *decoder) value(f Format, t Type) error {
+func (d *Decoder) value(f Format, t Type) error {
 	switch t {
 	case TypeString:
 		value, err := d.in.string()
@@ -125,7 +164,7 @@ func (d *decoder) value(f Format, t Type) error {
 }
 
 // counted reads a length and calls f that many times.
-func (d *decoder) counted(f func() error) error {
+func (d *Decoder) counted(f func() error) error {
 	n, err := d.in.length()
 	if err != nil {
 		return err
@@ -139,7 +178,7 @@ func (d *decoder) counted(f func() error) error {
 	return nil
 }
 
-func (d *decoder) element() error {
+func (d *Decoder) element() error {
 	value, err := d.in.string()
 	if err != nil {
 		return err
@@ -147,7 +186,7 @@ func (d *decoder) element() error {
 	return d.h.Element(Element{Value: value, ExpireAt: None})
 }
 
-func (d *decoder) pair() error {
+func (d *Decoder) pair() error {
 	field, value, err := d.twoStrings()
 	if err != nil {
 		return err
@@ -155,14 +194,14 @@ func (d *decoder) pair() error {
 	return d.h.Element(Element{Field: field, Value: value, ExpireAt: None})
 }
 
-func (d *decoder) twoStrings() (first, second []byte, err error) {
+func (d *Decoder) twoStrings() (first, second []byte, err error) {
 	if first, err = d.in.string(); err == nil {
 		second, err = d.in.string()
 	}
 	return first, second, err
 }
 
-func (d *decoder) member() error {
+func (d *Decoder) member() error {
 	member, err := d.in.string()
 	if err != nil {
 		return err
@@ -178,7 +217,7 @@ func (d *decoder) member() error {
 	return d.h.Element(Element{Value: member, Score: score, ExpireAt: None})
 }
 
-func (d *decoder) memberWithText() error {
+func (d *Decoder) memberWithText() error {
 	member, err := d.in.string()
 	if err != nil {
 		return err
@@ -191,7 +230,7 @@ func (d *decoder) memberWithText() error {
 }
 
 // textScore reads a score as it was saved before version 8.
-func (d *decoder) textScore() (float64, error) {
+func (d *Decoder) textScore() (float64, error) {
 	size, err := d.in.take(1)
 	if err != nil {
 		return 0, err
@@ -211,7 +250,7 @@ func (d *decoder) textScore() (float64, error) {
 	return d.parseScore(text)
 }
 
-func (d *decoder) parseScore(text []byte) (float64, error) {
+func (d *Decoder) parseScore(text []byte) (float64, error) {
 	score, err := strconv.ParseFloat(string(text), 64)
 	if err != nil || math.IsNaN(score) {
 		return 0, d.in.errorf("%.40q is no score", text)
@@ -223,7 +262,7 @@ func (d *decoder) parseScore(text []byte) (float64, error) {
 // milliseconds since 1970 (ebuckets.h EB_EXPIRE_TIME_MAX).
 const maxFieldTTL = 1<<48 - 1
 
-func (d *decoder) hashMetadata() error {
+func (d *Decoder) hashMetadata() error {
 	least, err := d.leastTTL()
 	if err != nil {
 		return err
@@ -232,7 +271,7 @@ func (d *decoder) hashMetadata() error {
 }
 
 // leastTTL reads what the TTLs of TypeHashMetadata count from.
-func (d *decoder) leastTTL() (uint64, error) {
+func (d *Decoder) leastTTL() (uint64, error) {
 	b, err := d.in.take(8)
 	if err != nil {
 		return 0, err
@@ -245,7 +284,7 @@ func (d *decoder) leastTTL() (uint64, error) {
 }
 
 // pairWithTTL reads a field whose TTL counts from least, 1 being least itself.
-func (d *decoder) pairWithTTL(least uint64) error {
+func (d *Decoder) pairWithTTL(least uint64) error {
 	expireAt, err := d.relativeTTL(least)
 	if err != nil {
 		return err
@@ -257,7 +296,7 @@ func (d *decoder) pairWithTTL(least uint64) error {
 	return d.h.Element(Element{Field: field, Value: value, ExpireAt: expireAt})
 }
 
-func (d *decoder) relativeTTL(least uint64) (int64, error) {
+func (d *Decoder) relativeTTL(least uint64) (int64, error) {
 	ttl, err := d.in.length()
 	if err != nil || ttl == 0 {
 		return None, err
@@ -265,10 +304,10 @@ func (d *decoder) relativeTTL(least uint64) (int64, error) {
 	if ttl > maxFieldTTL || ttl+least-1 > maxFieldTTL {
 		return None, d.in.errorf("a field expires %d milliseconds after %d", ttl-1, least)
 	}
-	return int64(ttl + least - 1), nil //nolint:gosec // at most maxFieldTTL
+	return int64(ttl + least - 1), nil // at most maxFieldTTL
 }
 
-func (d *decoder) hash2Pair() error {
+func (d *Decoder) hash2Pair() error {
 	field, value, err := d.twoStrings()
 	if err != nil {
 		return err
@@ -281,7 +320,7 @@ func (d *decoder) hash2Pair() error {
 }
 
 // absoluteTTL reads when a field expires as Valkey saves it, -1 if never.
-func (d *decoder) absoluteTTL() (int64, error) {
+func (d *Decoder) absoluteTTL() (int64, error) {
 	expireAt, err := d.millisecondTime()
 	if err == nil && expireAt < None {
 		err = d.in.errorf("%d is no time at which a field may expire", expireAt)
@@ -289,7 +328,7 @@ func (d *decoder) absoluteTTL() (int64, error) {
 	return expireAt, err
 }
 
-func (d *decoder) module() error {
+func (d *Decoder) module() error {
 	id, err := d.in.length()
 	if err != nil {
 		return err

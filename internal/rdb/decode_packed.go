@@ -7,7 +7,7 @@ import (
 
 // blob reads a string that holds a packed value. An error of what is inside
 // counts from its beginning.
-func (d *decoder) blob(f func(blob []byte) error) error {
+func (d *Decoder) blob(f func(blob []byte) error) error {
 	start := d.in.offset()
 	blob, err := d.in.string()
 	if err != nil {
@@ -22,14 +22,14 @@ type handlerError struct{ err error }
 func (e handlerError) Error() string { return e.err.Error() }
 
 // deliver calls the handler from within a blob.
-func (d *decoder) deliver(e Element) error {
+func (d *Decoder) deliver(e Element) error {
 	if err := d.h.Element(e); err != nil {
 		return handlerError{err}
 	}
 	return nil
 }
 
-func (d *decoder) within(start int64, err error) error {
+func (d *Decoder) within(start int64, err error) error {
 	switch err := err.(type) { //nolint:errorlint // never wrapped on its way here
 	case nil:
 		return nil
@@ -43,7 +43,7 @@ func (d *decoder) within(start int64, err error) error {
 }
 
 // text gives a packed entry as text, valid until the slot is used again.
-func (d *decoder) text(e packed, slot int) []byte {
+func (d *Decoder) text(e packed, slot int) []byte {
 	if e.isInt {
 		return strconv.AppendInt(d.digits[slot][:0], e.integer, 10)
 	}
@@ -51,12 +51,12 @@ func (d *decoder) text(e packed, slot int) []byte {
 }
 
 // groups calls f with every size entries of a listpack or ziplist.
-func groups(blob []byte, ziplist bool, size int, f func(entries []packed) error) error {
+func (d *Decoder) groups(blob []byte, ziplist bool, size int, f func(entries []packed) error) error {
 	p, err := openPacks(blob, ziplist)
 	if err != nil {
 		return err
 	}
-	var entries [3]packed
+	entries := &d.packed
 	for n := 0; ; n++ {
 		e, ok, err := p.next()
 		if err != nil {
@@ -78,18 +78,18 @@ func groups(blob []byte, ziplist bool, size int, f func(entries []packed) error)
 	}
 }
 
-func (d *decoder) packedElements(ziplist bool) error {
+func (d *Decoder) packedElements(ziplist bool) error {
 	return d.blob(func(blob []byte) error {
-		return groups(blob, ziplist, 1, func(e []packed) error {
+		return d.groups(blob, ziplist, 1, func(e []packed) error {
 			return d.deliver(Element{Value: d.text(e[0], 0), ExpireAt: None})
 		})
 	})
 }
 
 // packedPairs reads fields and values, and where size is 3 TTLs.
-func (d *decoder) packedPairs(ziplist bool, size int) error {
+func (d *Decoder) packedPairs(ziplist bool, size int) error {
 	return d.blob(func(blob []byte) error {
-		return groups(blob, ziplist, size, func(e []packed) error {
+		return d.groups(blob, ziplist, size, func(e []packed) error {
 			pair := Element{Field: d.text(e[0], 0), Value: d.text(e[1], 1), ExpireAt: None}
 			if size == 3 {
 				ttl, err := packedTTL(e[2])
@@ -115,9 +115,9 @@ func packedTTL(e packed) (int64, error) {
 	}
 }
 
-func (d *decoder) packedMembers(ziplist bool) error {
+func (d *Decoder) packedMembers(ziplist bool) error {
 	return d.blob(func(blob []byte) error {
-		return groups(blob, ziplist, 2, func(e []packed) error {
+		return d.groups(blob, ziplist, 2, func(e []packed) error {
 			score, err := packedScore(e[1])
 			if err != nil {
 				return err
@@ -140,7 +140,7 @@ func packedScore(e packed) (float64, error) {
 
 // quicklistNode reads a node of TypeListQuicklist2: a listpack, or one element
 // too large for one.
-func (d *decoder) quicklistNode() error {
+func (d *Decoder) quicklistNode() error {
 	container, err := d.in.length()
 	if err != nil {
 		return err
@@ -155,7 +155,7 @@ func (d *decoder) quicklistNode() error {
 	}
 }
 
-func (d *decoder) intset() error {
+func (d *Decoder) intset() error {
 	return d.blob(func(blob []byte) error {
 		return eachInteger(blob, func(n int64) error {
 			return d.deliver(Element{Value: strconv.AppendInt(d.digits[0][:0], n, 10), ExpireAt: None})
@@ -163,7 +163,7 @@ func (d *decoder) intset() error {
 	})
 }
 
-func (d *decoder) zipmap() error {
+func (d *Decoder) zipmap() error {
 	return d.blob(func(blob []byte) error {
 		return eachPair(blob, func(name, value []byte) error {
 			return d.deliver(Element{Field: name, Value: value, ExpireAt: None})

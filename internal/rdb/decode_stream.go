@@ -21,7 +21,7 @@ var (
 )
 
 // stream reads a value of any of the stream types.
-func (d *decoder) stream(t Type) error {
+func (d *Decoder) stream(t Type) error {
 	var first *StreamID
 	err := d.counted(func() error {
 		return d.streamNode(func(e StreamEntry) error {
@@ -64,7 +64,7 @@ func (d *decoder) stream(t Type) error {
 }
 
 // lengths reads several numbers saved as lengths.
-func (d *decoder) lengths(to ...*uint64) (err error) {
+func (d *Decoder) lengths(to ...*uint64) (err error) {
 	for _, n := range to {
 		if *n, err = d.in.length(); err != nil {
 			return err
@@ -73,13 +73,13 @@ func (d *decoder) lengths(to ...*uint64) (err error) {
 	return nil
 }
 
-func (d *decoder) streamID() (id StreamID, err error) {
+func (d *Decoder) streamID() (id StreamID, err error) {
 	err = d.lengths(&id.Ms, &id.Seq)
 	return id, err
 }
 
 // rawStreamID reads an ID as it is in a radix tree, 128 bits, big endian.
-func (d *decoder) rawStreamID() (StreamID, error) {
+func (d *Decoder) rawStreamID() (StreamID, error) {
 	b, err := d.in.take(16)
 	if err != nil {
 		return StreamID{}, err
@@ -92,7 +92,7 @@ func rawID(b []byte) StreamID {
 }
 
 // millisecondTime reads a time, in milliseconds since 1970.
-func (d *decoder) millisecondTime() (int64, error) {
+func (d *Decoder) millisecondTime() (int64, error) {
 	b, err := d.in.take(8)
 	if err != nil {
 		return 0, err
@@ -101,7 +101,7 @@ func (d *decoder) millisecondTime() (int64, error) {
 }
 
 // streamNode reads a listpack of entries and the ID that theirs count from.
-func (d *decoder) streamNode(f func(StreamEntry) error) error {
+func (d *Decoder) streamNode(f func(StreamEntry) error) error {
 	start := d.in.offset()
 	key, err := d.in.string()
 	if err != nil {
@@ -168,7 +168,7 @@ func (n *node) fail() error {
 
 // entries reads a node: how many entries there are, how many of them deleted,
 // the fields of the first, and the entries (t_stream.c streamAppendItem).
-func (d *decoder) entries(n *node, master StreamID, f func(StreamEntry) error) error {
+func (d *Decoder) entries(n *node, master StreamID, f func(StreamEntry) error) error {
 	live, deleted, names := n.integer(), n.integer(), n.count()
 	namesAt := *n.p
 	for range names {
@@ -179,7 +179,7 @@ func (d *decoder) entries(n *node, master StreamID, f func(StreamEntry) error) e
 	}
 	for n.p.at < len(n.p.blob)-1 {
 		flags := n.integer()
-		id := StreamID{Ms: master.Ms + uint64(n.integer()), Seq: master.Seq + uint64(n.integer())} //nolint:gosec // differences, modulo 2^64
+		id := StreamID{Ms: master.Ms + uint64(n.integer()), Seq: master.Seq + uint64(n.integer())} // differences, modulo 2^64
 		d.ids, d.fields = d.ids[:0], d.fields[:0]
 		pieces := int64(3) // of the entry, without the last, which counts them
 		if flags&entrySameFields != 0 {
@@ -218,7 +218,7 @@ func (d *decoder) entries(n *node, master StreamID, f func(StreamEntry) error) e
 }
 
 // entryText gives a packed entry as text, valid until the next stream entry.
-func (d *decoder) entryText(e packed) []byte {
+func (d *Decoder) entryText(e packed) []byte {
 	if !e.isInt {
 		return e.text
 	}
@@ -227,7 +227,7 @@ func (d *decoder) entryText(e packed) []byte {
 	return d.ids[start:]
 }
 
-func (d *decoder) streamGroup(t Type, s *Stream) (g StreamGroup, err error) {
+func (d *Decoder) streamGroup(t Type, s *Stream) (g StreamGroup, err error) {
 	if g.Name, err = d.name(); err != nil {
 		return g, err
 	}
@@ -241,7 +241,7 @@ func (d *decoder) streamGroup(t Type, s *Stream) (g StreamGroup, err error) {
 		if err != nil {
 			return g, err
 		}
-		g.EntriesRead = int64(read) //nolint:gosec // -1 is saved so
+		g.EntriesRead = int64(read) // -1 is saved so
 	}
 	err = d.counted(func() error {
 		p, err := d.pendingEntry()
@@ -260,12 +260,12 @@ func (d *decoder) streamGroup(t Type, s *Stream) (g StreamGroup, err error) {
 }
 
 // name reads a string that is kept.
-func (d *decoder) name() ([]byte, error) {
+func (d *Decoder) name() ([]byte, error) {
 	name, err := d.in.string()
 	return bytes.Clone(name), err
 }
 
-func (d *decoder) pendingEntry() (p PendingEntry, err error) {
+func (d *Decoder) pendingEntry() (p PendingEntry, err error) {
 	if p.ID, err = d.rawStreamID(); err != nil {
 		return p, err
 	}
@@ -276,7 +276,7 @@ func (d *decoder) pendingEntry() (p PendingEntry, err error) {
 	return p, err
 }
 
-func (d *decoder) consumer(t Type) (c StreamConsumer, err error) {
+func (d *Decoder) consumer(t Type) (c StreamConsumer, err error) {
 	if c.Name, err = d.name(); err != nil {
 		return c, err
 	}
@@ -297,7 +297,7 @@ func (d *decoder) consumer(t Type) (c StreamConsumer, err error) {
 	return c, err
 }
 
-func (d *decoder) streamIDMP() (*StreamIDMP, error) {
+func (d *Decoder) streamIDMP() (*StreamIDMP, error) {
 	m := new(StreamIDMP)
 	if err := d.lengths(&m.Duration, &m.MaxSize); err != nil {
 		return nil, err
@@ -329,7 +329,7 @@ func (d *decoder) streamIDMP() (*StreamIDMP, error) {
 // estimateEntriesRead is what a server takes for a group's entries read where
 // they are not saved (t_stream.c streamEstimateDistanceFromFirstEverEntry).
 func (s *Stream) estimateEntriesRead(id StreamID) int64 {
-	added, length := int64(s.EntriesAdded), int64(s.Length) //nolint:gosec // counts of entries
+	added, length := int64(s.EntriesAdded), int64(s.Length)
 	fromLast, fromFirst := id.Compare(s.LastID), id.Compare(s.FirstID)
 	switch {
 	case added == 0:

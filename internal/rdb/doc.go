@@ -3,8 +3,8 @@
 //
 //   - A [Scanner] finds where every element of a snapshot begins and ends,
 //     without decoding it, and hands its bytes on untouched.
-//   - [Decode] gives the parts of one value to a [Handler]; [DecodeValue]
-//     collects them in a [Value]; [Format.AppendValue] encodes one.
+//   - A [Decoder] gives the parts of one value to a [Handler]; [DecodeValue]
+//     collects them in a [Value], which [Format.AppendValue] encodes.
 //   - A [Transcoder] rewrites a value for a server that does not know its
 //     encoding, a [Converter] a whole snapshot.
 //   - [OpenDump] and [AppendDumpFooter] read and write what DUMP and RESTORE use.

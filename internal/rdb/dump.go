@@ -27,7 +27,7 @@ func OpenDump(payload []byte, c *CRC64) (Format, []byte, error) {
 
 // AppendDumpFooter makes a payload of dst[start:], which is its body.
 func AppendDumpFooter(dst []byte, start int, f Format, c *CRC64) []byte {
-	dst = binary.LittleEndian.AppendUint16(dst, uint16(f.Version)) //nolint:gosec // a small number
+	dst = binary.LittleEndian.AppendUint16(dst, uint16(f.Version))
 	return binary.LittleEndian.AppendUint64(dst, c.Update(0, dst[start:]))
 }
 

@@ -215,7 +215,7 @@ func TestRareElements(t *testing.T) {
 		for err == nil {
 			_, err = s.Next()
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			t.Error("an opcode of the other family passes")
 		}
 	}

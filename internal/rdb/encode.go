@@ -107,7 +107,7 @@ func appendQuicklist(dst []byte, elements []Element) []byte {
 
 func (f Format) appendSet(dst []byte, members []Element) (Type, []byte) {
 	if numbers, ok := integers(members); ok {
-		return TypeSetIntset, appendString(dst, appendIntset(nil, numbers))
+		return TypeSetIntset, appendString(dst, newIntset(numbers))
 	}
 	if f.HasType(TypeSetListpack, f) && packable(members) {
 		var w listpackWriter
@@ -217,7 +217,7 @@ func (f Format) appendExpiringHash(dst []byte, fields []Element, least int64) (T
 			return 0, dst, err
 		}
 		if ttl != 0 {
-			ttl -= uint64(least) - 1 //nolint:gosec // least is positive
+			ttl -= uint64(least) - 1
 		}
 		dst = appendString(appendString(appendLength(dst, ttl), e.Field), e.Value)
 	}

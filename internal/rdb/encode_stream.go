@@ -34,7 +34,7 @@ func (f Format) appendStream(dst []byte, entries []StreamEntry, s *Stream) (Type
 		entries = entries[n:]
 		nodes++
 	}
-	dst = append(appendLength(dst, uint64(nodes)), body...) //nolint:gosec // a count
+	dst = append(appendLength(dst, uint64(nodes)), body...)
 	return t, appendStreamState(dst, t, s), nil
 }
 
@@ -64,8 +64,8 @@ func appendStreamNode(dst []byte, entries []StreamEntry) ([]byte, int) {
 			flags, pieces = entrySameFields, int64(3+len(e.Fields)/2)
 		}
 		w.addInteger(flags)
-		w.addInteger(int64(e.ID.Ms - master.ID.Ms))   //nolint:gosec // a difference, modulo 2^64
-		w.addInteger(int64(e.ID.Seq - master.ID.Seq)) //nolint:gosec // as above
+		w.addInteger(int64(e.ID.Ms - master.ID.Ms)) // a difference, modulo 2^64
+		w.addInteger(int64(e.ID.Seq - master.ID.Seq))
 		if !same {
 			w.addInteger(int64(len(e.Fields) / 2))
 		}
@@ -113,7 +113,7 @@ func appendStreamState(dst []byte, t Type, s *Stream) []byte {
 func appendStreamGroup(dst []byte, t Type, g StreamGroup) []byte {
 	dst = appendStreamID(appendString(dst, g.Name), g.LastID)
 	if t != TypeStreamListpacks {
-		dst = appendLength(dst, uint64(g.EntriesRead)) //nolint:gosec // None is saved so
+		dst = appendLength(dst, uint64(g.EntriesRead)) // None is saved so
 	}
 	dst = appendLength(dst, uint64(len(g.Pending)))
 	for _, p := range g.Pending {

@@ -40,7 +40,7 @@ func (r *restorer) selectDB(db int) {
 func (r *restorer) flush() {
 	r.tb.Helper()
 	conn := r.client.Redis().Conn()
-	defer conn.Close() //nolint:errcheck // every reply has been read
+	defer conn.Close()
 	pipe := conn.Pipeline()
 	pipe.Do(r.tb.Context(), "SELECT", r.db)
 	for _, args := range r.queue {

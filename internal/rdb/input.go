@@ -19,10 +19,6 @@ type input struct {
 
 const inputBuffer = 64 << 10
 
-func newInput(r io.Reader) *input {
-	return &input{r: r, buf: make([]byte, 0, inputBuffer)}
-}
-
 // offset of the next byte in the value.
 func (in *input) offset() int64 { return in.base + int64(in.at) }
 
@@ -31,8 +27,8 @@ func (in *input) errorf(format string, args ...any) error {
 	return &SyntaxError{Offset: in.offset(), Reason: fmt.Sprintf(format, args...)}
 }
 
-// positioned makes an error count from the beginning of the snapshot.
-func (in *input) positioned(offset int64, err error) error {
+// positioned makes an error of a method count from the beginning of the snapshot.
+func positioned(offset int64, err error) error {
 	var syntax *SyntaxError
 	if errors.As(err, &syntax) {
 		return &SyntaxError{Offset: offset + syntax.Offset, Reason: syntax.Reason}
@@ -101,8 +97,8 @@ func (in *input) take(n uint64) ([]byte, error) {
 			return nil, err
 		}
 	}
-	b := in.buf[in.at : in.at+int(n) : in.at+int(n)] //nolint:gosec // it is in memory, so it fits
-	in.at += int(n)                                  //nolint:gosec // as above
+	b := in.buf[in.at : in.at+int(n) : in.at+int(n)] // it is in memory, so it fits
+	in.at += int(n)
 	return b, nil
 }
 
@@ -158,7 +154,7 @@ func (in *input) rawString() (raw []byte, head int, err error) {
 		if body > 1<<62 {
 			return nil, 0, in.errorf("a string of %d bytes", body)
 		}
-		raw, err := in.take(uint64(head) + body) //nolint:gosec // head is positive
+		raw, err := in.take(uint64(head) + body)
 		return raw, head, err
 	}
 }
@@ -197,7 +193,7 @@ func signed(b []byte) int64 {
 		n |= uint64(c) << (8 * i)
 	}
 	unused := 64 - 8*len(b)
-	return int64(n<<unused) >> unused //nolint:gosec // its upper bit is the sign
+	return int64(n<<unused) >> unused // its upper bit is the sign
 }
 
 // rest returns all that comes before the end.

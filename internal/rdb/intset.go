@@ -37,8 +37,8 @@ func eachInteger(blob []byte, f func(int64) error) error {
 	return nil
 }
 
-// appendIntset makes an intset of numbers that ascend.
-func appendIntset(dst []byte, numbers []int64) []byte {
+// newIntset makes an intset of numbers that ascend.
+func newIntset(numbers []int64) []byte {
 	width := 2
 	for _, n := range numbers {
 		switch {
@@ -48,12 +48,13 @@ func appendIntset(dst []byte, numbers []int64) []byte {
 			width = max(width, 4)
 		}
 	}
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(width))        //nolint:gosec // 2, 4 or 8
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(numbers))) //nolint:gosec // callers keep intsets small
+	blob := make([]byte, intsetHeader, intsetHeader+width*len(numbers))
+	binary.LittleEndian.PutUint32(blob, uint32(width))
+	binary.LittleEndian.PutUint32(blob[4:], uint32(len(numbers)))
 	for _, n := range numbers {
 		for i := range width {
-			dst = append(dst, byte(n>>(8*i)))
+			blob = append(blob, byte(n>>(8*i)))
 		}
 	}
-	return dst
+	return blob
 }

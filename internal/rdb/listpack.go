@@ -74,7 +74,7 @@ func (p *packs) nextListpack() (packed, bool, error) {
 	default:
 		return e, false, errListpack
 	}
-	size := uint64(head) + body //nolint:gosec // head is positive
+	size := uint64(head) + body
 	if uint64(len(b)) < size {
 		return e, false, errListpack
 	}
@@ -86,7 +86,7 @@ func (p *packs) nextListpack() (packed, bool, error) {
 	if rest := b[size:]; len(rest) < len(back) || string(rest[:len(back)]) != string(back) {
 		return e, false, errListpack
 	}
-	p.at += int(size) + len(back) //nolint:gosec // within b
+	p.at += int(size) + len(back)
 	p.count++
 	return e, true, nil
 }
@@ -139,7 +139,7 @@ func (w *listpackWriter) add(text []byte) {
 	case n < 1<<12:
 		w.blob = append(w.blob, 0xe0|byte(n>>8), byte(n))
 	default:
-		w.blob = binary.LittleEndian.AppendUint32(append(w.blob, 0xf0), uint32(n)) //nolint:gosec // callers keep listpacks small
+		w.blob = binary.LittleEndian.AppendUint32(append(w.blob, 0xf0), uint32(n)) // callers keep listpacks small
 	}
 	w.blob = append(w.blob, text...)
 	w.endEntry(start)
@@ -157,22 +157,22 @@ func (w *listpackWriter) addInteger(n int64) {
 	case n >= -1<<23 && n < 1<<23:
 		w.blob = append(w.blob, 0xf2, byte(n), byte(n>>8), byte(n>>16))
 	case n >= math.MinInt32 && n <= math.MaxInt32:
-		w.blob = binary.LittleEndian.AppendUint32(append(w.blob, 0xf3), uint32(n)) //nolint:gosec // its bits
+		w.blob = binary.LittleEndian.AppendUint32(append(w.blob, 0xf3), uint32(n))
 	default:
-		w.blob = binary.LittleEndian.AppendUint64(append(w.blob, 0xf4), uint64(n)) //nolint:gosec // its bits
+		w.blob = binary.LittleEndian.AppendUint64(append(w.blob, 0xf4), uint64(n))
 	}
 	w.endEntry(start)
 }
 
 func (w *listpackWriter) endEntry(start int) {
-	w.blob = appendBacklen(w.blob, uint64(len(w.blob)-start)) //nolint:gosec // not negative
+	w.blob = appendBacklen(w.blob, uint64(len(w.blob)-start))
 	w.count++
 }
 
 // finish returns the listpack, valid until reset.
 func (w *listpackWriter) finish() []byte {
 	w.blob = append(w.blob, listpackEnd)
-	binary.LittleEndian.PutUint32(w.blob, uint32(len(w.blob)))                    //nolint:gosec // callers keep listpacks small
-	binary.LittleEndian.PutUint16(w.blob[4:], uint16(min(w.count, countUnknown))) //nolint:gosec // fits now
+	binary.LittleEndian.PutUint32(w.blob, uint32(len(w.blob))) // callers keep listpacks small
+	binary.LittleEndian.PutUint16(w.blob[4:], uint16(min(w.count, countUnknown)))
 	return w.blob
 }

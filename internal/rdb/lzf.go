@@ -18,7 +18,7 @@ func appendLZF(dst, src []byte, want uint64) ([]byte, error) {
 		return dst, fmt.Errorf("LZF string of %d bytes cannot hold %d", len(src), want)
 	}
 	begin := len(dst)
-	end := begin + int(want) //nolint:gosec // limited above
+	end := begin + int(want)
 	if cap(dst) < end {
 		dst = append(make([]byte, 0, end), dst...)
 	}

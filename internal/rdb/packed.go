@@ -1,9 +1,6 @@
 package rdb
 
-import (
-	"math"
-	"strconv"
-)
+import "math"
 
 // packed is one entry of a listpack or ziplist: text, or an integer that stands
 // for its decimal digits.
@@ -11,14 +8,6 @@ type packed struct {
 	text    []byte
 	integer int64
 	isInt   bool
-}
-
-// appendTo appends the entry's text.
-func (e packed) appendTo(dst []byte) []byte {
-	if e.isInt {
-		return strconv.AppendInt(dst, e.integer, 10)
-	}
-	return append(dst, e.text...)
 }
 
 // packs reads the entries of a listpack or a ziplist one after another. It
@@ -69,7 +58,7 @@ func parseInteger(text []byte) (int64, bool) {
 		n = n*10 + uint64(c-'0')
 	}
 	if len(text) > len(digits) {
-		return -int64(n), n <= 1<<63 //nolint:gosec // -(1<<63) is itself
+		return -int64(n), n <= 1<<63 // -(1<<63) is itself
 	}
-	return int64(n), n <= math.MaxInt64 //nolint:gosec // not used if it is too large
+	return int64(n), n <= math.MaxInt64
 }

@@ -198,7 +198,7 @@ func (s *Scanner) passed() {
 		s.keys++
 	case s.walker.code == byte(OpcodeSelectDB):
 		db, _, _ := length(s.buf[s.element+1:]) // the walker has read it already
-		s.db = int(min(db, 1<<31))              //nolint:gosec // fits now
+		s.db = int(min(db, 1<<31))
 	}
 	s.element = s.at
 	s.walker.begin()

@@ -20,7 +20,7 @@ func scan(tb testing.TB, s *rdb.Scanner, each func(*rdb.Span)) []byte {
 	var all []byte
 	for {
 		span, err := s.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return all
 		}
 		if err != nil {
@@ -108,7 +108,7 @@ func TestScannerIsFed(t *testing.T) {
 		rest := stream
 		for {
 			span, err := s.Next()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if errors.Is(err, rdb.ErrNeedMore) {
@@ -151,7 +151,7 @@ func TestScannerErrors(t *testing.T) {
 		changed[at] = b
 		return changed
 	}
-	if err := next(snapshot); err != io.EOF {
+	if err := next(snapshot); !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	value := bytes.Index(snapshot, []byte("the value"))
@@ -162,7 +162,7 @@ func TestScannerErrors(t *testing.T) {
 	unchecked := bytes.Clone(snapshot)
 	clear(unchecked[len(unchecked)-8:])
 	unchecked[value] = 'T'
-	if err := next(unchecked); err != io.EOF {
+	if err := next(unchecked); !errors.Is(err, io.EOF) {
 		t.Errorf("a snapshot without a checksum: %v", err)
 	}
 	var format *rdb.FormatError
@@ -217,7 +217,7 @@ func TestLargeValueInPieces(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	for {
 		span, err := s.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

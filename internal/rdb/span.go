@@ -57,7 +57,7 @@ func (s *Span) Aux() (name, value []byte, err error) {
 	if name, err = in.string(); err == nil {
 		value, err = in.string()
 	}
-	return name, value, in.positioned(s.Offset, err)
+	return name, value, positioned(s.Offset, err)
 }
 
 // Function is the source of the library in an OpcodeFunction2 element that is
@@ -65,7 +65,7 @@ func (s *Span) Aux() (name, value []byte, err error) {
 func (s *Span) Function() ([]byte, error) {
 	in := input{buf: s.Bytes, at: 1}
 	source, err := in.string()
-	return source, in.positioned(s.Offset, err)
+	return source, positioned(s.Offset, err)
 }
 
 // libraryName is the name that a function library's first line gives it, "" if
@@ -104,17 +104,17 @@ func (s *Span) readKey(l *layouts, scratch []byte) ([]byte, error) {
 		size := 0
 		switch Opcode(code) {
 		case OpcodeExpireTimeMS:
-			s.Attributes.ExpireAt = int64(binary.LittleEndian.Uint64(rest)) //nolint:gosec // a signed number
+			s.Attributes.ExpireAt = int64(binary.LittleEndian.Uint64(rest))
 			size = 8
 		case OpcodeExpireTime:
-			s.Attributes.ExpireAt = 1000 * int64(int32(binary.LittleEndian.Uint32(rest))) //nolint:gosec // a signed number
+			s.Attributes.ExpireAt = 1000 * int64(int32(binary.LittleEndian.Uint32(rest)))
 			size = 4
 		case OpcodeIdle:
 			idle, n, err := length(rest)
 			if err != nil {
 				return scratch, err
 			}
-			s.Attributes.Idle = int64(min(idle, 1<<62)) //nolint:gosec // fits now
+			s.Attributes.Idle = int64(min(idle, 1<<62))
 			size = n
 		case OpcodeFreq:
 			s.Attributes.Freq = int(rest[0])
@@ -136,8 +136,11 @@ func (s *Span) readKey(l *layouts, scratch []byte) ([]byte, error) {
 			}
 			in := input{buf: s.Bytes[:s.valueAt], at: at + 1, scratch: scratch[:0]}
 			key, err := in.string()
+			if err != nil {
+				return scratch, positioned(s.Offset, err)
+			}
 			s.Key = key
-			return in.scratch, in.positioned(s.Offset, err)
+			return in.scratch, nil
 		}
 		at += 1 + size
 	}

@@ -22,9 +22,11 @@ type Transcoder struct {
 	module   func(ModuleID) bool
 	dropped  map[Feature]int64
 
-	in *input // for values that come in pieces
-	lp listpackWriter
-	zl ziplistWriter
+	d    Decoder
+	out  output
+	zl   ziplistWriter
+	list elementWriter
+	pair []byte // a field and its value
 }
 
 // NewTranscoder prepares to rewrite values of format from for servers that load to.
@@ -107,10 +109,9 @@ func (t *Transcoder) AppendValue(dst []byte, old Type, value []byte) (Type, []by
 	if !ok {
 		return 0, dst, &NoEqualError{What: feature, To: t.to}
 	}
-	in := input{buf: value}
-	out := output{buf: dst}
+	t.d.open(value)
 	if old == TypeModule2 {
-		id, err := in.length()
+		id, err := t.d.in.length()
 		if err != nil {
 			return 0, dst, err
 		}
@@ -121,10 +122,11 @@ func (t *Transcoder) AppendValue(dst []byte, old Type, value []byte) (Type, []by
 	if t.to.HasType(old, t.from) {
 		return old, append(dst, value...), nil
 	}
-	if err := t.rewrite(&out, newType, old, &in); err != nil {
+	t.out = output{buf: dst}
+	if err := t.rewrite(newType, old); err != nil {
 		return 0, dst, err
 	}
-	return newType, out.buf, nil
+	return newType, t.out.buf, nil
 }
 
 // CopyValue is AppendValue for a value that comes, and goes, in pieces: those of
@@ -139,15 +141,13 @@ func (t *Transcoder) CopyValue(w io.Writer, old Type, r io.Reader) error {
 		_, err := io.Copy(w, r)
 		return err
 	}
-	if t.in == nil {
-		t.in = newInput(nil)
-	}
-	*t.in = input{r: r, buf: t.in.buf[:0], scratch: t.in.scratch}
-	out := output{w: w}
-	if err := t.rewrite(&out, newType, old, t.in); err != nil {
+	t.d.openReader(r)
+	defer t.d.closeReader()
+	t.out = output{w: w}
+	if err := t.rewrite(newType, old); err != nil {
 		return err
 	}
-	return out.flush()
+	return t.out.flush()
 }
 
 // CheckModule is a *NoEqualError if the target cannot load data of that module.
@@ -182,25 +182,25 @@ func (o *output) flush() error {
 }
 
 // rewrite reads a value of the old type and writes it as the new one.
-func (t *Transcoder) rewrite(out *output, newType, old Type, in *input) error {
-	d := decoder{in: in}
+func (t *Transcoder) rewrite(newType, old Type) error {
+	d, out := &t.d, &t.out
 	var err error
 	switch newType {
 	case TypeListQuicklist:
-		err = t.quicklist(out, &d)
+		err = t.quicklist(out, d)
 	case TypeStreamListpacks, TypeStreamListpacks2, TypeStreamListpacks3:
-		err = t.stream(out, newType, old, &d)
+		err = t.stream(out, newType, old, d)
 	case TypeHashZiplist, TypeZsetZiplist:
-		err = t.ziplist(out, &d)
+		err = t.ziplist(out, d)
 	case TypeHash, TypeHash2, TypeHashMetadata:
-		err = t.expiringHash(out, newType, old, &d)
+		err = t.expiringHash(out, newType, old, d)
 	case TypeList, TypeSet, TypeZset:
-		err = t.elements(out, newType, old, &d)
+		err = t.elements(out, newType, old, d)
 	default:
-		err = in.errorf("%s cannot become %s", old, newType)
+		err = d.in.errorf("%s cannot become %s", old, newType)
 	}
 	if err != nil {
 		return err
 	}
-	return in.end()
+	return d.in.end()
 }

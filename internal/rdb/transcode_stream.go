@@ -3,7 +3,7 @@ package rdb
 // stream writes a stream as an older type of streams. What that does not have is
 // left out: of all of it only the producers are a loss, as an older server does
 // not know the rest and estimates it once it is upgraded.
-func (t *Transcoder) stream(out *output, newType, old Type, d *decoder) error {
+func (t *Transcoder) stream(out *output, newType, old Type, d *Decoder) error {
 	if err := d.eachCopied(out, func() error { return d.copyStrings(out, 2) }); err != nil {
 		return err // of a node
 	}
@@ -26,7 +26,7 @@ func (t *Transcoder) stream(out *output, newType, old Type, d *decoder) error {
 }
 
 // copyOrSkip copies numbers, or leaves them out.
-func (d *decoder) copyOrSkip(out *output, wanted bool, n int) error {
+func (d *Decoder) copyOrSkip(out *output, wanted bool, n int) error {
 	if wanted {
 		return d.copyLengths(out, n)
 	}
@@ -38,7 +38,7 @@ func (d *decoder) copyOrSkip(out *output, wanted bool, n int) error {
 	return nil
 }
 
-func (t *Transcoder) streamGroup(out *output, newType, old Type, d *decoder) error {
+func (t *Transcoder) streamGroup(out *output, newType, old Type, d *Decoder) error {
 	if err := d.copyStrings(out, 1); err != nil {
 		return err // the name
 	}

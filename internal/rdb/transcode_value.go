@@ -3,7 +3,7 @@ package rdb
 import "math"
 
 // copyLength copies a count, or a number saved as one.
-func (d *decoder) copyLength(out *output) (uint64, error) {
+func (d *Decoder) copyLength(out *output) (uint64, error) {
 	n, err := d.in.length()
 	if err == nil {
 		out.buf = appendLength(out.buf, n)
@@ -11,7 +11,7 @@ func (d *decoder) copyLength(out *output) (uint64, error) {
 	return n, err
 }
 
-func (d *decoder) copyLengths(out *output, n int) error {
+func (d *Decoder) copyLengths(out *output, n int) error {
 	for range n {
 		if _, err := d.copyLength(out); err != nil {
 			return err
@@ -21,7 +21,7 @@ func (d *decoder) copyLengths(out *output, n int) error {
 }
 
 // copyStrings copies strings as they are encoded.
-func (d *decoder) copyStrings(out *output, n int) error {
+func (d *Decoder) copyStrings(out *output, n int) error {
 	for range n {
 		raw, _, err := d.in.rawString()
 		if err != nil {
@@ -32,14 +32,14 @@ func (d *decoder) copyStrings(out *output, n int) error {
 	return nil
 }
 
-func (d *decoder) copyBytes(out *output, n uint64) error {
+func (d *Decoder) copyBytes(out *output, n uint64) error {
 	b, err := d.in.take(n)
 	out.buf = append(out.buf, b...)
 	return err
 }
 
 // eachCopied copies a count and calls f as many times.
-func (d *decoder) eachCopied(out *output, f func() error) error {
+func (d *Decoder) eachCopied(out *output, f func() error) error {
 	n, err := d.copyLength(out)
 	if err != nil {
 		return err
@@ -57,7 +57,7 @@ func (d *decoder) eachCopied(out *output, f func() error) error {
 }
 
 // quicklist writes the nodes of TypeListQuicklist2 as ziplists.
-func (t *Transcoder) quicklist(out *output, d *decoder) error {
+func (t *Transcoder) quicklist(out *output, d *Decoder) error {
 	return d.eachCopied(out, func() error {
 		container, err := d.in.length()
 		if err != nil {
@@ -86,10 +86,10 @@ func (t *Transcoder) quicklist(out *output, d *decoder) error {
 
 // ziplist writes a listpack as a ziplist. Integers stay integers, and all other
 // text, that of scores too, stays the same text.
-func (t *Transcoder) ziplist(out *output, d *decoder) error {
+func (t *Transcoder) ziplist(out *output, d *Decoder) error {
 	return d.blob(func(blob []byte) error {
 		t.zl.reset()
-		err := groups(blob, false, 1, func(e []packed) error {
+		err := d.groups(blob, false, 1, func(e []packed) error {
 			t.zl.add(e[0])
 			return nil
 		})
@@ -104,9 +104,10 @@ func (t *Transcoder) ziplist(out *output, d *decoder) error {
 // elements writes a packed value as single elements. Their number, which comes
 // first, is known last; so this holds them all, of values that are either small
 // or for a server of before Redis 4.0.
-func (t *Transcoder) elements(out *output, newType, old Type, d *decoder) error {
-	w := elementWriter{scores: newType == TypeZset}
-	d.h = &w
+func (t *Transcoder) elements(out *output, newType, old Type, d *Decoder) error {
+	w := &t.list
+	*w = elementWriter{scores: newType == TypeZset, buf: w.buf[:0]}
+	d.h = w
 	if err := d.value(t.from, old); err != nil {
 		return err
 	}
@@ -116,10 +117,10 @@ func (t *Transcoder) elements(out *output, newType, old Type, d *decoder) error 
 
 // elementWriter is a Handler that writes elements one after another.
 type elementWriter struct {
-	collector // for the methods that are never called
-	buf       []byte
-	count     uint64
-	scores    bool
+	Ignore
+	buf    []byte
+	count  uint64
+	scores bool
 }
 
 func (w *elementWriter) Element(e Element) error {
@@ -133,7 +134,7 @@ func (w *elementWriter) Element(e Element) error {
 
 // expiringHash writes a hash whose fields may have TTLs in the way of another
 // family, or without them.
-func (t *Transcoder) expiringHash(out *output, newType, old Type, d *decoder) error {
+func (t *Transcoder) expiringHash(out *output, newType, old Type, d *Decoder) error {
 	w := hashWriter{t: t, out: out, as: newType}
 	if newType == TypeHashMetadata {
 		// The time that TTLs count from is the least of them by rights, but that
@@ -190,14 +191,13 @@ type hashWriter struct {
 	out     *output
 	as      Type
 	dropped bool
-	scratch []byte
 }
 
 // listpack writes the pairs of a listpack with TTLs.
-func (w *hashWriter) listpack(d *decoder) error {
+func (w *hashWriter) listpack(d *Decoder) error {
 	return d.blob(func(blob []byte) error {
 		count := uint64(0)
-		err := groups(blob, false, 3, func([]packed) error {
+		err := d.groups(blob, false, 3, func([]packed) error {
 			count++
 			return nil
 		})
@@ -205,15 +205,16 @@ func (w *hashWriter) listpack(d *decoder) error {
 			return err
 		}
 		w.out.buf = appendLength(w.out.buf, count)
-		return groups(blob, false, 3, func(e []packed) error {
+		return d.groups(blob, false, 3, func(e []packed) error {
 			ttl, err := packedTTL(e[2])
 			if err != nil {
 				return err
 			}
-			w.scratch = appendPacked(w.scratch[:0], e[0])
-			value := len(w.scratch)
-			w.scratch = appendPacked(w.scratch, e[1])
-			if err := w.add(hashPair{field: w.scratch[:value], value: w.scratch[value:], expireAt: ttl}); err != nil {
+			pair := appendPacked(w.t.pair[:0], e[0])
+			value := len(pair)
+			pair = appendPacked(pair, e[1])
+			w.t.pair = pair
+			if err := w.add(hashPair{field: pair[:value], value: pair[value:], expireAt: ttl}); err != nil {
 				return handlerError{err}
 			}
 			return nil

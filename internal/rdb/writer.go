@@ -60,7 +60,7 @@ func (w *Writer) Aux(name, value string) error {
 
 // SelectDB says which db the following keys belong to.
 func (w *Writer) SelectDB(db int) error {
-	w.buf = appendLength(append(w.buf, byte(OpcodeSelectDB)), uint64(db)) //nolint:gosec // not negative
+	w.buf = appendLength(append(w.buf, byte(OpcodeSelectDB)), uint64(db))
 	return w.spill()
 }
 
@@ -91,7 +91,7 @@ func (w *Writer) Key(key []byte, a Attributes, t Type) error {
 		w.buf = appendLength(append(w.buf, byte(OpcodeIdle)), uint64(a.Idle))
 	}
 	if a.Freq >= 0 && w.f.HasOpcode(OpcodeFreq, w.f) {
-		w.buf = append(w.buf, byte(OpcodeFreq), byte(a.Freq)) //nolint:gosec // below 256
+		w.buf = append(w.buf, byte(OpcodeFreq), byte(a.Freq))
 	}
 	w.buf = appendString(append(w.buf, byte(t)), key)
 	return w.spill()

@@ -46,7 +46,7 @@ func (p *packs) nextZiplist() (packed, bool, error) {
 		}
 		previous, head = uint64(binary.LittleEndian.Uint32(b[1:])), 5
 	}
-	if b[0] == ziplistEnd || previous != uint64(p.last) || len(b) == head { //nolint:gosec // not negative
+	if b[0] == ziplistEnd || previous != uint64(p.last) || len(b) == head {
 		return packed{}, false, errZiplist
 	}
 	var (
@@ -93,14 +93,14 @@ func (p *packs) nextZiplist() (packed, bool, error) {
 			e.integer = int64(first - zipSmallest)
 		}
 	}
-	end := uint64(size) + body //nolint:gosec // size is positive
+	end := uint64(size) + body
 	if uint64(len(b)) < end {
 		return e, false, errZiplist
 	}
 	if !e.isInt {
 		e.text = b[size:end:end]
 	}
-	p.last = head + int(end) //nolint:gosec // within b
+	p.last = head + int(end)
 	p.at += p.last
 	p.count++
 	return e, true, nil
@@ -108,7 +108,7 @@ func (p *packs) nextZiplist() (packed, bool, error) {
 
 // checkZiplist compares the header with what was found.
 func (p *packs) checkZiplist() error {
-	if tail := binary.LittleEndian.Uint32(p.blob[4:]); p.count > 0 && uint64(tail) != uint64(p.at-p.last) { //nolint:gosec // not negative
+	if tail := binary.LittleEndian.Uint32(p.blob[4:]); p.count > 0 && uint64(tail) != uint64(p.at-p.last) {
 		return fmt.Errorf("a ziplist's last entry is at byte %d, not %d", p.at-p.last, tail)
 	}
 	if n := int(binary.LittleEndian.Uint16(p.blob[8:])); n != countUnknown && n != p.count {
@@ -140,7 +140,7 @@ func (w *ziplistWriter) add(e packed) {
 	if previous < largePrevious {
 		w.blob = append(w.blob, byte(previous))
 	} else {
-		w.blob = binary.LittleEndian.AppendUint32(append(w.blob, largePrevious), uint32(previous)) //nolint:gosec // callers keep ziplists below 4 GiB
+		w.blob = binary.LittleEndian.AppendUint32(append(w.blob, largePrevious), uint32(previous)) // callers keep ziplists below 4 GiB
 	}
 	if !e.isInt {
 		e.integer, e.isInt = parseInteger(e.text)
@@ -155,7 +155,7 @@ func (w *ziplistWriter) add(e packed) {
 	case n < 1<<14:
 		w.blob = append(w.blob, 0x40|byte(n>>8), byte(n))
 	default:
-		w.blob = binary.BigEndian.AppendUint32(append(w.blob, 0x80), uint32(n)) //nolint:gosec // as above
+		w.blob = binary.BigEndian.AppendUint32(append(w.blob, 0x80), uint32(n))
 	}
 	w.blob = append(w.blob, e.text...)
 }
@@ -171,17 +171,17 @@ func (w *ziplistWriter) addInteger(n int64) {
 	case n >= -1<<23 && n < 1<<23:
 		w.blob = append(w.blob, zipInt24, byte(n), byte(n>>8), byte(n>>16))
 	case n >= math.MinInt32 && n <= math.MaxInt32:
-		w.blob = binary.LittleEndian.AppendUint32(append(w.blob, zipInt32), uint32(n)) //nolint:gosec // its bits
+		w.blob = binary.LittleEndian.AppendUint32(append(w.blob, zipInt32), uint32(n))
 	default:
-		w.blob = binary.LittleEndian.AppendUint64(append(w.blob, zipInt64), uint64(n)) //nolint:gosec // its bits
+		w.blob = binary.LittleEndian.AppendUint64(append(w.blob, zipInt64), uint64(n))
 	}
 }
 
 // finish returns the ziplist, valid until reset.
 func (w *ziplistWriter) finish() []byte {
 	w.blob = append(w.blob, ziplistEnd)
-	binary.LittleEndian.PutUint32(w.blob, uint32(len(w.blob)))                    //nolint:gosec // callers keep ziplists below 4 GiB
-	binary.LittleEndian.PutUint32(w.blob[4:], uint32(w.last))                     //nolint:gosec // as above
-	binary.LittleEndian.PutUint16(w.blob[8:], uint16(min(w.count, countUnknown))) //nolint:gosec // fits now
+	binary.LittleEndian.PutUint32(w.blob, uint32(len(w.blob))) // callers keep ziplists below 4 GiB
+	binary.LittleEndian.PutUint32(w.blob[4:], uint32(w.last))
+	binary.LittleEndian.PutUint16(w.blob[8:], uint16(min(w.count, countUnknown)))
 	return w.blob
 }

@@ -27,8 +27,8 @@ func eachPair(blob []byte, f func(name, value []byte) error) error {
 		if head < 0 || uint64(len(b)-head) < size {
 			return errZipmap
 		}
-		name := b[head : uint64(head)+size] //nolint:gosec // head is positive here
-		b = b[uint64(head)+size:]           //nolint:gosec // as above
+		name := b[head : uint64(head)+size]
+		b = b[uint64(head)+size:]
 
 		size, head = zipmapSize(b)
 		if head < 0 || len(b) == head {
