@@ -71,7 +71,7 @@ func loaded(t *testing.T, name string, snapshot []byte) *sandbox.Server {
 // which loads it and then has the same data.
 func TestConvertEveryPair(t *testing.T) {
 	crc := rdb.NewCRC64()
-	everyPair(t, 1000, func(t *testing.T, source *sandbox.Server, from, to subject) {
+	everyPair(t, 500, func(t *testing.T, source *sandbox.Server, from, to subject) {
 		snapshot := saved(t, source)
 		var converted bytes.Buffer
 		options := rdb.ConverterOptions{To: to.format, CRC: crc, Transcoder: rdb.TranscoderOptions{Drop: mayDrop()}}
@@ -80,11 +80,16 @@ func TestConvertEveryPair(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Logf("%d keys, %d rewritten, dropped %v", c.Keys(), c.Rewritten(), c.Dropped())
-		if from.format == to.format && !bytes.Equal(converted.Bytes(), snapshot) {
-			t.Error("a snapshot of the same format has changed")
+		if from.format == to.format {
+			if !bytes.Equal(converted.Bytes(), snapshot) {
+				t.Error("a snapshot of the same format has changed")
+			}
+			return
 		}
 		equal(t, source, loaded(t, to.name, converted.Bytes()), c.Dropped(), 0)
-
+		if c.Rewritten() == 0 {
+			return
+		}
 		// Values that come in pieces become the same.
 		var inPieces bytes.Buffer
 		options.BufferSize = 300

@@ -70,7 +70,7 @@ func TestEncodeEveryFormat(t *testing.T) {
 	for _, from := range []string{"redis-6.0", "redis-8.6", "valkey-9.1"} {
 		t.Run(from, func(t *testing.T) {
 			t.Parallel()
-			source := filled(t, from, dataset.Options{Keys: 700, DBs: []int{0, 2}, NoFunctions: true})
+			source := filled(t, from, dataset.Options{Keys: 400, DBs: []int{0, 2}, NoFunctions: true})
 			fillBoundaries(t, sandboxtest.Client(t, source))
 			snapshot := saved(t, source)
 			for to, name := range targets {

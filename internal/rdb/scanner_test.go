@@ -42,7 +42,7 @@ func TestScanServers(t *testing.T) {
 	for _, subject := range subjects() {
 		t.Run(subject.name, func(t *testing.T) {
 			t.Parallel()
-			source := filled(t, subject.name, dataset.Options{Keys: 1500, DBs: []int{0, 3}, VectorSets: true})
+			source := filled(t, subject.name, dataset.Options{Keys: 800, DBs: []int{0, 3}, VectorSets: true})
 			client := sandboxtest.Client(t, source)
 			fillBoundaries(t, client)
 			info, err := client.Info(t.Context(), "keyspace")
@@ -82,7 +82,7 @@ func TestScanServers(t *testing.T) {
 					"whole":    bytes.NewReader(snapshot),
 					"halves":   iotest.HalfReader(bytes.NewReader(snapshot)),
 					"data+EOF": iotest.DataErrReader(bytes.NewReader(snapshot)),
-					"bytes":    iotest.OneByteReader(bytes.NewReader(snapshot)),
+					"small":    &chunks{data: snapshot, sizes: []byte{0, 100, 3, 200, 1}},
 				}
 				for name, r := range readers {
 					s := rdb.NewScanner(r, o)

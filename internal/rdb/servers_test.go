@@ -85,7 +85,7 @@ func fillBoundaries(tb testing.TB, c *server.Client) {
 	do("SET", "-128", "a key that is an integer")
 	do("SET", "expiring", "soon", "PX", int64(time.Hour/time.Millisecond))
 
-	sizes := []int{0, 1, 5, 20, 21, 63, 64, 65, 127, 128, 253, 254, 255, 4095, 4096, 16383, 16384, 65535, 65536, 300_000}
+	sizes := []int{0, 1, 5, 20, 21, 63, 64, 65, 127, 128, 253, 254, 255, 4095, 4096, 16383, 16384, 65535, 65536, 70_000}
 	for _, n := range sizes {
 		do("SET", fmt.Sprintf("string:random:%d", n), random(n))
 		do("SET", fmt.Sprintf("string:zeros:%d", n), strings.Repeat("0", n))
