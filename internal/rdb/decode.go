@@ -338,7 +338,7 @@ func (d *Decoder) module() error {
 		return err
 	}
 	var w walker
-	w.beginValue(layoutKey + "m")
+	w.beginPart(layoutModule)
 	n, done, err := w.walk(data)
 	d.in.at += n - len(data)
 	switch {

@@ -18,7 +18,7 @@ func OpenDump(payload []byte, c *CRC64) (Format, []byte, error) {
 	}
 	body, footer := payload[:len(payload)-dumpFooter], payload[len(payload)-dumpFooter:]
 	want, got := binary.LittleEndian.Uint64(footer[2:]), c.Update(0, payload[:len(payload)-8])
-	if want != got && want != 0 { // 0 is what a server without checksums writes
+	if want != got {
 		return Format{}, nil, &ChecksumError{Want: want, Got: got}
 	}
 	f, err := FormatOf(int(binary.LittleEndian.Uint16(footer)))
@@ -58,8 +58,8 @@ func (t *Transcoder) withoutMetadata(body []byte) ([]byte, error) {
 	if err := t.noEqual(FeatureKeyMetadata, ""); err != nil {
 		return nil, err
 	}
-	w := walker{layouts: newLayouts(t.from)}
-	w.beginMetadata()
+	var w walker
+	w.beginPart(layoutMetadata)
 	n, done, err := w.walk(body[1:])
 	if err != nil || !done || 1+n >= len(body) {
 		return nil, &SyntaxError{Offset: int64(1 + n), Reason: fmt.Sprintf("malformed metadata of a key (%v)", err)}

@@ -103,3 +103,30 @@ func (f Format) HasType(t Type, from Format) bool {
 func (f Format) HasOpcode(o Opcode, from Format) bool {
 	return f.HasType(Type(o), from)
 }
+
+// Lacks lists what data of the format from may hold and this one cannot. Data of
+// modules is not in it unless no module's data can be carried.
+func (f Format) Lacks(from Format) []Feature {
+	newest, valkey := Format{Redis, newestRedis}, Format{Valkey, valkeyVersion}
+	var lacking []Feature
+	for _, row := range []struct {
+		feature Feature
+		has     func(Format) bool
+	}{
+		{FeatureHashFieldTTL, func(f Format) bool { return f.HasType(TypeHash2, valkey) || f.HasType(TypeHashMetadata, newest) }},
+		{FeatureFunction, func(f Format) bool { return f.HasOpcode(OpcodeFunction2, newest) }},
+		{FeatureStream, func(f Format) bool { return f.streamType() != 0 }},
+		{FeatureStreamIDMP, func(f Format) bool { return f.streamType() == TypeStreamListpacks4 }},
+		{FeatureVectorSet, func(f Format) bool {
+			return f.Family == Redis && f.Version > commonVersion && f.Version >= from.Version
+		}},
+		{FeatureModule, func(f Format) bool { return f.HasType(TypeModule2, newest) }},
+		{FeatureKeyMetadata, func(f Format) bool { return f.HasOpcode(OpcodeKeyMeta, newest) }},
+		{FeatureSlotImport, func(f Format) bool { return f.HasOpcode(OpcodeSlotImport, valkey) }},
+	} {
+		if row.has(from) && !row.has(f) {
+			lacking = append(lacking, row.feature)
+		}
+	}
+	return lacking
+}

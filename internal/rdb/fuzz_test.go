@@ -147,6 +147,15 @@ func FuzzScan(f *testing.F) {
 			}
 		}
 		checkMemory(t, before, len(data))
+
+		// What converts without an error is a snapshot again.
+		var converted bytes.Buffer
+		c := rdb.NewConverter(&converted, &chunks{data: data, sizes: sizes}, rdb.ConverterOptions{
+			To: formats()[len(data)%len(formats())], CRC: crc, BufferSize: 200, Transcoder: rdb.TranscoderOptions{Drop: mayDrop()},
+		})
+		if err := c.Run(); err == nil {
+			scan(t, rdb.NewScanner(&converted, rdb.ScannerOptions{CRC: crc}), nil)
+		}
 	})
 }
 

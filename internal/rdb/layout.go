@@ -18,6 +18,9 @@ const (
 
 	layoutKey = "s=" // what every key begins with
 
+	layoutModule   = "m"
+	layoutMetadata = "[4m]" // of a key, by class of a module (keymeta.c rdbSaveKeyMetadata)
+
 	layoutStream  = "[ss]nnn[snn[f8n][s8[f]]]"
 	layoutStream2 = "[ss]nnnnnnnn[snnn[f8n][s8[f]]]"
 	layoutStream3 = "[ss]nnnnnnnn[snnn[f8n][s88[f]]]"
@@ -53,7 +56,7 @@ func layoutOf(f Format, code byte) string {
 	case OpcodeIdle:
 		return "nc"
 	case OpcodeModuleAux:
-		return "nnnm"
+		return "nnn" + layoutModule
 	case OpcodeFunction2:
 		return "s"
 	}
@@ -72,7 +75,7 @@ func layoutOf(f Format, code byte) string {
 	case TypeListQuicklist2:
 		return layoutKey + "[ns]"
 	case TypeModule2:
-		return layoutKey + "nm"
+		return layoutKey + "n" + layoutModule
 	case TypeStreamListpacks:
 		return layoutKey + layoutStream
 	case TypeStreamListpacks2:
@@ -96,7 +99,7 @@ func layoutSinceParting(f Format, code byte) string {
 	case f.Family == Redis && f.Version >= newestRedis && Type(code) == TypeStreamListpacks4:
 		return layoutKey + layoutStream4
 	case f.Family == Redis && f.Version >= newestRedis && Opcode(code) == OpcodeKeyMeta:
-		return "[4m]c"
+		return layoutMetadata + "c"
 	case f.Family != Redis:
 		return ""
 	}

@@ -263,7 +263,7 @@ func (s *Scanner) part(more bool) (*Span, error) {
 	case KindKey:
 		span.Type, span.DB, span.valueAt = Type(s.walker.code), s.db, valueAt
 		var err error
-		if s.scratch, err = span.readKey(s.layouts, s.scratch); err != nil {
+		if s.scratch, err = span.readKey(s.scratch); err != nil {
 			return nil, err
 		}
 	case KindOpcode:

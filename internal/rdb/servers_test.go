@@ -10,12 +10,16 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"godwit/internal/dataset"
 	"godwit/internal/rdb"
 	"godwit/internal/sandbox"
 	"godwit/internal/sandbox/sandboxtest"
 	"godwit/internal/server"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // subject is a server whose data the tests read and write.
 type subject struct {
@@ -144,4 +148,11 @@ func fillBoundaries(tb testing.TB, c *server.Client) {
 		do("SELECT", db*7)
 	}
 	do("SELECT", 0)
+}
+
+// dbSize is how many keys INFO keyspace says a db has.
+func dbSize(info server.Info, db int) int64 {
+	var keys int64
+	_, _ = fmt.Sscanf(info[fmt.Sprintf("db%d", db)], "keys=%d", &keys) // 0 if there is no such db
+	return keys
 }

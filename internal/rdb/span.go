@@ -96,7 +96,7 @@ func (s *Span) ModuleID() ModuleID {
 
 // readKey reads what comes before a key's value. The walker has been through it,
 // so its layout is right; only the key's name can still be wrong.
-func (s *Span) readKey(l *layouts, scratch []byte) ([]byte, error) {
+func (s *Span) readKey(scratch []byte) ([]byte, error) {
 	s.Attributes = Attributes{ExpireAt: None, Idle: None, Freq: None}
 	at := 0
 	for {
@@ -121,8 +121,8 @@ func (s *Span) readKey(l *layouts, scratch []byte) ([]byte, error) {
 			size = 1
 		case OpcodeKeyMeta:
 			s.Attributes.Metadata = true
-			w := walker{layouts: l}
-			w.beginMetadata()
+			var w walker
+			w.beginPart(layoutMetadata)
 			n, done, err := w.walk(rest)
 			if err != nil || !done {
 				return scratch, fmt.Errorf("a key's metadata: %w", err)

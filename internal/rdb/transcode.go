@@ -130,8 +130,8 @@ func (t *Transcoder) AppendValue(dst []byte, old Type, value []byte) (Type, []by
 }
 
 // CopyValue is AppendValue for a value that comes, and goes, in pieces: those of
-// a list, hash or stream. Its type becomes what Type says. What was written when
-// it fails is not a whole value.
+// a list, hash or stream. Its type becomes what Type says. Data of a module is not
+// checked here: see CheckModule. What was written when it fails is no whole value.
 func (t *Transcoder) CopyValue(w io.Writer, old Type, r io.Reader) error {
 	newType, feature, ok := t.Type(old)
 	switch {

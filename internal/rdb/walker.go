@@ -39,16 +39,10 @@ func (w *walker) begin() {
 	w.found = false
 }
 
-// beginValue makes it ready for a value alone.
-func (w *walker) beginValue(layout string) {
-	w.layout, w.at = layout, len(layoutKey)
-	w.size, w.value = 0, 0
-}
-
-// beginMetadata makes it ready for what comes after OpcodeKeyMeta.
-func (w *walker) beginMetadata() {
+// beginPart makes it ready for a part of an element.
+func (w *walker) beginPart(layout string) {
 	w.begin()
-	w.layout = w.layouts[OpcodeKeyMeta][:len(w.layouts[OpcodeKeyMeta])-len("c")]
+	w.layout = layout
 }
 
 // walk goes on in b, and returns how many of its bytes it has walked through
