@@ -1,0 +1,147 @@
+package rdb
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+)
+
+// Kind says what a span holds.
+type Kind uint8
+
+// The kinds of spans. Every byte of a snapshot is in one of them.
+const (
+	KindHeader Kind = iota + 1 // the magic and the version
+	KindRun                    // elements that nobody asked to see one by one
+	KindOpcode                 // an element that is no key: aux, select-db, functions, ...
+	KindKey                    // a key: its attributes, type, name and value, or the value's beginning
+	KindRest                   // more of the span before
+	KindEnd                    // OpcodeEOF and the checksum
+)
+
+// Span is a piece of a snapshot. It is valid, with all that it points to, until
+// the Scanner is used again, and its Bytes are not to be changed.
+type Span struct {
+	Kind   Kind
+	Opcode Opcode // of KindOpcode
+	Type   Type   // of KindKey
+	Offset int64  // of Bytes in the snapshot
+	Bytes  []byte // exactly as they came
+	More   bool   // the element is larger than the buffer and goes on in the next span
+
+	// Of KindKey:
+	DB         int
+	Key        []byte
+	Attributes Attributes
+	typeAt     int // in Bytes
+	valueAt    int
+}
+
+// None is an attribute that a key does not have.
+const None = -1
+
+// Attributes is what opcodes before a key say of it, None if they do not.
+type Attributes struct {
+	ExpireAt int64 // milliseconds since 1970
+	Idle     int64 // seconds since the key was used last (LRU)
+	Freq     int   // 0 to 255, how often it was used, logarithmic (LFU)
+	Metadata bool  // modules have attached data to it
+}
+
+// Value is the part of Bytes that belongs to the value of a key.
+func (s *Span) Value() []byte { return s.Bytes[s.valueAt:] }
+
+// Aux is the name and the value of an OpcodeAux element that is not cut short.
+func (s *Span) Aux() (name, value []byte, err error) {
+	in := input{buf: s.Bytes, at: 1}
+	if name, err = in.string(); err == nil {
+		value, err = in.string()
+	}
+	return name, value, positioned(s.Offset, err)
+}
+
+// Function is the source of the library in an OpcodeFunction2 element that is
+// not cut short.
+func (s *Span) Function() ([]byte, error) {
+	in := input{buf: s.Bytes, at: 1}
+	source, err := in.string()
+	return source, positioned(s.Offset, err)
+}
+
+// libraryName is the name that a function library's first line gives it, "" if
+// it is not found: "#!lua name=mylib".
+func (s *Span) libraryName() string {
+	source, err := s.Function()
+	if err != nil {
+		return ""
+	}
+	line, _, _ := bytes.Cut(source, []byte("\n"))
+	for word := range bytes.FieldsSeq(line) {
+		if name, ok := bytes.CutPrefix(word, []byte("name=")); ok {
+			return string(name)
+		}
+	}
+	return ""
+}
+
+// ModuleID is whose data it is in a key of TypeModule2 or an OpcodeModuleAux element.
+func (s *Span) ModuleID() ModuleID {
+	b := s.Bytes[1:]
+	if s.Kind == KindKey {
+		b = s.Value()
+	}
+	id, _, _ := length(b) // the walker has been through it
+	return ModuleID(id)
+}
+
+// readKey reads what comes before a key's value. The walker has been through it,
+// so its layout is right; only the key's name can still be wrong.
+func (s *Span) readKey(scratch []byte) ([]byte, error) {
+	s.Attributes = Attributes{ExpireAt: None, Idle: None, Freq: None}
+	at := 0
+	for {
+		code, rest := s.Bytes[at], s.Bytes[at+1:]
+		size := 0
+		switch Opcode(code) {
+		case OpcodeExpireTimeMS:
+			s.Attributes.ExpireAt = int64(binary.LittleEndian.Uint64(rest))
+			size = 8
+		case OpcodeExpireTime:
+			s.Attributes.ExpireAt = 1000 * int64(int32(binary.LittleEndian.Uint32(rest)))
+			size = 4
+		case OpcodeIdle:
+			idle, n, err := length(rest)
+			if err != nil {
+				return scratch, err
+			}
+			s.Attributes.Idle = int64(min(idle, 1<<62))
+			size = n
+		case OpcodeFreq:
+			s.Attributes.Freq = int(rest[0])
+			size = 1
+		case OpcodeKeyMeta:
+			s.Attributes.Metadata = true
+			var w walker
+			w.beginPart(layoutMetadata)
+			n, done, err := w.walk(rest)
+			if err != nil || !done {
+				return scratch, fmt.Errorf("a key's metadata: %w", err)
+			}
+			size = n
+		default:
+			s.typeAt = at
+			if head, _, _ := stringExtent(rest); rest[0]>>6 != lenEncVal {
+				s.Key = s.Bytes[at+1+head : s.valueAt]
+				return scratch, nil
+			}
+			in := input{buf: s.Bytes[:s.valueAt], at: at + 1, scratch: scratch[:0]}
+			key, err := in.string()
+			if err != nil {
+				return scratch, positioned(s.Offset, err)
+			}
+			s.Key = key
+			return in.scratch, nil
+		}
+		at += 1 + size
+	}
+}
