@@ -46,9 +46,10 @@ $(LINT):
 	GOBIN=$(abspath $(BIN)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 
 # Kill points, killed servers, cut and stalled links: the tables of faults in
-# full. make test runs a few rows of each.
+# full, then the program itself. make test runs a few rows of each.
 fault: servers
-	$(GO) test -tags fault -race -timeout 60m -count=1 -v ./internal/migrate
+	$(GO) test -tags fault -race -timeout 60m -count=1 -v ./internal/migrate ./test/fault
+	$(GO) test -tags fault -timeout 20m -count=1 -v ./test/fault
 
 # Each fuzz target for FUZZTIME.
 FUZZTIME ?= 60s

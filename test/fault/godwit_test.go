@@ -1,0 +1,192 @@
+//go:build fault
+
+// Package fault runs the program itself, built with failpoints, against real
+// servers: what it exits with, what is left when it is killed, and how much
+// memory it takes. The tables of faults are in internal/migrate.
+package fault
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"godwit/internal/migrate"
+	"godwit/internal/sandbox"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if path, err := build(); err == nil {
+			_ = os.RemoveAll(filepath.Dir(path)) // the system clears what is left of it
+		}
+		os.Exit(code)
+	}))
+}
+
+// build is the program with failpoints, made once.
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "godwit-fault-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "godwit")
+	out, err := exec.Command("go", "build", "-tags", "failpoint", "-o", path, "godwit/cmd/godwit").CombinedOutput()
+	if err != nil {
+		return "", errors.Join(err, errors.New(string(out)))
+	}
+	return path, nil
+})
+
+// program is the program as a user meets it, with a state directory of its own.
+type program struct {
+	t        *testing.T
+	path     string
+	stateDir string
+	from, to *sandbox.Server
+}
+
+func newProgram(t *testing.T, from, to *sandbox.Server) *program {
+	t.Helper()
+	path, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &program{t: t, path: path, stateDir: t.TempDir(), from: from, to: to}
+}
+
+func (p *program) command(verb string, args ...string) *exec.Cmd {
+	cmd := exec.Command(p.path, append([]string{verb, "--state-dir", p.stateDir}, args...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// exits runs a verb and returns its exit code, -1 when it was killed, and its output.
+func (p *program) exits(verb string, args ...string) (code int, out string) {
+	p.t.Helper()
+	text, err := p.command(verb, args...).CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		p.t.Fatal(err)
+	}
+	if exit != nil {
+		return exit.ExitCode(), string(text)
+	}
+	return 0, string(text)
+}
+
+// must runs a verb that is to succeed.
+func (p *program) must(verb string, args ...string) string {
+	p.t.Helper()
+	code, out := p.exits(verb, args...)
+	if code != 0 {
+		p.t.Fatalf("godwit %s exits with %d:\n%s", verb, code, out)
+	}
+	return out
+}
+
+// status is what `godwit status --json` says.
+func (p *program) status() migrate.Status {
+	p.t.Helper()
+	out, err := p.command("status", "--json").Output()
+	var s migrate.Status
+	if err != nil {
+		return s // it is just being started
+	}
+	if err := json.Unmarshal(out, &s); err != nil {
+		p.t.Fatalf("status: %v: %s", err, out)
+	}
+	return s
+}
+
+// until waits until the status is as wanted.
+func (p *program) until(what string, ok func(migrate.Status) bool) migrate.Status {
+	p.t.Helper()
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		s := p.status()
+		if ok(s) {
+			return s
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("not %s within two minutes: %+v", what, s)
+		}
+	}
+}
+
+func (p *program) ready() migrate.Status {
+	p.t.Helper()
+	return p.until("ready", func(s migrate.Status) bool { return s.Running && s.Ready })
+}
+
+// process is a `godwit run`.
+type process struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	out  bytes.Buffer
+	once sync.Once
+}
+
+// start begins a run that kills itself at a point, empty for never.
+func (p *program) start(killAt string, args ...string) *process {
+	p.t.Helper()
+	args = append([]string{"--from", p.from.Endpoint().String(), "--to", p.to.Endpoint().String()}, args...)
+	r := &process{t: p.t, cmd: p.command("run", args...)}
+	r.cmd.Env = append(os.Environ(), "GODWIT_KILL_AT="+killAt)
+	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.out
+	if err := r.cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() {
+		_ = r.cmd.Process.Kill() // it may have ended
+		r.wait()
+		if p.t.Failed() {
+			p.t.Logf("godwit run, to be killed at %q:\n%s", killAt, r.out.String())
+		}
+	})
+	return r
+}
+
+func (r *process) wait() { r.once.Do(func() { _ = r.cmd.Wait() }) } // how it ended is in ProcessState
+
+// exit waits for the end and returns the exit code, -1 when it was killed.
+func (r *process) exit() int {
+	r.wait()
+	return r.cmd.ProcessState.ExitCode()
+}
+
+func (r *process) signal(s os.Signal) {
+	r.t.Helper()
+	if err := r.cmd.Process.Signal(s); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// peakRSS is the most memory that the process has had in RAM, in bytes.
+func (r *process) peakRSS() int64 {
+	r.t.Helper()
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(r.cmd.Process.Pid) + "/status")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		if rest, found := strings.CutPrefix(line, "VmHWM:"); found {
+			kilobytes, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			return kilobytes << 10
+		}
+	}
+	r.t.Fatal("no VmHWM in /proc/PID/status")
+	return 0
+}
