@@ -128,9 +128,14 @@ func info(t *testing.T, c *server.Client, section string) server.Info {
 // eventually waits up to half a minute.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	eventuallyIn(t, 30, what, ok)
+}
+
+func eventuallyIn(t *testing.T, seconds int, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Duration(seconds) * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 30 s: %s", what)
+			t.Fatalf("not within %d s: %s", seconds, what)
 		}
 	}
 }
