@@ -13,120 +13,171 @@ import (
 	"godwit/internal/server"
 )
 
-// follow loads the source with redis-benchmark, once with a native replica and
-// once with godwit and its target attached, in turns.
+// follow loads sources with redis-benchmark: one with a native replica, one
+// with godwit and its target, and another with a native replica, which tells
+// how far apart equals come out. Short loads take turns, so that what a shared
+// machine does to one it does to the others; and because two processes differ
+// for all their lives by where their memory lies, there are many groups of them.
 func (b *bench) follow(ctx context.Context) (err error) {
-	requests, runs := b.pick(2_000_000, 100_000), b.pick(5, 1)
-	var native, relayed, perCommand, lags []float64
-	for i := range runs {
-		n, err := b.followOnce(ctx, requests, false)
-		if err != nil {
+	requests, groups, rounds := b.pick(200_000, 50_000), b.pick(12, 1), b.pick(4, 1)
+	native, relayed, control := &followed{name: "native"}, &followed{name: "godwit"}, &followed{name: "native again"}
+	for group := range groups {
+		if err := b.followGroup(ctx, []*followed{native, relayed, control}, group, rounds, requests); err != nil {
 			return err
 		}
-		r, err := b.followOnce(ctx, requests, true)
-		if err != nil {
-			return err
-		}
-		fmt.Printf("follow %d: native %.0f/s (CPU a command: source %.0f ns, target %.0f ns; caught up after %.0f ms), godwit %.0f/s (source %.0f ns, target %.0f ns, godwit %.0f ns; %.0f ms)\n",
-			i+1, n.rate, n.source, n.target, n.lag, r.rate, r.source, r.target, r.nanos, r.lag)
-		native, relayed = append(native, n.rate), append(relayed, r.rate)
-		perCommand, lags = append(perCommand, r.nanos), append(lags, r.lag)
 	}
-	n, r := median(native), median(relayed)
+	for _, f := range []*followed{native, relayed, control} {
+		fmt.Printf("follow, %s: %.0f/s, CPU a command: source %.0f ns, target %.0f ns, godwit %.0f ns; caught up after %.1f ms at most; times native %s\n",
+			f.name, median(f.rates), mean(f.sourceCPU), mean(f.targetCPU), mean(f.godwitCPU), largest(f.lags), spread(ratios(f.rates, native.rates)))
+	}
 	b.report.add(row{What: "throughput of the source while followed (redis-benchmark -c 50 -P 32 -t set,incr,lpush)",
-		Native: fmt.Sprintf("%.0f/s", n), Godwit: fmt.Sprintf("%.0f/s", r), Ratio: r / n, Limit: 0.95, AtLeast: true, Unit: "× native", ShortIsNoise: b.short})
-	b.report.add(row{What: "godwit's CPU a command followed", Godwit: fmt.Sprintf("%.0f ns", median(perCommand)), Ratio: median(perCommand), Limit: 200, Unit: "ns", ShortIsNoise: b.short})
-	b.report.add(row{What: "lag back to 0 after the load's end, worst", Godwit: fmt.Sprintf("%.0f ms", largest(lags)), Ratio: largest(lags), Limit: 1000, Unit: "ms"})
+		Native: fmt.Sprintf("%.0f/s", median(native.rates)), Godwit: fmt.Sprintf("%.0f/s", median(relayed.rates)),
+		Ratio: median(ratios(relayed.rates, native.rates)), Limit: 0.95, AtLeast: true, Unit: "× native", ShortIsNoise: b.short})
+	b.report.add(row{What: "godwit's CPU a command followed", Godwit: fmt.Sprintf("%.0f ns", mean(relayed.godwitCPU)),
+		Ratio: mean(relayed.godwitCPU), Limit: 200, Unit: "ns", ShortIsNoise: b.short})
+	b.report.add(row{What: "lag back to 0 after the load's end, worst", Godwit: fmt.Sprintf("%.1f ms", largest(relayed.lags)),
+		Ratio: largest(relayed.lags), Limit: 1000, Unit: "ms"})
 	return nil
 }
 
-// followed is one run: writes a second, CPU of godwit, the source and the
-// target in nanoseconds a command, and the lag's end in milliseconds after the load's.
-type followed struct{ rate, nanos, source, target, lag float64 }
-
-func (b *bench) followOnce(ctx context.Context, requests int, withGodwit bool) (f followed, err error) {
-	source, err := b.start(ctx)
-	if err != nil {
-		return f, err
-	}
-	defer closing(&err, source)
-	target, err := b.start(ctx)
-	if err != nil {
-		return f, err
-	}
-	defer closing(&err, target)
-	var p *process
-	if withGodwit {
-		if p, err = b.migrate(ctx, source, target); err != nil {
-			return f, err
+// followGroup adds the rounds of one group of fresh servers to what each has measured.
+func (b *bench) followGroup(ctx context.Context, measured []*followed, group, rounds, requests int) (err error) {
+	rigs := make([]*followRig, len(measured))
+	for i, f := range measured {
+		if rigs[i], err = b.followRig(ctx, f.name == "godwit"); err != nil {
+			return err
 		}
-		defer func() { _ = p.stop() }() // what it would say is not what is measured
-	} else if err := do(ctx, target, "REPLICAOF", "127.0.0.1", source.Port()); err != nil {
-		return f, err
+		defer closing(&err, rigs[i].source, rigs[i].target)
+		defer func() { _ = rigs[i].process.stop() }() // what it would say is not what is measured
 	}
-	if err := until(ctx, target, "attached", time.Minute, linkUp); err != nil {
-		return f, err
-	}
-	if err := caughtUp(ctx, source, target, time.Minute); err != nil {
-		return f, err
-	}
-	var before time.Duration
-	if p != nil {
-		if before, err = p.cpu(); err != nil {
-			return f, err
+	for round := range 1 + rounds { // the first one fills caches and buffers
+		for j := range rigs {
+			i := (group + round + j) % len(rigs) // who begins alternates, too
+			f := measured[i]
+			if round == 0 {
+				f = &followed{}
+			}
+			if err := rigs[i].load(ctx, requests, f); err != nil {
+				return err
+			}
 		}
 	}
-	sourceBefore, err := source.CPU()
-	if err != nil {
-		return f, err
-	}
-	targetBefore, err := target.CPU()
-	if err != nil {
-		return f, err
-	}
-	began := time.Now()
-	if err := hammer(ctx, source, requests); err != nil {
-		return f, err
-	}
-	took := time.Since(began)
-	if err := caughtUp(ctx, source, target, time.Minute); err != nil {
-		return f, err
-	}
-	f.rate = float64(3*requests) / took.Seconds()
-	sourceAfter, err := source.CPU()
-	if err != nil {
-		return f, err
-	}
-	targetAfter, err := target.CPU()
-	if err != nil {
-		return f, err
-	}
-	f.source = float64((sourceAfter - sourceBefore).Nanoseconds()) / float64(3*requests)
-	f.target = float64((targetAfter - targetBefore).Nanoseconds()) / float64(3*requests)
-	f.lag = float64((time.Since(began) - took).Milliseconds())
-	if p != nil {
-		after, err := p.cpu()
-		if err != nil {
-			return f, err
-		}
-		f.nanos = float64((after - before).Nanoseconds()) / float64(3*requests)
-	}
-	return f, nil
+	return nil
 }
 
-// hammer runs the server's own benchmark program to its end.
-func hammer(ctx context.Context, s *sandbox.Server, requests int) error {
+// followed is what loads measured: commands a second, nanoseconds of CPU a
+// command, milliseconds of lag.
+type followed struct {
+	name                                         string
+	rates, sourceCPU, targetCPU, godwitCPU, lags []float64
+}
+
+// followRig is a source and its follower.
+type followRig struct {
+	source, target *sandbox.Server
+	process        *process // nil for a native replica
+}
+
+func (b *bench) followRig(ctx context.Context, withGodwit bool) (r *followRig, err error) {
+	r = &followRig{}
+	defer func() {
+		if err != nil {
+			closing(&err, r.source, r.target)
+		}
+	}()
+	if r.source, err = b.start(ctx); err != nil {
+		return nil, err
+	}
+	if r.target, err = b.start(ctx); err != nil {
+		return nil, err
+	}
+	if withGodwit {
+		r.process, err = b.migrate(ctx, r.source, r.target)
+	} else {
+		err = do(ctx, r.target, "REPLICAOF", "127.0.0.1", r.source.Port())
+	}
+	if err == nil {
+		err = until(ctx, r.target, "attached", time.Minute, linkUp)
+	}
+	if err == nil {
+		err = caughtUp(ctx, r.source, r.target, time.Minute)
+	}
+	return r, err
+}
+
+// usage is the CPU time used so far.
+type usage struct{ source, target, godwit time.Duration }
+
+func (r *followRig) usage() (u usage, err error) {
+	if u.source, err = r.source.CPU(); err != nil {
+		return u, err
+	}
+	if u.target, err = r.target.CPU(); err != nil {
+		return u, err
+	}
+	if r.process != nil {
+		u.godwit, err = r.process.cpu()
+	}
+	return u, err
+}
+
+// load is one run of redis-benchmark.
+func (r *followRig) load(ctx context.Context, requests int, f *followed) error {
+	// What earlier runs pushed is of no use, and would make the servers differ.
+	if err := do(ctx, r.source, "UNLINK", "mylist"); err != nil {
+		return err
+	}
+	if err := caughtUp(ctx, r.source, r.target, time.Minute); err != nil {
+		return err
+	}
+	before, err := r.usage()
+	if err != nil {
+		return err
+	}
+	rate, err := hammer(ctx, r.source, requests)
+	if err != nil {
+		return err
+	}
+	ended := time.Now()
+	if err := caughtUp(ctx, r.source, r.target, time.Minute); err != nil {
+		return err
+	}
+	lag := time.Since(ended)
+	after, err := r.usage()
+	if err != nil {
+		return err
+	}
+	each := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / float64(3*requests) }
+	f.rates = append(f.rates, rate)
+	f.lags = append(f.lags, float64(lag.Microseconds())/1000)
+	f.sourceCPU = append(f.sourceCPU, each(after.source-before.source))
+	f.targetCPU = append(f.targetCPU, each(after.target-before.target))
+	f.godwitCPU = append(f.godwitCPU, each(after.godwit-before.godwit))
+	return nil
+}
+
+// hammer runs the server's own benchmark program to its end. The rate is its
+// own, of its three tests together, without the program's start.
+func hammer(ctx context.Context, s *sandbox.Server, requests int) (rate float64, err error) {
 	tool := s.Binary().Tool("benchmark")
 	out, err := exec.CommandContext(ctx, tool, "-h", "127.0.0.1", "-p", strconv.Itoa(s.Port()),
 		"-c", "50", "-P", "32", "-t", "set,incr,lpush", "-n", strconv.Itoa(requests), "--csv").Output()
 	if err != nil {
-		return fmt.Errorf("%s: %w", tool, err)
+		return 0, fmt.Errorf("%s: %w", tool, err)
 	}
 	lines, err := csv.NewReader(strings.NewReader(string(out))).ReadAll()
-	if err != nil || len(lines) < 3 {
-		return fmt.Errorf("%s: unexpected output %q: %w", tool, out, err)
+	if err != nil || len(lines) != 4 {
+		return 0, fmt.Errorf("%s: unexpected output %q: %w", tool, out, err)
 	}
-	return nil
+	var seconds float64 // a command of each
+	for _, line := range lines[1:] {
+		perSecond, err := strconv.ParseFloat(line[1], 64)
+		if err != nil {
+			return 0, fmt.Errorf("%s: unexpected output %q: %w", tool, out, err)
+		}
+		seconds += 1 / perSecond
+	}
+	return float64(len(lines)-1) / seconds, nil
 }
 
 // caughtUp waits until the target stands where the source does.

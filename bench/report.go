@@ -130,7 +130,31 @@ func median(values []float64) float64 {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
+func mean(values []float64) float64 {
+	var sum float64
+	for _, v := range values {
+		sum += v
+	}
+	return sum / float64(len(values))
+}
+
+// ratios are those of a to b, one by one.
+func ratios(a, b []float64) []float64 {
+	r := make([]float64, len(a))
+	for i := range r {
+		r[i] = a[i] / b[i]
+	}
+	return r
+}
+
 func largest(values []float64) float64 { return slices.Max(values) }
+
+// spread is the smallest, the quartiles and the largest.
+func spread(values []float64) string {
+	sorted := slices.Sorted(slices.Values(values))
+	at := func(i int) float64 { return sorted[i*(len(sorted)-1)/4] }
+	return fmt.Sprintf("%.3f | %.3f, median %.3f, %.3f | %.3f", at(0), at(1), median(values), at(3), at(4))
+}
 
 func thousands(n int) string {
 	s := fmt.Sprint(n)

@@ -53,6 +53,9 @@ func runRun(ctx context.Context, cmd *cobra.Command, o *runOptions, s streams) (
 		return err
 	}
 	log := newLogger(s, o.migration.verbose)
+	if err := yield(); err != nil {
+		log.Debug("not all that could be done to give way to the servers was", "error", err)
+	}
 	m, err := migrate.Open(ctx, config, log)
 	if err != nil {
 		return err

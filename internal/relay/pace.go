@@ -15,11 +15,11 @@ type pace struct {
 	last  time.Time // of the last read's return
 }
 
-const (
-	// paceInterval bounds what pacing adds to the lag. At a gigabyte a second it
-	// is a megabyte, which socket buffers and the source's output buffer hold.
-	paceInterval = time.Millisecond
-)
+// paceInterval is how close together two reads must be for the third to wait,
+// and the least that it waits; the resolution of Go's timers makes that a
+// millisecond or so. Longer ones make the target apply more at a stretch, and
+// keep a processor that the source's clients may be waiting for.
+const paceInterval = 100 * time.Microsecond
 
 func newPace() *pace {
 	p := &pace{timer: time.NewTimer(time.Hour)}
