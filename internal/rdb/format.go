@@ -104,6 +104,20 @@ func (f Format) HasOpcode(o Opcode, from Format) bool {
 	return f.HasType(Type(o), from)
 }
 
+// Loads tells whether the format's servers load a snapshot of the format from as
+// it is, whatever is in it.
+func (f Format) Loads(from Format) bool {
+	if from.Version > f.Version {
+		return false
+	}
+	for code := range 256 {
+		if layoutOf(from, byte(code)) != "" && !f.HasType(Type(code), from) {
+			return false
+		}
+	}
+	return true
+}
+
 // Lacks lists what data of the format from may hold and this one cannot. Data of
 // modules is not in it unless no module's data can be carried.
 func (f Format) Lacks(from Format) []Feature {

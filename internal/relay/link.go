@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"godwit/internal/psync"
+	"godwit/internal/rdb"
 	"godwit/internal/server"
 	"godwit/internal/spool"
 )
@@ -35,6 +36,13 @@ type Config struct {
 	AnnouncePort int
 	Spool        spool.Options
 	Editor       Editor // nil: bytes pass untouched and unparsed
+	// Snapshot says what a snapshot becomes that the target would not load as it
+	// is; nil: all of them pass untouched and unparsed.
+	Snapshot *rdb.ConverterOptions
+	// SnapshotVersion is the version that a replica should have to be sent the
+	// source's newest format, where Snapshot is set and the source asks: Valkey,
+	// from 9.1 on, else writes an old format, or fails where that lacks something.
+	SnapshotVersion string
 	// From is where the target is known to stand: the link reads the source from
 	// there at once, so that the source's backlog need not last until the target
 	// connects. The zero value waits for the target's own question.
@@ -65,6 +73,8 @@ type Link struct {
 	up   *upstream
 	down *downstream
 	edit editing // of the goroutine that reads the source
+	// targetEOF tells that the target takes a snapshot that ends in a marker.
+	targetEOF bool
 
 	// Written by the actor, read by anyone.
 	mu       sync.Mutex
@@ -74,6 +84,9 @@ type Link struct {
 	previous string // replid before the source changed it, good up to previousEnd
 	prevEnd  int64
 	full     int // full resyncs passed on
+	// Of the last snapshot that had to be rewritten.
+	rewritten int64
+	dropped   map[rdb.Feature]int64
 
 	// Offsets count the source's stream; start is that of the first byte after
 	// streamAt, the spool position where the stream begins.
@@ -279,6 +292,7 @@ func (l *Link) serve(ctx context.Context, p *psync.Peer) error {
 		l.acknowledge(p.Offset - 1)
 		l.set(Streaming, "")
 	}
+	l.targetEOF = p.EOF
 	l.startUpstream(ctx, stream, answer.Full)
 	l.startDownstream(ctx, p, 0)
 	return nil
@@ -290,11 +304,15 @@ func (l *Link) attach(ctx context.Context, target psync.Hello, replid string, of
 	if err != nil {
 		return nil, psync.Answer{}, err
 	}
+	version := target.Version
+	if l.cfg.Snapshot != nil && l.cfg.SnapshotVersion != "" {
+		version = l.cfg.SnapshotVersion
+	}
 	stream, answer, err := psync.Attach(ctx, conn, psync.Hello{
 		Username: l.cfg.Source.Username, Password: l.cfg.Source.Password,
 		ListeningPort: l.cfg.AnnouncePort, IPAddress: l.cfg.AnnounceHost,
 		// What the target can take is what is asked for in its name.
-		EOF: target.EOF, PSYNC2: true, Version: target.Version,
+		EOF: target.EOF, PSYNC2: true, Version: version,
 	}, replid, offset, keepalive)
 	if err != nil {
 		_ = conn.Close() // the handshake's error is the one that tells
@@ -482,13 +500,15 @@ type Snapshot struct {
 	CopyBytes   int64
 	CopyTotal   int64 // 0 while unknown
 	FullResyncs int
+	Rewritten   int64                 // keys that the last snapshot had in another encoding than the target has got
+	Dropped     map[rdb.Feature]int64 // what was left out of it; not to be changed
 	Spool       spool.Stats
 }
 
 // Snapshot is cheap and free to any goroutine.
 func (l *Link) Snapshot() Snapshot {
 	l.mu.Lock()
-	s := Snapshot{State: l.state, Reason: l.reason, ReplID: l.replid, FullResyncs: l.full}
+	s := Snapshot{State: l.state, Reason: l.reason, ReplID: l.replid, FullResyncs: l.full, Rewritten: l.rewritten, Dropped: l.dropped}
 	l.mu.Unlock()
 	s.ReadOffset, s.AckedOffset = l.end.Load(), l.acked.Load()
 	s.CopyBytes, s.CopyTotal = l.copied.Load(), l.total.Load()

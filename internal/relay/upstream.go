@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -61,71 +60,6 @@ func (l *Link) stopUpstream() {
 	_ = l.up.stream.Close() // ends the reader; there is nothing left to say
 	l.up.wg.Wait()
 	l.up = nil
-}
-
-// readSnapshot copies the header and the snapshot into the spool as they are.
-func (l *Link) readSnapshot(ctx context.Context, u *upstream) error {
-	// Newlines mean that the source is alive and still forking; the target gets
-	// them too, as it would from the source.
-	header, err := u.stream.SnapshotHeader(func() {
-		u.last.Store(time.Now().UnixNano())
-		_ = l.spool.Write(ctx, []byte("\n")) // fails only when the link stops
-	})
-	if err != nil {
-		return err
-	}
-	if err := l.spool.Write(ctx, header.Raw); err != nil {
-		return spoolError(ctx, err)
-	}
-	if header.Length >= 0 {
-		l.total.Store(header.Length)
-	}
-	var tail []byte // the last bytes read, up to the length of the marker
-	remaining := header.Length
-	for remaining != 0 {
-		space, err := l.spool.Reserve(ctx)
-		if err != nil {
-			return spoolError(ctx, err)
-		}
-		if remaining > 0 && int64(len(space)) > remaining {
-			space = space[:remaining]
-		}
-		n, err := u.stream.Read(space)
-		if n > 0 {
-			u.last.Store(time.Now().UnixNano())
-			read := space[:n]
-			ended := false
-			if header.Mark != nil {
-				// The source sends nothing after the marker before it has an ACK,
-				// so the marker is always the last that was read (replication.c
-				// readSyncBulkPayload relies on the same).
-				if n >= len(header.Mark) {
-					tail = append(tail[:0], read[n-len(header.Mark):]...)
-				} else {
-					tail = append(tail, read...)
-					tail = tail[max(0, len(tail)-len(header.Mark)):]
-				}
-				ended = bytes.Equal(tail, header.Mark)
-			} else {
-				remaining -= int64(n)
-			}
-			l.copied.Add(int64(n))
-			if ended || remaining == 0 {
-				_, end := l.spool.Range()
-				l.streamAt.Store(end + int64(n))
-				u.sent.Store(time.Now().UnixNano())
-				l.signalAck()
-			}
-			l.spool.Commit(n)
-			if ended {
-				break
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("within the snapshot: %w", eof(err))
-		}
-	}
-	return nil
 }
 
 // readStream copies the replication stream into the spool.
