@@ -90,6 +90,11 @@ func TestKilled(t *testing.T) {
 	cmd, output := program(t, args...)
 	await(t, dir, ready)
 	watching := start(t, nil, "status", "--watch", "--state-dir", dir)
+	for deadline := time.Now().Add(30 * time.Second); watching.out.String() == ""; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("status --watch says nothing: %s", &watching.err)
+		}
+	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
