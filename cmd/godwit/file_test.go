@@ -28,6 +28,7 @@ func fromFile(t *testing.T, text string, env []string, args ...string) (*pflag.F
 func TestEveryFlagCanBeSaidInTheFile(t *testing.T) {
 	example := map[string]string{
 		"bool": "true", "int": "7000", "string": "text", "duration": "250ms", "size": "5mb", "manual|auto|never": "auto", "text|json": "json",
+		"feature": "function,vector-set",
 	}
 	newRunCommand(streams{env: environment()}).Flags().VisitAll(func(f *pflag.Flag) {
 		if f.Name == "file" || f.Name == "help" {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"godwit/internal/migrate"
+	"godwit/internal/rdb"
 	"godwit/internal/status/units"
 )
 
@@ -87,6 +88,43 @@ func (v windowValue) Set(text string) error {
 	}
 	*v.window = d
 	return nil
+}
+
+// featuresValue is a flag that names features to drop.
+type featuresValue struct{ features *[]rdb.Feature }
+
+func (v featuresValue) String() string {
+	if v.features == nil {
+		return ""
+	}
+	words := make([]string, len(*v.features))
+	for i, f := range *v.features {
+		words[i] = string(f)
+	}
+	return strings.Join(words, ",")
+}
+func (v featuresValue) Type() string { return "feature" }
+
+func (v featuresValue) Set(text string) error {
+	for word := range strings.SplitSeq(text, ",") {
+		f := rdb.Feature(strings.TrimSpace(word))
+		if !slices.Contains(rdb.Features(), f) {
+			return fmt.Errorf("%q: use %s", f, strings.Join(featureNames(), ", "))
+		}
+		if !slices.Contains(*v.features, f) {
+			*v.features = append(*v.features, f)
+		}
+	}
+	return nil
+}
+
+func featureNames() []string {
+	features := rdb.Features()
+	names := make([]string, len(features))
+	for i, f := range features {
+		names[i] = string(f)
+	}
+	return names
 }
 
 // Forms of output.

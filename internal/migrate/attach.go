@@ -15,7 +15,9 @@ import (
 	"time"
 
 	"godwit/internal/psync"
+	"godwit/internal/rdb"
 	"godwit/internal/relay"
+	"godwit/internal/server"
 	"godwit/internal/spool"
 )
 
@@ -188,6 +190,7 @@ func (m *Migration) handOver(ctx context.Context, p *psync.Peer) error {
 func (m *Migration) linkConfig(from, to *end, editor relay.Editor) relay.Config {
 	host, port := from.announced()
 	return relay.Config{
+		Snapshot: m.conversion(from, to), SnapshotVersion: number(from.version()),
 		Source: from.endpoint, Target: to.address(),
 		AnnounceHost: host, AnnouncePort: port, Editor: editor,
 		Spool: spool.Options{Dir: m.cfg.dir(), MemoryLimit: m.cfg.SpoolMemory, DiskLimit: m.cfg.SpoolDisk},
@@ -234,14 +237,25 @@ func (m *Migration) linkEvent(level slog.Level, text string) {
 	m.event(level, text)
 }
 
-// allowFull looks before a full resync replaces what the replica holds: it
-// must be able to load the snapshot, and a primary that came back empty must
-// not empty the last copy of the data.
-func (m *Migration) allowFull(ctx context.Context, from, to *end) error {
-	if !to.found().Loads(from.found().SnapshotFor(to.found())) {
-		return hinted(to.address()+" keeps what it has; `godwit complete` ends the migration as it is",
-			"%s cannot continue the stream by itself any more, and cannot load a snapshot of %s (%s)", to.address(), from.address(), from.version())
+// conversion says what becomes of a snapshot, nil where the replica loads all
+// that the primary can send.
+func (m *Migration) conversion(from, to *end) *rdb.ConverterOptions {
+	source, target := from.found().RDBFormat(), to.found().RDBFormat()
+	if source == target || target.Loads(source) || !source.Known() || !target.Known() {
+		return nil
 	}
+	return &rdb.ConverterOptions{To: target, Transcoder: rdb.TranscoderOptions{
+		Drop:   m.cfg.Drop,
+		Module: func(id rdb.ModuleID) bool { return to.found().HasModule(id.Name()) },
+	}}
+}
+
+// number is a version as servers tell it to each other.
+func number(v server.Version) string { return fmt.Sprintf("%d.%d.%d", v.Major, v.Minor, v.Patch) }
+
+// allowFull looks before a full resync replaces what the replica holds: a
+// primary that came back empty must not empty the last copy of the data.
+func (m *Migration) allowFull(ctx context.Context, from, to *end) error {
 	source, err := from.look(ctx)
 	if err != nil {
 		return err

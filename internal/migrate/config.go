@@ -6,8 +6,10 @@ import (
 	"net"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"time"
 
+	"godwit/internal/rdb"
 	"godwit/internal/server"
 )
 
@@ -45,6 +47,7 @@ type Config struct {
 	RollbackWindow time.Duration // how long the way back is kept; UntilComplete, or 0 for none
 	NoKill         bool          // leave the demoted server's clients connected
 	AbortOnExit    bool          // an interruption before the switch detaches the target
+	Drop           []rdb.Feature // what is left out where the server that receives it lacks it
 
 	SpoolMemory, SpoolDisk    int64  // bytes
 	ListenerCert, ListenerKey string // PEM files for servers that replicate over TLS
@@ -86,6 +89,11 @@ func (c Config) Validate() error {
 		return fmt.Errorf("spool memory of %d bytes: use at least 1mb", c.SpoolMemory)
 	case (c.ListenerCert == "") != (c.ListenerKey == ""):
 		return errors.New("a listener certificate needs its key, and a key its certificate")
+	}
+	for _, f := range c.Drop {
+		if !slices.Contains(rdb.Features(), f) {
+			return fmt.Errorf("drop %q: no such feature", f)
+		}
 	}
 	if c.Announce != "" {
 		if _, _, err := net.SplitHostPort(c.Announce); err != nil {

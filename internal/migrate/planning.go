@@ -51,7 +51,7 @@ func planFor(ctx context.Context, c Config, source, target *end) (plan.Plan, err
 	}
 	return plan.Make(facts, plan.Wants{
 		Name: c.Name, Replace: c.Replace, Announce: c.Announce, CopyOnly: c.Cutover == Never, NoKill: c.NoKill,
-		MaxPause: c.MaxPause, RollbackWindow: c.RollbackWindow, SpoolMemory: c.SpoolMemory, SpoolDisk: c.SpoolDisk,
+		MaxPause: c.MaxPause, RollbackWindow: c.RollbackWindow, Drop: c.Drop, SpoolMemory: c.SpoolMemory, SpoolDisk: c.SpoolDisk,
 	}), nil
 }
 

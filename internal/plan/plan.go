@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"godwit/internal/rdb"
 	"godwit/internal/topology"
 )
 
@@ -37,7 +38,8 @@ type Wants struct {
 	// RollbackWindow is how long the way back is kept after the cutover; negative:
 	// until complete, 0: not at all.
 	RollbackWindow         time.Duration
-	SpoolMemory, SpoolDisk int64 // bytes
+	Drop                   []rdb.Feature // what the target lacks and may be left out
+	SpoolMemory, SpoolDisk int64         // bytes
 }
 
 // Relay is the engine that is a replica of the source and the primary of the

@@ -217,7 +217,7 @@ func TestText(t *testing.T) {
 		"  way back  yes, until godwit complete, at the latest until a command that the source does not know",
 		"\nWarnings\n  - the way back is limited: ",
 		"\nSteps\n  copying\n    1  godwit  (listens) ",
-		"\nPossible, with 2 warnings. Nothing was changed.\n",
+		"\nPossible, with 1 warning. Nothing was changed.\n",
 	} {
 		if !strings.Contains(text.String(), line) {
 			t.Errorf("no %q in:\n%s", line, text.String())

@@ -2,35 +2,56 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
-	"godwit/internal/server"
+	"godwit/internal/rdb"
 	"godwit/internal/topology"
 )
 
 // versionRules see that each server understands what the other one sends.
 func versionRules() []rule {
 	return []rule{
-		{"snapshot-version", blocker, func(in *input) (string, string) {
-			version := in.Source.SnapshotFor(in.Target)
-			if in.Target.Loads(version) {
+		{"snapshot-unknown", blocker, func(in *input) (string, string) {
+			for _, n := range []topology.Node{in.Source, in.Target} {
+				if f := n.RDBFormat(); !f.Known() && !sameFormats(in) {
+					return fmt.Sprintf("%s writes snapshots of RDB version %d, which this godwit does not know and so cannot rewrite for another server", n.Version, f.Version),
+						"use a newer godwit, or servers of the same version"
+				}
+			}
+			return "", ""
+		}},
+		{"snapshot-rewritten", note, func(in *input) (string, string) {
+			if !in.rewrites() {
 				return "", ""
 			}
-			return fmt.Sprintf("the target (%s) cannot load the snapshots of the source (%s), which are of RDB version %d", in.Target.Version, in.Source.Version, version),
-				loaders(version)
+			return fmt.Sprintf("the target does not load every snapshot of the source (RDB version %d): they are rewritten on the way (to version %d)",
+				in.Source.RDBFormat().Version, in.Target.RDBFormat().Version), ""
 		}},
 		{"field-ttl", blocker, func(in *input) (string, string) {
 			n := in.Source.FieldExpires()
-			if n == 0 || carriesFieldTTL(in) {
+			if n == 0 || !in.lacks(rdb.FeatureHashFieldTTL) || in.drops(rdb.FeatureHashFieldTTL) {
 				return "", ""
 			}
-			return fmt.Sprintf("%s of the source with a TTL on a field, which the target (%s) cannot be sent", count(n, "hash", "hashes"), in.Target.Version),
-				"choose a target of the source's product and at least its version, or remove these TTLs with HPERSIST"
+			return fmt.Sprintf("%s of the source with a TTL on a field, which the target (%s) does not have", count(n, "hash", "hashes"), in.Target.Version),
+				"choose a target that has them (Redis from 7.4, Valkey from 9.0 on), remove these TTLs with HPERSIST, or leave them out with --drop " + string(rdb.FeatureHashFieldTTL)
 		}},
 		{"field-ttl-later", warning, func(in *input) (string, string) {
-			if in.Source.FieldExpires() > 0 || !hasFieldTTL(in.Source) || carriesFieldTTL(in) {
+			if in.Source.FieldExpires() > 0 || !in.lacks(rdb.FeatureHashFieldTTL) || in.drops(rdb.FeatureHashFieldTTL) {
 				return "", ""
 			}
-			return "the target cannot be sent a hash with a TTL on a field: should one appear, the migration stops", "see that no client uses HEXPIRE and the like"
+			return "the target has no TTLs on fields of hashes: should one appear, the migration stops", "see that no client uses HEXPIRE and the like"
+		}},
+		{"dropped", warning, func(in *input) (string, string) {
+			var names []string
+			for _, f := range in.Drop {
+				if in.lacks(f) {
+					names = append(names, string(f))
+				}
+			}
+			if len(names) == 0 {
+				return "", ""
+			}
+			return "what the target does not have is left out of the copy, and counted: " + list(names) + " (--drop)", ""
 		}},
 		{"stream-commands", warning, func(in *input) (string, string) {
 			if in.Target.KnowsCommandsOf(in.Source.Version) {
@@ -45,47 +66,29 @@ func versionRules() []rule {
 			return fmt.Sprintf("the way back is limited: after the cutover the target (%s) may replicate commands that the source (%s) does not know; the reverse link then stops and names the first one, and a rollback is possible no more%s",
 				in.Target.Version, in.Source.Version, pxat(in)), "go back, if at all, before clients use commands that only the new version has"
 		}},
-		{"way-back-snapshot", warning, func(in *input) (string, string) {
-			if !in.wantsBack() || in.Source.Loads(in.Target.SnapshotFor(in.Source)) {
-				return "", ""
-			}
-			size := in.Target.Replication.Backlog.Size
-			return fmt.Sprintf("the way back is limited: the source (%s) cannot load a snapshot of the target (%s), so it holds only as long as the target's backlog (%s) covers every interruption of the reverse link",
-					in.Source.Version, in.Target.Version, bytes(size)),
-				"enlarge it: " + in.Target.CLI("CONFIG", "SET", "repl-backlog-size", "256mb")
-		}},
 	}
 }
 
-// loaders says what could load a snapshot of that version.
-func loaders(version int) string {
-	const rule = "a server loads snapshots of its own RDB version and below"
-	switch {
-	case version >= 80:
-		return rule + ": choose a target from Valkey 9.0 on"
-	case version > 11:
-		return fmt.Sprintf("%s, and Valkey none of Redis 7.4 or later: choose a Redis that writes RDB version %d (Redis 7.4: 12, Redis 8.6: 13)", rule, version)
-	}
-	return fmt.Sprintf("%s: choose a target that writes RDB version %d at least (Redis 7.0: 10, Redis 7.2 and Valkey: 11)", rule, version)
+// sameFormats tells whether either server loads what the other one writes, by
+// their numbers alone.
+func sameFormats(in *input) bool {
+	return in.Source.RDBFormat() == in.Target.RDBFormat()
 }
 
-// hasFieldTTL tells whether a field of a hash can have a TTL.
-func hasFieldTTL(n topology.Node) bool {
-	switch n.Version.Product {
-	case server.Redis:
-		return n.Version.AtLeast(7, 4)
-	case server.Valkey:
-		return n.Version.AtLeast(9, 0)
-	case server.Redict:
-	}
-	return false
+// rewrites tells whether snapshots are rewritten on the way.
+func (in *input) rewrites() bool {
+	from, to := in.Source.RDBFormat(), in.Target.RDBFormat()
+	return from != to && from.Known() && to.Known() && !to.Loads(from)
 }
 
-// carriesFieldTTL tells whether a snapshot that the target loads holds such TTLs:
-// not the old format that Valkey 9.1 writes for others.
-func carriesFieldTTL(in *input) bool {
-	return hasFieldTTL(in.Target) && in.Source.SnapshotFor(in.Target) == in.Source.RDBVersion
+// lacks tells whether the target cannot hold something that the source can.
+func (in *input) lacks(f rdb.Feature) bool {
+	from := in.Source.RDBFormat()
+	return from.Known() && slices.Contains(in.Target.RDBFormat().Lacks(from), f)
 }
+
+// drops tells whether the user would rather lose it.
+func (in *input) drops(f rdb.Feature) bool { return slices.Contains(in.Drop, f) }
 
 // pxat adds what is nearly sure to happen between those versions: from 7.0 on
 // TTLs are replicated as absolute times.

@@ -43,7 +43,7 @@ func (in *input) copySteps() []Step {
 	return append(steps,
 		at(target, copying, "REPLICAOF "+host+" "+port, "it asks godwit, and godwit asks the source"),
 		at(source, copying, "PSYNC ? -1", "to the source godwit is a replica; it forks once and sends its snapshot, then every write"),
-		at(target, copying, "(loads the snapshot)", count(in.Source.Keys(), "key", "keys")+", passed through as they are; what is written meanwhile waits in the spool"),
+		at(target, copying, "(loads the snapshot)", count(in.Source.Keys(), "key", "keys")+", "+in.passage()+"; what is written meanwhile waits in the spool"),
 		at(source, following, "REPLCONF ACK offset", "acknowledged is what the target has applied, so INFO and WAIT at the source tell the truth about it"))
 }
 
@@ -104,6 +104,14 @@ func (in *input) endSteps(back bool) []Step {
 		steps = append(steps, Step{Phase: completed, Server: "godwit", Command: "CONFIG SET masterauth ''", Why: "settings that were touched are as before"})
 	}
 	return steps
+}
+
+// passage is what happens to a snapshot on the way.
+func (in *input) passage() string {
+	if in.rewrites() {
+		return "rewritten for its version where it does not know them"
+	}
+	return "passed through as they are"
 }
 
 // replicaOfArgs are host and port of a server for REPLICAOF.

@@ -28,14 +28,8 @@ func (in *input) wayBack() (bool, string) {
 	if in.RollbackWindow > 0 {
 		until = fmt.Sprintf("for %v after the cutover", in.RollbackWindow)
 	}
-	knows, loads := in.Source.KnowsCommandsOf(in.Target.Version), in.Source.Loads(in.Target.SnapshotFor(in.Source))
-	switch {
-	case !knows && !loads:
-		return true, until + ", at the latest until a command that the source does not know, or an interruption longer than the target's backlog"
-	case !knows:
+	if !in.Source.KnowsCommandsOf(in.Target.Version) {
 		return true, until + ", at the latest until a command that the source does not know"
-	case !loads:
-		return true, until + ", at the latest until an interruption longer than the target's backlog"
 	}
 	return true, until
 }

@@ -59,6 +59,14 @@ const (
 	FeatureLargeElement Feature = "large-element"
 )
 
+// Features are those that may be dropped by name.
+func Features() []Feature {
+	return []Feature{
+		FeatureHashFieldTTL, FeatureFunction, FeatureStream, FeatureStreamIDMP, FeatureVectorSet,
+		FeatureModule, FeatureKeyMetadata, FeatureSlotImport,
+	}
+}
+
 // NoEqualError says that what was found cannot be said in the target's format.
 type NoEqualError struct {
 	What   Feature

@@ -93,4 +93,3 @@ func TestFeaturesAreDropped(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
-

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 
+	"godwit/internal/rdb"
 	"godwit/internal/server"
 )
 
@@ -62,7 +63,21 @@ func (n *Node) readRDBVersion(ctx context.Context, c *server.Client) error {
 	return nil
 }
 
-// SnapshotFor is the RDB version of a snapshot that n sends to that replica.
+// RDBFormat is the format that n writes and loads. Where it is newer than any
+// that godwit knows, Known is false.
+func (n Node) RDBFormat() rdb.Format {
+	f := rdb.Format{Version: n.RDBVersion}
+	switch n.Version.Product {
+	case server.Valkey:
+		f.Family = rdb.Valkey
+	case server.Redict:
+		f.Family = rdb.Redict
+	case server.Redis:
+	}
+	return f
+}
+
+// SnapshotFor is the RDB version of a snapshot that n natively sends to that replica.
 func (n Node) SnapshotFor(replica Node) int {
 	// Valkey from 9.1 on writes for the version that the replica tells in REPLCONF
 	// version, or for an old one when it tells none, as Redis and Redict do
