@@ -21,6 +21,8 @@ func (dropper) Judge(args [][]byte, _ int) (relay.Verdict, error) {
 	return relay.Keep, nil
 }
 
+func (dropper) Rewrite([]byte, [][]byte) ([]byte, error) { panic("nothing is to be rewritten") }
+
 func editing(c *relay.Config) { c.Editor = dropper{} }
 
 // keptEqual compares what was not dropped. The DELs are dropped too.

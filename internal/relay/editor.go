@@ -14,8 +14,9 @@ type Verdict int
 
 // The verdicts of an Editor.
 const (
-	Keep Verdict = iota // passes as it is
-	Drop                // replaced by no-ops of the same length, so that offsets stay the source's own
+	Keep    Verdict = iota // passes as it is
+	Drop                   // replaced by no-ops of the same length, so that offsets stay the source's own
+	Rewrite                // replaced by what Editor.Rewrite makes of it
 )
 
 // Editor judges the commands of a stream, in order. A link without one passes
@@ -26,6 +27,12 @@ type Editor interface {
 	// but hold at least its name. An error ends the link; it should name the
 	// command and the key.
 	Judge(args [][]byte, total int) (Verdict, error)
+	// Rewrite appends what takes the place of a command that is to be rewritten:
+	// whole commands, or nothing. It is given all of the arguments. What it makes
+	// of a command must have the same length each time: a link that goes on after
+	// a crash counts by it. Where it is shorter than the command, no-ops make up
+	// for that; only a link with OwnReplID may have it longer.
+	Rewrite(dst []byte, args [][]byte) ([]byte, error)
 }
 
 // headSize is how much of a command is at most held back for its verdict, in
@@ -39,6 +46,7 @@ type editing struct {
 	verdict Verdict
 	owed    int    // bytes of a dropped command that were read and whose no-op is still to be written
 	noop    []byte // scratch
+	out     []byte // likewise, of a rewritten command
 }
 
 // readEdited is readStream with an Editor: bytes are held back until the
@@ -69,6 +77,7 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 					}
 					continue
 				}
+				incomplete := false
 				e, err := resp.Scan(buf[from:held], args)
 				args = e.Args
 				if errors.Is(err, resp.ErrIncomplete) {
@@ -78,7 +87,7 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 					if len(e.Args) == 0 {
 						return &FatalError{Err: fmt.Errorf("stream at offset %d: a command's name is longer than %d bytes", l.end.Load(), headSize)}
 					}
-					edit.body = e.Rest()
+					incomplete = true
 				} else if err != nil {
 					return &FatalError{Err: fmt.Errorf("stream at offset %d: %w", l.end.Load(), err)}
 				}
@@ -88,12 +97,29 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 						return &FatalError{Err: fmt.Errorf("stream at offset %d: %w", l.end.Load(), err)}
 					}
 				}
+				if edit.verdict == Rewrite {
+					if incomplete {
+						buf = append(buf, make([]byte, len(buf))...) // all of it is wanted
+						break
+					}
+					if err := l.rewrite(ctx, u, e); err != nil {
+						return err
+					}
+					from += e.Size
+					continue
+				}
+				if incomplete {
+					edit.body = e.Rest()
+				}
 				if err := l.pass(ctx, u, buf[from:from+e.Size], edit.verdict, edit.body == nil); err != nil {
 					return err
 				}
 				from += e.Size
 			}
 			held = copy(buf, buf[from:held])
+			if len(buf) > headSize && held < headSize {
+				buf = append(make([]byte, 0, headSize), buf[:held]...)[:headSize] // a large command is through
+			}
 		}
 		if err != nil {
 			return eof(err)
@@ -109,6 +135,34 @@ func (l *Link) pass(ctx context.Context, u *upstream, b []byte, v Verdict, last 
 		b = l.edit.drop(len(b), last)
 	}
 	if err := l.spool.Write(ctx, b); err != nil {
+		return spoolError(ctx, err)
+	}
+	return nil
+}
+
+// rewrite writes to the spool what takes the place of a command.
+func (l *Link) rewrite(ctx context.Context, u *upstream, e resp.Extent) error {
+	out, err := l.cfg.Editor.Rewrite(l.edit.out[:0], e.Args)
+	if err != nil {
+		return &FatalError{Err: fmt.Errorf("stream at offset %d: %w", l.end.Load(), err)}
+	}
+	if l.edit.out = out; cap(out) > headSize {
+		l.edit.out = nil
+	}
+	switch before := l.end.Load(); {
+	case len(out) < e.Size:
+		// In front, so that bare newlines, if that is all there is room for, are
+		// followed by a command and count.
+		if err := l.spool.Write(ctx, l.edit.drop(e.Size-len(out), true)); err != nil {
+			return spoolError(ctx, err)
+		}
+	case len(out) > e.Size && !l.cfg.OwnReplID:
+		return &FatalError{Err: fmt.Errorf("stream at offset %d: %.60q becomes %d bytes longer, and offsets would not be the source's any more", before, e.Args[0], len(out)-e.Size)}
+	case len(out) > e.Size:
+		l.offsets.replaced(before, e.Size, len(out))
+	}
+	l.arrived(u, e.Size)
+	if err := l.spool.Write(ctx, out); err != nil {
 		return spoolError(ctx, err)
 	}
 	return nil

@@ -7,3 +7,6 @@ const HeadSize = headSize
 
 // SetSilence says after how long an end counts as gone; before Run.
 func (l *Link) SetSilence(d time.Duration) { l.silence = d }
+
+// OwnReplID tells whether the target is told a replid of the link's own.
+func (l *Link) OwnReplID() bool { return l.cfg.OwnReplID }

@@ -187,6 +187,8 @@ func (d *dropper) Judge(args [][]byte, _ int) (Verdict, error) {
 	return Keep, nil
 }
 
+func (*dropper) Rewrite([]byte, [][]byte) ([]byte, error) { panic("nothing is to be rewritten") }
+
 // randomStream is commands of all sizes, some far larger than headSize, with
 // newlines between them.
 func randomStream(rng *rand.Rand) (stream []byte, commands int) {
@@ -326,6 +328,7 @@ func TestBrokenStreamIsFatal(t *testing.T) {
 type judge func(args [][]byte) error
 
 func (j judge) Judge(args [][]byte, _ int) (Verdict, error) { return Keep, j(args) }
+func (judge) Rewrite([]byte, [][]byte) ([]byte, error)      { panic("nothing is to be rewritten") }
 
 // A spool that cannot be written to ends the link, instead of connecting to
 // the source again and again.

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -68,6 +69,11 @@ func (g *Guard) Judge(args [][]byte, total int) (Verdict, error) {
 		return Keep, g.unknown(args, option)
 	}
 	return Keep, nil
+}
+
+// Rewrite is never called: a guard keeps what it does not refuse.
+func (g *Guard) Rewrite([]byte, [][]byte) ([]byte, error) {
+	return nil, errors.New("a guard rewrites nothing")
 }
 
 // option finds an option that came later than the target's version. Only

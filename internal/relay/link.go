@@ -2,6 +2,8 @@ package relay
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -47,7 +49,18 @@ type Config struct {
 	// there at once, so that the source's backlog need not last until the target
 	// connects. The zero value waits for the target's own question.
 	From Position
-	Log  *slog.Logger
+	// Knows is what the target calls the place From: the replid that it will ask
+	// with, and the offset of the first byte it wants. Zero: as the source does.
+	Knows Position
+	// OwnReplID has the target told a replid of the link's own, for a stream that
+	// an Editor makes longer: at the source's replid its offsets would mean
+	// other bytes.
+	OwnReplID bool
+	// Checkpoint is told, once a second at most, which place of the source's stream
+	// is which one of the target's. From and Knows of a later link are such a pair,
+	// as long as its Editor makes the same of the same commands. nil for no one.
+	Checkpoint func(source, target Position)
+	Log        *slog.Logger
 	// AllowFull is asked before a full resync of the target is passed on; an
 	// error ends the link with it, unless it is a *server.ConnError: then the
 	// target asks again. nil allows every one.
@@ -75,25 +88,29 @@ type Link struct {
 	edit editing // of the goroutine that reads the source
 	// targetEOF tells that the target takes a snapshot that ends in a marker.
 	targetEOF bool
+	// behindSince is when the target first asked for more than was read.
+	behindSince time.Time
 
 	// Written by the actor, read by anyone.
 	mu       sync.Mutex
 	state    State
 	reason   string
-	replid   string // of the stream in the spool; "" when the spool holds nothing that can be continued
-	previous string // replid before the source changed it, good up to previousEnd
+	replid   string // of the source's stream, as far as it is in the spool; "" when the spool holds nothing that can be continued
+	told     string // replid that the target was told
+	previous string // replid that it was told before, good up to prevEnd
 	prevEnd  int64
 	full     int // full resyncs passed on
 	// Of the last snapshot that had to be rewritten.
 	rewritten int64
 	dropped   map[rdb.Feature]int64
 
-	// Offsets count the source's stream; start is that of the first byte after
-	// streamAt, the spool position where the stream begins.
+	// start is the target's offset of the first byte after streamAt, the spool
+	// position where the stream begins.
 	start    atomic.Int64
 	streamAt atomic.Int64 // -1 while the snapshot's end has not been seen
-	end      atomic.Int64 // offset of the last byte read from the source
-	acked    atomic.Int64 // offset that the target has applied, notLoaded while it loads
+	end      atomic.Int64 // the source's offset of the last byte read from it
+	acked    atomic.Int64 // the target's offset that it has applied, notLoaded while it loads
+	offsets  offsets      // which offset of the source's is which of the target's
 	copied   atomic.Int64 // bytes of the snapshot read so far
 	total    atomic.Int64 // bytes of the snapshot, 0 while not known
 
@@ -120,12 +137,22 @@ func NewLink(c Config) *Link {
 	l.streamAt.Store(-1)
 	l.acked.Store(notLoaded)
 	if c.From.ReplID != "" {
-		l.replid = c.From.ReplID
-		l.start.Store(c.From.Offset)
-		l.end.Store(c.From.Offset - 1)
+		knows := c.Knows
+		if knows.ReplID == "" {
+			knows = c.From
+		}
+		l.replid, l.told = c.From.ReplID, knows.ReplID
+		l.begin(c.From.Offset-1, knows.Offset-1)
 		l.streamAt.Store(0)
 	}
 	return l
+}
+
+// begin sets where the stream begins, in both counts: after these offsets.
+func (l *Link) begin(source, target int64) {
+	l.offsets.reset(source, target)
+	l.start.Store(target + 1)
+	l.end.Store(source)
 }
 
 // notLoaded stands for the offset of a target that has not loaded a snapshot yet.
@@ -232,7 +259,7 @@ func (e *FatalError) HintText() string {
 func (l *Link) serve(ctx context.Context, p *psync.Peer) error {
 	l.stopDownstream() // a server has one replication link: the new connection replaces the old
 	if position, ok := l.canContinue(p.ReplID, p.Offset); ok {
-		if err := p.Continue(l.replidNow()); err != nil {
+		if err := p.Continue(l.toldNow()); err != nil {
 			l.set(Waiting, fmt.Sprintf("for the target: %v", err))
 			return err
 		}
@@ -243,10 +270,17 @@ func (l *Link) serve(ctx context.Context, p *psync.Peer) error {
 		}
 		return nil
 	}
+	if l.catchingUpWith(p.ReplID, p.Offset) {
+		return errBehindTarget
+	}
 	l.stopUpstream()
 	l.forget()
 	l.set(Attaching, "the source prepares its answer (its repl-diskless-sync-delay counts)")
-	stream, answer, err := l.attach(ctx, p.Hello, p.ReplID, p.Offset, func() { _ = p.Keepalive() })
+	replid, offset := p.ReplID, p.Offset
+	if l.cfg.OwnReplID || l.cfg.Knows.ReplID != "" {
+		replid, offset = "?", psync.NoOffset // what it asks for the source does not know, or counts otherwise
+	}
+	stream, answer, err := l.attach(ctx, p.Hello, replid, offset, func() { _ = p.Keepalive() })
 	if err != nil {
 		l.set(Broken, fmt.Sprintf("source: %v", err))
 		return err
@@ -263,31 +297,33 @@ func (l *Link) serve(ctx context.Context, p *psync.Peer) error {
 				return &FatalError{Err: err}
 			}
 		}
-		err = p.FullResync(answer.ReplID, answer.Offset)
+		told := answer.ReplID
+		if l.cfg.OwnReplID {
+			told = newReplID()
+		}
+		l.setReplIDs(answer.ReplID, told)
+		err = p.FullResync(told, answer.Offset)
 	} else {
 		if answer.ReplID == "" {
 			answer.ReplID = p.ReplID
 		}
+		l.setReplIDs(answer.ReplID, answer.ReplID)
 		err = p.Continue(answer.ReplID)
 	}
 	if err != nil {
 		_ = stream.Close() // the peer's error is the one that tells
+		l.setReplIDs("", "")
 		l.set(Waiting, fmt.Sprintf("for the target: %v", err))
 		return err
 	}
-	l.mu.Lock()
-	l.replid, l.previous = answer.ReplID, ""
 	if answer.Full {
+		l.mu.Lock()
 		l.full++
-	}
-	l.mu.Unlock()
-	if answer.Full {
-		l.start.Store(answer.Offset + 1)
-		l.end.Store(answer.Offset)
+		l.mu.Unlock()
+		l.begin(answer.Offset, answer.Offset)
 		l.set(Copying, "")
 	} else {
-		l.start.Store(p.Offset)
-		l.end.Store(p.Offset - 1)
+		l.begin(p.Offset-1, p.Offset-1)
 		l.streamAt.Store(0)
 		l.acknowledge(p.Offset - 1)
 		l.set(Streaming, "")
@@ -321,7 +357,8 @@ func (l *Link) attach(ctx context.Context, target psync.Hello, replid string, of
 	return stream, answer, nil
 }
 
-// canContinue tells whether the spool holds the stream from offset on, and where.
+// canContinue tells whether the spool holds what the target calls the stream
+// from offset on, and where.
 func (l *Link) canContinue(replid string, offset int64) (position int64, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -329,12 +366,33 @@ func (l *Link) canContinue(replid string, offset int64) (position int64, ok bool
 	if l.replid == "" || at < 0 {
 		return 0, false
 	}
-	if replid != l.replid && (replid != l.previous || offset > l.prevEnd+1) {
+	if replid != l.told && (replid != l.previous || offset > l.prevEnd+1) {
 		return 0, false
 	}
 	position = offset - l.start.Load() + at
 	from, to := l.spool.Range()
 	return position, position >= from && position <= to && position >= at
+}
+
+// errBehindTarget asks the target to come again.
+var errBehindTarget = errors.New("the stream is being read again, and has not come to where the target stands")
+
+// catchUpTimeout is for how long a target that is ahead is put off: what it has
+// was read by an earlier link, from a source that must send it again.
+const catchUpTimeout = 30 * time.Second
+
+// catchingUpWith tells whether the target stands beyond the stream's end as far
+// as it was read by a link that began at a checkpoint.
+func (l *Link) catchingUpWith(replid string, offset int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cfg.Knows.ReplID == "" || replid != l.told || offset <= l.offsets.toTarget(l.end.Load())+1 {
+		return false
+	}
+	if l.behindSince.IsZero() {
+		l.behindSince = time.Now()
+	}
+	return time.Since(l.behindSince) < catchUpTimeout
 }
 
 // resume attaches to the source again, where the spool's stream ends.
@@ -359,10 +417,15 @@ func (l *Link) resume(ctx context.Context) error {
 	}
 	if answer.ReplID != "" && answer.ReplID != l.replidNow() {
 		l.mu.Lock()
-		l.previous, l.prevEnd, l.replid = l.replid, next-1, answer.ReplID
+		l.replid = answer.ReplID
+		if !l.cfg.OwnReplID {
+			l.previous, l.prevEnd, l.told = l.told, l.offsets.toTarget(next-1), answer.ReplID
+		}
 		l.mu.Unlock()
-		// A replica learns the new replid only from an answer to PSYNC.
-		l.stopDownstream()
+		if !l.cfg.OwnReplID {
+			// A replica learns the new replid only from an answer to PSYNC.
+			l.stopDownstream()
+		}
 		l.cfg.Notify(slog.LevelInfo, "the source has a new replid; the stream goes on")
 	}
 	l.startUpstream(ctx, stream, false)
@@ -382,7 +445,7 @@ func (l *Link) forget() {
 	l.stopDownstream()
 	l.mu.Lock() // against Acknowledge
 	defer l.mu.Unlock()
-	l.replid, l.previous = "", ""
+	l.replid, l.told, l.previous = "", "", ""
 	l.edit = editing{}
 	l.streamAt.Store(-1)
 	l.spool.Reset()
@@ -413,8 +476,8 @@ func (l *Link) targetLost(err error) {
 	l.set(Waiting, fmt.Sprintf("for the target: %v", err))
 }
 
-// Acknowledge says what the target has applied, as asked of the target itself;
-// the source hears it at once.
+// Acknowledge says what the target has applied, as asked of the target itself
+// and in its own count; the source hears it at once.
 func (l *Link) Acknowledge(offset int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -434,10 +497,11 @@ func (l *Link) acknowledge(offset int64) {
 // advance moves acked on. An offset beyond what was read is of another stream:
 // it was asked for before this one began. l.mu must be held.
 func (l *Link) advance(offset int64) {
-	if offset <= l.acked.Load() || offset > l.end.Load() {
+	if offset <= l.acked.Load() || offset > l.offsets.toTarget(l.end.Load()) {
 		return
 	}
 	l.acked.Store(offset)
+	l.offsets.passed(offset)
 	if at := l.streamAt.Load(); at >= 0 {
 		l.spool.Release(offset - l.start.Load() + at + 1)
 	}
@@ -489,13 +553,47 @@ func (l *Link) replidNow() string {
 	return l.replid
 }
 
+func (l *Link) toldNow() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.told
+}
+
+func (l *Link) setReplIDs(source, target string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.replid, l.told, l.previous = source, target, ""
+}
+
+// newReplID is as random as those of servers (replication.c changeReplicationId).
+func newReplID() string {
+	var b [20]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// TargetOffset is what the target calls that place of the source's stream.
+func (l *Link) TargetOffset(source int64) int64 { return l.offsets.toTarget(source) }
+
+// TargetReplID is what the target calls the stream, "" while it has none of it.
+func (l *Link) TargetReplID() string { return l.toldNow() }
+
+// ackedSource is what the target has applied in the source's count, 0 while it loads.
+func (l *Link) ackedSource() int64 {
+	acked := l.acked.Load()
+	if acked == notLoaded {
+		return 0
+	}
+	return l.offsets.toSource(acked)
+}
+
 // Snapshot is what a link shows of itself.
 type Snapshot struct {
 	State       State
 	Reason      string // of Waiting and Broken
 	ReplID      string
 	ReadOffset  int64 // last byte read from the source
-	AckedOffset int64 // applied by the target
+	AckedOffset int64 // applied by the target, in the source's count; 0 while it loads
 	Lag         time.Duration
 	CopyBytes   int64
 	CopyTotal   int64 // 0 while unknown
@@ -510,7 +608,7 @@ func (l *Link) Snapshot() Snapshot {
 	l.mu.Lock()
 	s := Snapshot{State: l.state, Reason: l.reason, ReplID: l.replid, FullResyncs: l.full, Rewritten: l.rewritten, Dropped: l.dropped}
 	l.mu.Unlock()
-	s.ReadOffset, s.AckedOffset = l.end.Load(), l.acked.Load()
+	s.ReadOffset, s.AckedOffset = l.end.Load(), l.ackedSource()
 	s.CopyBytes, s.CopyTotal = l.copied.Load(), l.total.Load()
 	s.Lag = l.lag.behind(s.AckedOffset, s.ReadOffset)
 	s.Spool = l.spool.Stats()

@@ -48,6 +48,8 @@ type rig struct {
 	link           *relay.Link
 	address        string     // where the target connects
 	ended          chan error // what the link's Run returned
+	config         relay.Config
+	stop           func() // ends the link
 
 	mu    sync.Mutex
 	heard []string // by Notify
@@ -70,23 +72,49 @@ func newRig(t *testing.T, o options) *rig {
 	if o.config != nil {
 		o.config(&config)
 	}
-	r.link = relay.NewLink(config)
-	if o.silence > 0 {
-		r.link.SetSilence(o.silence)
-	}
-	run(t, func(ctx context.Context) {
-		err := r.link.Run(ctx)
-		r.ended <- err
-		if ctx.Err() != nil && !errors.Is(err, context.Canceled) {
-			t.Errorf("the link ended with %v", err)
-		}
-	})
-	r.address = listen(t, r.link, r.hear)
+	r.begin(config, o.silence)
 	if o.proxies {
 		r.targetProxy = proxy(t, r.address)
 		r.address = r.targetProxy.Address()
 	}
 	return r
+}
+
+// begin runs a link and its listener until the test ends or restart is called.
+func (r *rig) begin(config relay.Config, silence time.Duration) {
+	r.config = config
+	r.mu.Lock()
+	r.link = relay.NewLink(config)
+	r.mu.Unlock()
+	if silence > 0 {
+		r.link.SetSilence(silence)
+	}
+	link := r.link
+	r.stop = run(r.t, func(ctx context.Context) {
+		err := link.Run(ctx)
+		r.ended <- err
+		if ctx.Err() != nil && !errors.Is(err, context.Canceled) {
+			r.t.Errorf("the link ended with %v", err)
+		}
+	})
+	r.address = listen(r.t, r.link, r.hear)
+}
+
+// present is the link, for goroutines that outlive a restart.
+func (r *rig) present() *relay.Link {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.link
+}
+
+// restart puts another link in the place of the present one, as after a crash.
+func (r *rig) restart(change func(*relay.Config)) {
+	r.t.Helper()
+	r.stop()
+	<-r.ended
+	config := r.config
+	change(&config)
+	r.begin(config, 0)
 }
 
 func name(server string) string {
@@ -96,13 +124,15 @@ func name(server string) string {
 	return server
 }
 
-// run runs f until the test ends, and waits for it.
-func run(t *testing.T, f func(ctx context.Context)) {
+// run runs f until the test ends or stop is called, which waits for it.
+func run(t *testing.T, f func(ctx context.Context)) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { f(ctx) })
-	t.Cleanup(func() { cancel(); wg.Wait() })
+	stop = func() { cancel(); wg.Wait() }
+	t.Cleanup(stop)
+	return stop
 }
 
 func proxy(t *testing.T, address string) *faultproxy.Proxy {
@@ -206,7 +236,7 @@ func (r *rig) follow() {
 	r.caughtUp()
 }
 
-// caughtUp waits until source, link and target stand at the same offset.
+// caughtUp waits until source, link and target stand at the same place.
 func (r *rig) caughtUp() {
 	r.t.Helper()
 	var source, target string
@@ -221,7 +251,8 @@ func (r *rig) caughtUp() {
 		source, target = from["master_repl_offset"], to["slave_repl_offset"]
 		s := r.link.Snapshot()
 		return to["master_link_status"] == "up" && s.State == relay.Streaming &&
-			source == target && source == strconv.FormatInt(s.ReadOffset, 10) && from["master_replid"] == to["master_replid"]
+			to.Int("slave_repl_offset") == r.link.TargetOffset(s.ReadOffset) && source == strconv.FormatInt(s.ReadOffset, 10) &&
+			to["master_replid"] == r.link.TargetReplID() && (r.link.OwnReplID() || from["master_replid"] == to["master_replid"] && source == target)
 	})
 }
 
@@ -232,7 +263,7 @@ func (r *rig) poll() {
 	run(r.t, func(ctx context.Context) {
 		for ctx.Err() == nil {
 			if info, err := client.Info(ctx, "replication"); err == nil {
-				r.link.Acknowledge(info.Int("slave_repl_offset"))
+				r.present().Acknowledge(info.Int("slave_repl_offset"))
 			}
 			time.Sleep(5 * time.Millisecond)
 		}

@@ -102,6 +102,7 @@ func (l *Link) arrived(u *upstream, n int) {
 func (l *Link) sendAcks(ctx context.Context, u *upstream) {
 	timer := time.NewTimer(ackInterval)
 	defer timer.Stop()
+	var checkpointed time.Time
 	for {
 		interval := ackInterval
 		if at := u.sent.Load(); at != 0 && l.end.Load() < l.start.Load() && time.Since(time.Unix(0, at)) < onlineWithin {
@@ -115,6 +116,10 @@ func (l *Link) sendAcks(ctx context.Context, u *upstream) {
 		case <-l.ackSignal:
 		case ticked = <-timer.C:
 		}
+		if !ticked.IsZero() || time.Since(checkpointed) > ackInterval {
+			checkpointed = time.Now()
+			l.checkpoint()
+		}
 		switch {
 		case ticked.IsZero():
 		case l.spool.Stats().Full:
@@ -126,11 +131,23 @@ func (l *Link) sendAcks(ctx context.Context, u *upstream) {
 		if l.streamAt.Load() < 0 {
 			continue // in the middle of a snapshot there is nothing to acknowledge
 		}
-		if err := u.stream.Ack(max(l.acked.Load(), 0)); err != nil {
+		if err := u.stream.Ack(l.ackedSource()); err != nil {
 			u.giveUp(fmt.Errorf("sending an ACK: %w", err))
 			return
 		}
 	}
+}
+
+// checkpoint tells where both ends stand, if that is known.
+func (l *Link) checkpoint() {
+	if l.cfg.Checkpoint == nil || l.acked.Load() == notLoaded {
+		return
+	}
+	at := l.offsets.checkpoint()
+	l.mu.Lock()
+	source, target := Position{l.replid, at.source + 1}, Position{l.told, at.target + 1}
+	l.mu.Unlock()
+	l.cfg.Checkpoint(source, target)
 }
 
 const (

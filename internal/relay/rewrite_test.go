@@ -1,0 +1,165 @@
+package relay_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"godwit/internal/faultproxy"
+	"godwit/internal/relay"
+	"godwit/internal/resp"
+	"godwit/internal/sandbox/sandboxtest"
+)
+
+// splitter makes two commands of SET … PXAT, which is longer, and INCR of
+// INCRBY … 1, which is shorter.
+type splitter struct{}
+
+func (splitter) Judge(args [][]byte, total int) (relay.Verdict, error) {
+	switch name := strings.ToUpper(string(args[0])); {
+	case name == "SET" && total == 5, name == "INCRBY" && string(args[2]) == "1":
+		return relay.Rewrite, nil
+	}
+	return relay.Keep, nil
+}
+
+func (splitter) Rewrite(dst []byte, args [][]byte) ([]byte, error) {
+	key := string(args[1])
+	if len(args) == 3 {
+		return resp.AppendCommand(dst, "INCR", key), nil
+	}
+	if option := string(args[3]); option != "PXAT" {
+		return nil, errors.New(option)
+	}
+	dst = resp.AppendCommand(dst, "SET", key, string(args[2]))
+	return resp.AppendCommand(dst, "PEXPIREAT", key, string(args[4])), nil
+}
+
+func splitting(c *relay.Config) { c.Editor, c.OwnReplID = splitter{}, true }
+
+// writeAll makes commands of both kinds until it is stopped, and says how often
+// it has counted.
+func (r *rig) writeAll() (stop func() int64) {
+	ctx, cancel := context.WithCancel(r.t.Context())
+	client := sandboxtest.Client(r.t, r.source)
+	done := make(chan int64, 1)
+	go func() {
+		n := int64(0)
+		for ctx.Err() == nil {
+			pipe := client.Redis().TxPipeline()
+			for i := range 20 {
+				pipe.Set(r.t.Context(), fmt.Sprint("expires:", n%1000), strings.Repeat("x", i), time.Hour)
+				pipe.IncrBy(r.t.Context(), "count", 1)
+				pipe.Set(r.t.Context(), fmt.Sprint("stays:", n%1000), n, 0)
+			}
+			if _, err := pipe.Exec(r.t.Context()); err == nil {
+				n += 20
+			}
+			time.Sleep(time.Millisecond) // for the backlog to last
+		}
+		done <- n
+	}()
+	var once sync.Once
+	var n int64
+	stop = func() int64 {
+		once.Do(func() { cancel(); n = <-done })
+		return n
+	}
+	r.t.Cleanup(func() { stop() })
+	return stop
+}
+
+func (r *rig) longer() {
+	r.t.Helper()
+	source, target := r.info(r.from, "replication").Int("master_repl_offset"), r.info(r.to, "replication").Int("slave_repl_offset")
+	if target <= source {
+		r.t.Errorf("the target stands at %d, the source at %d", target, source)
+	}
+}
+
+// A stream that becomes longer, over cuts of both connections.
+func TestStreamBecomesLonger(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, options{proxies: true, config: splitting})
+	r.follow()
+	r.poll()
+	stop := r.writeAll()
+	for i := range 8 {
+		p := []*faultproxy.Proxy{r.sourceProxy, r.targetProxy}[i%2]
+		before := p.Accepted()
+		p.CutAfter(faultproxy.ToClient, int64(20_000+i*777))
+		r.until("cut", func() bool { return p.Accepted() > before })
+		p.Heal()
+	}
+	// Larger than what is held back for a verdict.
+	r.do(r.from, "SET", "large", strings.Repeat("v", 3*relay.HeadSize), "EX", 1000)
+	acked := stop()
+	r.caughtUp()
+	r.counted(acked)
+	r.equal()
+	r.longer()
+	r.acked()
+	if n := r.link.Snapshot().FullResyncs; n != 1 {
+		t.Errorf("%d full resyncs\n%s", n, r.told())
+	}
+}
+
+// A link that goes on from a checkpoint of another, which has ended anyhow.
+func TestGoesOnFromACheckpoint(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var source, target relay.Position
+	noting := func(c *relay.Config) {
+		splitting(c)
+		c.Checkpoint = func(s, t relay.Position) {
+			mu.Lock()
+			source, target = s, t
+			mu.Unlock()
+		}
+	}
+	r := newRig(t, options{config: noting})
+	r.follow()
+	r.poll()
+	stop := r.writeAll()
+	for range 3 {
+		time.Sleep(1500 * time.Millisecond) // for some checkpoints
+		r.restart(func(c *relay.Config) {
+			noting(c)
+			mu.Lock()
+			c.From, c.Knows = source, target
+			mu.Unlock()
+			if c.From.ReplID == "" || c.From.Offset == c.Knows.Offset {
+				t.Errorf("checkpoint %+v, %+v", c.From, c.Knows)
+			}
+		})
+		r.attach()
+	}
+	acked := stop()
+	r.caughtUp()
+	r.counted(acked)
+	r.equal()
+	r.longer()
+	r.syncs(1, 3)
+	if n := r.do(r.to, "GET", "count"); n != strconv.FormatInt(acked, 10) {
+		t.Errorf("the target counts %v of %d", n, acked)
+	}
+}
+
+// Without a replid of its own a link must not make the stream longer.
+func TestLongerStreamNeedsItsOwnReplID(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, options{config: func(c *relay.Config) { c.Editor = splitter{} }})
+	r.follow()
+	r.do(r.from, "INCRBY", "n", "1")
+	r.caughtUp()
+	r.do(r.from, "SET", "key", "1", "EX", "100")
+	var fatal *relay.FatalError
+	if err := <-r.ended; !errors.As(err, &fatal) || !strings.Contains(err.Error(), "longer") {
+		t.Errorf("ended with %v", err)
+	}
+}
