@@ -90,7 +90,7 @@ func (m *Migration) over() (bool, error) {
 // interrupted ends a Run that was told to stop. The target stays attached, so
 // that the next Run goes on, unless the user wants it detached.
 func (m *Migration) interrupted(ctx context.Context) error {
-	if m.cfg.AbortOnExit && m.phaseIn(Planned, Copying, Following) {
+	if m.cfg.AbortOnExit && m.phaseIn(Copying, Following) {
 		quiet, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*controlTimeout)
 		defer cancel()
 		if _, err := m.Abort(quiet, false); err != nil {

@@ -234,6 +234,9 @@ func (r *record) status() Status {
 		s.Links = []LinkStatus{}
 	}
 	s.NextSteps = nextSteps(s)
+	if r.untouched() {
+		s.NextSteps = s.NextSteps[:1] // there is nothing to abort
+	}
 	return s
 }
 
