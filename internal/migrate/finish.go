@@ -75,7 +75,7 @@ func (m *Migration) Complete(ctx context.Context, dryRun bool) (EndResult, error
 		}
 		result.Notes = append(result.Notes,
 			fmt.Sprintf("%s holds the data as of now and is read-only, a replica of nobody (%s)", source.address(), why),
-			fmt.Sprintf("to free it: redis-cli -h %s -p %d REPLICAOF NO ONE; to end it: SHUTDOWN NOSAVE", source.endpoint.Host(), source.endpoint.Port()))
+			fmt.Sprintf("to free it: %s; to end it: %s", source.found().CLI("REPLICAOF", "NO", "ONE"), source.found().CLI("SHUTDOWN", "NOSAVE")))
 	} else {
 		result.Notes = append(result.Notes,
 			fmt.Sprintf("%s is a replica of %s now, without godwit; it forgets that when it restarts unless CONFIG REWRITE is sent to it", source.address(), target.address()))
