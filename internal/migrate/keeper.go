@@ -179,7 +179,11 @@ func (m *Migration) tend(ctx context.Context) error {
 		if infos[0] == nil || infos[1] == nil {
 			return nil // what they are is not known, and nothing may be assumed
 		}
-		return m.recover(ctx)
+		var gone *server.ConnError
+		if err := m.recover(ctx); !errors.As(err, &gone) || gone.Op != "dial" {
+			return err
+		}
+		return nil // it has gone since, and is looked at again
 	}
 	if info := infos[0]; info != nil && info["role"] == "slave" {
 		if primary.follows(info) && (infos[1] == nil || infos[1]["role"] == "slave") {
