@@ -165,8 +165,8 @@ func showResult(s streams, last migrate.Status, err error, asJSON bool) error {
 		}
 		return live.JSON{W: s.out}.Result(result)
 	}
-	if status.ExitCode(err) == status.ExitRefused {
-		return nil
+	if code := status.ExitCode(err); code == status.ExitRefused || code == status.ExitUsage {
+		return nil // nothing was begun
 	}
 	last.Error, last.Hint, last.Emergency = "", "", nil
 	if _, err := fmt.Fprintln(s.out); err != nil {

@@ -230,15 +230,31 @@ func (m *Machine) retreat(ctx context.Context, at Name, vote *psync.Peer, cause 
 	}
 	m.resumed()
 	if err != nil {
-		return &UncertainError{Step: at, Err: errors.Join(cause, fmt.Errorf("and taking it back failed: %w", err)),
-			Hint: fmt.Sprintf("make %s a writable primary again: FAILOVER ABORT where a failover is in progress, REPLICAOF NO ONE where it is a replica", m.Old.address())}
+		hint := fmt.Sprintf("make %s a writable primary again: FAILOVER ABORT where a failover is in progress, REPLICAOF NO ONE where it is a replica", m.Old.address())
+		if isGone(err) {
+			hint = fmt.Sprintf("once %s is back godwit brings this to its end by itself; if it is lost for good, %s has what it had sent: send REPLICAOF NO ONE there", m.Old.address(), m.New.address())
+		}
+		return &UncertainError{Step: at, Err: fmt.Errorf("%w; and taking it back failed: %w", cause, err), Hint: hint}
 	}
 	return &GaveUpError{Step: at, Err: cause}
 }
 
+// goneAfter is how long nothing may listen at a server before it is given up
+// for now: a process that a supervisor starts again is often back by then.
+const goneAfter = time.Second
+
+// isGone tells whether nothing listens where the server was. It is another
+// process when it comes back, and no switch is under way there.
+func isGone(err error) bool {
+	var conn *server.ConnError
+	return errors.As(err, &conn) && conn.Op == "dial"
+}
+
 // Release makes a server whose switch was not committed a writable primary,
-// whichever step it is in, and waits until it is one.
+// whichever step it is in, and waits until it is one, or until nothing has
+// listened there for a second: then the error is a *server.ConnError.
 func Release(ctx context.Context, c *server.Client) error {
+	var gone time.Time // since when nothing listens there
 	for {
 		// What the switch sent and had no answer to must not come after this.
 		err := c.EndOthers(ctx)
@@ -256,8 +272,17 @@ func Release(ctx context.Context, c *server.Client) error {
 				return nil
 			}
 		}
-		if ctx.Err() != nil {
-			return errors.Join(err, ctx.Err())
+		switch {
+		case ctx.Err() != nil && err != nil:
+			return err
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !isGone(err):
+			gone = time.Time{}
+		case gone.IsZero():
+			gone = time.Now()
+		case time.Since(gone) > goneAfter:
+			return err
 		}
 		select {
 		case <-time.After(10 * time.Millisecond):

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -204,7 +205,7 @@ func (m *Migration) linkConfig(from, to *end, editor relay.Editor) relay.Config 
 func (m *Migration) listenerEvent(level slog.Level, text string) {
 	const again = 30 * time.Second
 	m.mu.Lock()
-	known := time.Since(m.toldAt) < again && m.told == text || m.votes != nil
+	known := time.Since(m.toldAt) < again && m.told == text || m.votes != nil || m.quiet
 	if !known {
 		m.told, m.toldAt = text, time.Now()
 	}
@@ -345,10 +346,11 @@ func (m *Migration) attach(ctx context.Context, e *end) error {
 func (m *Migration) announceTo(e *end) error {
 	host, port := e.announced()
 	return m.update(func(r *record) {
-		if r.Announced == nil {
-			r.Announced = make(map[Side]string)
+		announced := map[Side]string{e.side: net.JoinHostPort(host, strconv.Itoa(port))}
+		if other, found := r.Announced[e.side.other()]; found {
+			announced[e.side.other()] = other
 		}
-		r.Announced[e.side] = net.JoinHostPort(host, strconv.Itoa(port))
+		r.Announced = announced
 	})
 }
 
@@ -357,5 +359,11 @@ func (m *Migration) detach(ctx context.Context, e *end) error {
 	if _, err := e.client.Do(ctx, "REPLICAOF", "NO", "ONE"); err != nil {
 		return err
 	}
-	return m.restore(ctx, e)
+	if err := m.restore(ctx, e); err != nil {
+		return err
+	}
+	return m.update(func(r *record) {
+		r.Announced = maps.Clone(r.Announced)
+		delete(r.Announced, e.side)
+	})
 }

@@ -2,93 +2,180 @@ package migrate
 
 import (
 	"fmt"
+	"strconv"
 
 	"godwit/internal/cutover"
-	"godwit/internal/server"
+	"godwit/internal/topology"
 )
 
 // emergency is what an operator sends by hand if godwit is gone for good, in
 // the phase that the record shows: lines for a shell, and where they depend on
 // what a server says, comments that tell which. docs/runbook.md explains them.
-// A password goes into REDISCLI_AUTH.
-func emergency(r *record, source, target server.Endpoint) []string {
-	at := func(e server.Endpoint, command string) string {
-		if e.Network == "unix" {
-			return fmt.Sprintf("redis-cli -s %s %s", e.Address, command)
-		}
-		flags := ""
-		if e.TLS.Enabled {
-			flags = " --tls"
-		}
-		return fmt.Sprintf("redis-cli -h %s -p %d%s %s", e.Host(), e.Port(), flags, command)
+func emergency(r *record, source, target hand) []string {
+	if r.Phase == Completed || r.Phase == Aborted || r.Phase == Planned || r.untouched() {
+		return nil
 	}
-	follow := func(e, primary server.Endpoint) string {
-		return at(e, fmt.Sprintf("REPLICAOF %s %d", primary.Host(), primary.Port()))
+	var lines []string
+	if source.needsPassword || target.needsPassword {
+		lines = append(lines, "# put the password of the server that a line goes to into REDISCLI_AUTH")
 	}
-	forget := func(e server.Endpoint) string { return at(e, `CONFIG SET masterauth ""`) }
-	if r.Switch != nil {
+	switch {
+	case r.Switch != nil:
 		old, next := source, target
 		if r.Switch.Direction == DirectionRollback {
 			old, next = target, source
 		}
-		return switchEmergency(r, old, next, at, forget)
-	}
-	switch {
-	case r.Phase == Completed || r.Phase == Aborted || r.Phase == Planned:
-		return nil
+		return append(lines, switchEmergency(r, old, next)...)
 	case r.Primary == Target:
-		return []string{
-			"# " + target.Address + " serves. If " + source.Address + " may follow it without godwit (its version is the same or newer):",
-			forget(source), follow(source, target),
-			"# if it may not, it stays as it is: read-only, with the data up to now; to make it a server of its own (never while clients write to it by mistake):",
-			at(source, "REPLICAOF NO ONE"), forget(source),
+		lines = append(lines, "# "+target.address()+" serves, and no client may write to "+source.address()+".")
+		if source.mayFollow(target) {
+			lines = append(append(lines, "# To let "+source.address()+" follow it without godwit"+source.ifItMay(target)+":"), source.follow(target)...)
+		}
+		lines = append(lines, "# Otherwise it stays as it is: read-only, with the data up to now. To make it a server of its own:")
+		return append(lines, source.release()...)
+	case !r.Followed:
+		lines = append(lines, "# "+source.address()+" serves. What "+target.address()+" has so far is not complete: see that no client reaches it. To let go of it:")
+		return append(lines, target.release()...)
+	}
+	lines = append(lines, "# "+source.address()+" serves. See that no client reaches "+target.address()+"; then let go of it, with the data up to now:")
+	lines = append(lines, target.release()...)
+	if target.mayFollow(source) {
+		lines = append(append(lines, "# or let it follow without godwit"+target.ifItMay(source)+":"), target.follow(source)...)
+	}
+	return lines
+}
+
+// switchEmergency is for a switch that was cut in half: the new primary's role
+// tells on which side of the commit it is.
+func switchEmergency(r *record, old, next hand) []string {
+	fenced := r.Switch.Method == string(cutover.Fence)
+	lines := []string{
+		next.send("ROLE"),
+		"# if it says slave: not committed, " + old.address() + " goes on as the primary:",
+	}
+	if !fenced {
+		lines = append(lines, old.send("FAILOVER", "ABORT")) // where none is in progress an error that harms nothing
+	}
+	lines = append(lines, old.send("REPLICAOF", "NO", "ONE"))
+	unfence := old.send("CONFIG", "SET", minReplicasToWrite, old.fence)
+	if fenced {
+		lines = append(lines, unfence)
+	}
+	lines = append(lines, old.forget()...)
+	lines = append(lines, "# if it says master: committed, "+next.address()+" is the primary:")
+	if old.mayFollow(next) {
+		lines = append(lines, old.follow(next)...)
+	}
+	if fenced {
+		lines = append(lines, unfence)
+	}
+	lines = append(append(lines, next.forget()...), old.send("CLIENT", "KILL", "TYPE", "normal"))
+	lines = append(lines, "# only if it says slave and "+old.address()+" is lost for good: "+next.address()+" has what that one had sent, and is made the primary:")
+	return append(lines, next.release()...)
+}
+
+// hand is a server as an operator reaches it by hand.
+type hand struct {
+	node          topology.Node // its endpoint without the password
+	needsPassword bool
+	ours          bool   // its masterauth is godwit's, to be taken away
+	own           bool   // it has a masterauth of its own, which it presents to any primary
+	fence         string // min-replicas-to-write as it was
+}
+
+// byHand is one side as it stands now. m.mu must be held.
+func (m *Migration) byHand(s Side) hand {
+	e := m.side(s)
+	h := hand{node: e.found(), needsPassword: e.endpoint.Password != "", fence: "0"}
+	h.node.Endpoint = e.endpoint
+	h.node.Endpoint.Password = ""
+	if value := h.node.Settings[minReplicasToWrite]; value != "" {
+		h.fence = value
+	}
+	for _, x := range m.rec.Settings {
+		switch {
+		case x.Server != s:
+		case x.Name == masterauth:
+			h.ours = true
+		case x.Name == minReplicasToWrite:
+			h.fence = x.Value
 		}
 	}
-	return []string{
-		"# " + source.Address + " serves. To let go of " + target.Address + ", with the data up to now:",
-		at(target, "REPLICAOF NO ONE"), forget(target),
-		"# or, to let it follow without godwit (its version is the same or newer):",
-		forget(target), follow(target, source),
+	h.own = h.node.MasterauthSet && !h.ours
+	return h
+}
+
+func (h hand) address() string { return h.node.Endpoint.Address }
+
+func (h hand) send(args ...string) string { return h.node.CLI(args...) }
+
+// release makes the server a primary of its own.
+func (h hand) release() []string {
+	return append([]string{h.send("REPLICAOF", "NO", "ONE")}, h.forget()...)
+}
+
+// forget takes godwit's one-time password away, where there is one.
+func (h hand) forget() []string {
+	if !h.ours {
+		return nil
 	}
+	return []string{h.send("CONFIG", "SET", masterauth, "")}
+}
+
+// follow makes the server a replica of primary, without godwit.
+func (h hand) follow(primary hand) []string {
+	var lines []string
+	switch {
+	case h.own: // what it presents to any primary
+	case primary.needsPassword:
+		lines = append(lines, h.send("CONFIG", "SET", masterauth)+` "$MASTERAUTH" # the password of `+primary.address())
+		if user := primary.node.Endpoint.Username; user != "" {
+			lines = append(lines, h.send("CONFIG", "SET", masteruser, user))
+		}
+	default:
+		lines = h.forget()
+	}
+	at := primary.node.Endpoint
+	return append(lines, h.send("REPLICAOF", at.Host(), strconv.Itoa(at.Port())))
+}
+
+// mayFollow tells whether the server could be a replica of primary without
+// godwit, for all that is known.
+func (h hand) mayFollow(primary hand) bool {
+	if primary.node.Endpoint.Network != "tcp" {
+		return false
+	}
+	return !h.known(primary) || h.node.Loads(primary.node.SnapshotFor(h.node)) && h.node.KnowsCommandsOf(primary.node.Version)
+}
+
+// known tells whether both versions are.
+func (h hand) known(primary hand) bool {
+	return h.node.Version.Product != "" && primary.node.Version.Product != ""
+}
+
+// ifItMay is a condition that the operator has to look at, empty where it is known to hold.
+func (h hand) ifItMay(primary hand) string {
+	if h.known(primary) {
+		return ""
+	}
+	return " (if its version is the same or newer)"
 }
 
 // foresee is what an operator should have at hand before a switch: the lines
 // for godwit being lost in the middle of it, and after it.
 func (m *Migration) foresee(direction string, method cutover.Method, to Side) []string {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	r := m.rec
-	m.mu.Unlock()
+	source, target := m.byHand(Source), m.byHand(Target)
+	old := &source // it will have been given a one-time password
+	if to == Source {
+		old = &target
+	}
+	old.ours = !old.own
 	r.Switch = &switchRecord{Direction: direction, Method: string(method)}
-	lines := append([]string{"# godwit lost in the middle of the switch: ask the new primary for its role"}, emergency(&r, m.cfg.From, m.cfg.To)...)
+	lines := append([]string{fmt.Sprintf("# godwit lost in the middle of the %s: ask the new primary for its role", direction)}, emergency(&r, source, target)...)
 	r.Switch, r.Primary, r.Phase = nil, to, Switched
-	lines = append(lines, "# godwit lost after the switch")
-	return append(lines, emergency(&r, m.cfg.From, m.cfg.To)...)
-}
-
-// switchEmergency is for a switch that was cut in half: the new primary's role
-// tells on which side of the commit it is.
-func switchEmergency(r *record, old, next server.Endpoint, at func(server.Endpoint, string) string, forget func(server.Endpoint) string) []string {
-	// FAILOVER ABORT where none is in progress is an error that harms nothing.
-	back := []string{at(old, "FAILOVER ABORT"), at(old, "REPLICAOF NO ONE")}
-	forward := []string{at(old, fmt.Sprintf("REPLICAOF %s %d", next.Host(), next.Port()))}
-	if r.Switch.Method == string(cutover.Fence) {
-		fence := at(old, "CONFIG SET min-replicas-to-write "+savedValue(r, minReplicasToWrite, "0"))
-		back, forward = []string{back[1], fence}, append(forward, fence)
-	}
-	lines := []string{at(next, "ROLE")}
-	lines = append(lines, "# if it says slave: not committed, "+old.Address+" goes on as the primary:")
-	lines = append(append(lines, back...), forget(old))
-	lines = append(lines, "# if it says master: committed, "+next.Address+" is the primary:")
-	lines = append(append(lines, forget(old)), forward...)
-	return append(lines, forget(next), at(old, "CLIENT KILL TYPE normal"))
-}
-
-// savedValue is a setting as it was before godwit changed it.
-func savedValue(r *record, name, otherwise string) string {
-	for _, s := range r.Settings {
-		if s.Name == name {
-			return s.Value
-		}
-	}
-	return otherwise
+	lines = append(lines, "# godwit lost after the "+direction)
+	return append(lines, emergency(&r, source, target)...)
 }

@@ -28,6 +28,9 @@ func (m *Migration) Complete(ctx context.Context, dryRun bool) (EndResult, error
 	if m.pending() {
 		return result, hinted("the same `godwit run` brings it to an end, then complete", "a switch is not decided yet")
 	}
+	if err := m.nothingBegun(); err != nil {
+		return result, err
+	}
 	if !m.phaseIn(Switched) && (!m.phaseIn(Failed) || m.primary() != m.target) {
 		return result, hinted("`godwit cutover` switches; `godwit abort` ends it without a switch", "nothing to complete in phase %s", m.phase())
 	}
@@ -46,7 +49,7 @@ func (m *Migration) Complete(ctx context.Context, dryRun bool) (EndResult, error
 		}
 		result.Notes = append(result.Notes,
 			fmt.Sprintf("%s is not there (%v); should it come back as a primary, clients must not find it", m.source.address(), err))
-		return m.finishAs(Completed, result, fmt.Sprintf("completed: %s is the primary", m.target.address()))
+		return m.finishAs(ctx, Completed, result, fmt.Sprintf("completed: %s is the primary", m.target.address()))
 	}
 	if err := errors.Join(m.look(ctx), m.inspect(ctx)); err != nil {
 		return result, err
@@ -72,7 +75,7 @@ func (m *Migration) Complete(ctx context.Context, dryRun bool) (EndResult, error
 		}
 		result.Notes = append(result.Notes,
 			fmt.Sprintf("%s holds the data as of now and is read-only, a replica of nobody (%s)", source.address(), why),
-			fmt.Sprintf("to free it: redis-cli -h %s -p %d REPLICAOF NO ONE; to end it: SHUTDOWN NOSAVE", source.endpoint.Host(), source.endpoint.Port()))
+			fmt.Sprintf("to free it: %s; to end it: %s", source.found().CLI("REPLICAOF", "NO", "ONE"), source.found().CLI("SHUTDOWN", "NOSAVE")))
 	} else {
 		result.Notes = append(result.Notes,
 			fmt.Sprintf("%s is a replica of %s now, without godwit; it forgets that when it restarts unless CONFIG REWRITE is sent to it", source.address(), target.address()))
@@ -91,7 +94,7 @@ func (m *Migration) Complete(ctx context.Context, dryRun bool) (EndResult, error
 	if err := m.restore(ctx, source); err != nil {
 		return result, err
 	}
-	return m.finishAs(Completed, result, fmt.Sprintf("completed: %s is the primary", target.address()))
+	return m.finishAs(ctx, Completed, result, fmt.Sprintf("completed: %s is the primary", target.address()))
 }
 
 // Abort ends the migration before the switch: the target is detached with
@@ -105,6 +108,9 @@ func (m *Migration) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 	defer leave()
 	if m.pending() {
 		return result, hinted("the same `godwit run` brings it to an end, then abort", "a switch is not decided yet: %s may not serve", m.source.address())
+	}
+	if err := m.nothingBegun(); err != nil {
+		return result, err
 	}
 	if m.primary() != m.source || m.phaseIn(Switching, Completed, Aborted) {
 		return result, hinted("`godwit rollback` goes back to the source, then abort; or `godwit complete`", "no abort in phase %s", m.phase())
@@ -132,7 +138,7 @@ func (m *Migration) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 		result.Notes = append(result.Notes,
 			fmt.Sprintf("%s serves as before", source.address()),
 			fmt.Sprintf("%s is not there (%v); if it comes back as a replica, detach it: REPLICAOF NO ONE and CONFIG SET masterauth '' there", target.address(), err))
-		return m.finishAs(Aborted, result, "aborted: the target is not there")
+		return m.finishAs(ctx, Aborted, result, "aborted: the target is not there")
 	}
 	if err != nil {
 		return result, fmt.Errorf("target: %w", err)
@@ -140,14 +146,13 @@ func (m *Migration) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 	run := newRunner(result.Steps)
 	m.setQuiet()
 	m.stopLink()
-	err = run.do(func() error {
-		if info["role"] != "slave" {
-			return nil
+	ours := info["role"] == "slave" && (target.follows(info) || m.wasOurs(info))
+	if ours {
+		if err := run.do(func() error { return detachLoading(ctx, target) }); err != nil {
+			return result, err
 		}
-		return detachLoading(ctx, target)
-	})
-	if err != nil {
-		return result, err
+	} else {
+		run.skip()
 	}
 	if err := run.do(func() error { return m.restore(ctx, target) }); err != nil {
 		return result, err
@@ -155,10 +160,13 @@ func (m *Migration) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 	if err := m.restore(ctx, source); err != nil {
 		return result, err
 	}
-	result.Notes = append(result.Notes,
-		fmt.Sprintf("%s serves as before", source.address()),
-		fmt.Sprintf("%s is a primary of its own and keeps what was copied so far", target.address()))
-	return m.finishAs(Aborted, result, "aborted: the target is detached")
+	result.Notes = append(result.Notes, fmt.Sprintf("%s serves as before", source.address()))
+	if info["role"] == "slave" && !ours {
+		result.Notes = append(result.Notes, fmt.Sprintf("%s is a replica of %s:%s, by somebody else's hand, and stays one", target.address(), info["master_host"], info["master_port"]))
+	} else {
+		result.Notes = append(result.Notes, fmt.Sprintf("%s is a primary of its own and keeps what was copied so far", target.address()))
+	}
+	return m.finishAs(ctx, Aborted, result, "aborted: the target is detached")
 }
 
 // pending tells whether a switch was begun whose end is not known.
@@ -195,7 +203,24 @@ func (m *Migration) setQuiet() {
 	m.mu.Unlock()
 }
 
-func (m *Migration) finishAs(p Phase, result EndResult, text string) (EndResult, error) {
+// nothingBegun tells why a migration has nothing to end, nil when it has.
+func (m *Migration) nothingBegun() error {
+	if !m.phaseIn(Planned) {
+		return nil
+	}
+	switch m.ended {
+	case Completed:
+		return hinted("nothing of godwit's is left at the servers", "migration %s was completed already: %s is the primary", m.cfg.Name, m.target.address())
+	case Aborted:
+		return hinted("nothing of godwit's is left at the servers", "migration %s was aborted already", m.cfg.Name)
+	}
+	return hinted("`godwit run` begins it", "migration %s has changed nothing yet, so there is nothing to end", m.cfg.Name)
+}
+
+func (m *Migration) finishAs(ctx context.Context, p Phase, result EndResult, text string) (EndResult, error) {
+	if err := m.look(ctx); err != nil { // what is shown from now on is what they were left as
+		m.log.Debug("looking at both at the end", "error", err)
+	}
 	if err := m.update(func(r *record) { r.Phase, r.Error, r.Hint = p, "", "" }); err != nil {
 		return result, err
 	}
@@ -346,6 +371,12 @@ type runner struct {
 }
 
 func newRunner(steps []StepStatus) *runner { return &runner{steps: steps} }
+
+// skip marks the next step as not needed.
+func (r *runner) skip() {
+	r.steps[r.next].State = "skipped"
+	r.next++
+}
 
 func (r *runner) do(f func() error) error {
 	s := &r.steps[min(r.next, len(r.steps)-1)]

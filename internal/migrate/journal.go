@@ -41,7 +41,8 @@ type record struct {
 	Updated  time.Time `json:"updated"`
 	PID      int       `json:"pid"`
 	Port     int       `json:"port"` // of the listener; kept, because the servers know it
-	// Announced is where each server was last sent to find the listener.
+	// Announced is where each server was last sent to find the listener; one
+	// that was let go again is not in it.
 	Announced map[Side]string `json:"announced,omitempty"`
 	// Switch is the switch under way, nil when there is none.
 	Switch *switchRecord `json:"switch,omitempty"`
@@ -64,7 +65,7 @@ type record struct {
 // untouched tells whether a run failed before it had any effect, or took it
 // all back: the next one begins anew.
 func (r *record) untouched() bool {
-	return r.Phase == Failed && !r.Followed && len(r.Settings) == 0
+	return r.Phase == Failed && !r.Followed && len(r.Settings) == 0 && len(r.Announced) == 0
 }
 
 // switchRecord is the intent of a switch, journaled before its first effect.

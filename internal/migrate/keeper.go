@@ -90,7 +90,7 @@ func (m *Migration) over() (bool, error) {
 // interrupted ends a Run that was told to stop. The target stays attached, so
 // that the next Run goes on, unless the user wants it detached.
 func (m *Migration) interrupted(ctx context.Context) error {
-	if m.cfg.AbortOnExit && m.phaseIn(Planned, Copying, Following) {
+	if m.cfg.AbortOnExit && m.phaseIn(Copying, Following) {
 		quiet, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*controlTimeout)
 		defer cancel()
 		if _, err := m.Abort(quiet, false); err != nil {
@@ -179,7 +179,11 @@ func (m *Migration) tend(ctx context.Context) error {
 		if infos[0] == nil || infos[1] == nil {
 			return nil // what they are is not known, and nothing may be assumed
 		}
-		return m.recover(ctx)
+		var gone *server.ConnError
+		if err := m.recover(ctx); !errors.As(err, &gone) || gone.Op != "dial" {
+			return err
+		}
+		return nil // it has gone since, and is looked at again
 	}
 	if info := infos[0]; info != nil && info["role"] == "slave" {
 		if primary.follows(info) && (infos[1] == nil || infos[1]["role"] == "slave") {
@@ -253,7 +257,8 @@ func (m *Migration) tendReplica(ctx context.Context, primary, replica *end, info
 		return m.reattachNow(ctx, replica) // the listener's address has changed
 	}
 	m.mu.Lock()
-	expected := m.reattach[replica.side] || m.rec.Doubtful || !m.rec.Followed
+	restarted := m.reattach[replica.side]
+	expected := restarted || m.rec.Doubtful || !m.rec.Followed
 	phase := m.rec.Phase
 	m.mu.Unlock()
 	// Bytes that a promoted server has written since (replication.c
@@ -263,15 +268,25 @@ func (m *Migration) tendReplica(ctx context.Context, primary, replica *end, info
 		own = info.Int("master_repl_offset")
 	}
 	if !expected && own > 0 {
-		return hinted(fmt.Sprintf("two servers accept writes now. Where only %s has clients, make %s a replica again (godwit does when it is started with --replace); see docs/runbook.md", primary.address(), replica.address()),
+		return hinted(wayOut(primary, replica),
 			"%s was promoted by somebody else in phase %s and has written %d bytes of its own", replica.address(), phase, own)
 	}
 	// A server without a backlog does not count bytes; its changes since it
-	// loaded its data tell (INFO persistence).
-	if n := info.Int("rdb_changes_since_last_save"); n > 0 || own > 0 {
-		m.event(slog.LevelError, fmt.Sprintf("%s came back as a primary and took %d changes (%d bytes) of its own before godwit saw it: they are lost now, and it follows %s again; keep clients away from it", replica.address(), n, max(own, 0), primary.address()))
+	// loaded its data tell (INFO persistence). Those of a server that was not
+	// restarted are of the stream that it has followed.
+	if n := info.Int("rdb_changes_since_last_save"); own > 0 || restarted && n > 0 {
+		m.event(slog.LevelError, fmt.Sprintf("%s came back as a primary and took writes of its own before godwit saw it (%d changes, %d bytes): they are lost now, and it follows %s again; keep clients away from it", replica.address(), n, max(own, 0), primary.address()))
 	}
 	return m.reattachNow(ctx, replica)
+}
+
+// wayOut is what helps when two servers take writes: nobody but the operator
+// knows which of them has the clients.
+func wayOut(primary, replica *end) string {
+	if replica.side == Target {
+		return fmt.Sprintf("two servers accept writes now. If clients are at %s only: `godwit abort`, then the same `godwit run` with --replace copies anew; if they are at %s: `godwit abort` leaves both as they are", primary.address(), replica.address())
+	}
+	return fmt.Sprintf("two servers accept writes now. If clients are at %s only: `godwit complete` makes %s a read-only replica of nobody, with what it has written; if they are at %s: keep %s for what it has taken since the cutover", primary.address(), replica.address(), replica.address(), primary.address())
 }
 
 func (m *Migration) reattachNow(ctx context.Context, replica *end) error {

@@ -12,6 +12,7 @@ import (
 
 	"godwit/internal/migrate"
 	"godwit/internal/plan"
+	"godwit/internal/sandbox"
 )
 
 // ended waits for a run that ends by itself.
@@ -129,6 +130,90 @@ func TestAbortOnExit(t *testing.T) {
 	}
 }
 
+// A migration that is over is not ended once more, nor begun again by the same
+// command: its source may have been freed, and would wipe the target.
+func TestOverIsOver(t *testing.T) {
+	t.Parallel()
+	for _, phase := range []migrate.Phase{migrate.Completed, migrate.Aborted} {
+		t.Run(string(phase), func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t, "redis-7.0", "redis-7.0")
+			config := p.config()
+			m := start(t, config)
+			m.ready()
+			end := m.Abort
+			if phase == migrate.Completed {
+				m.cutover()
+				m.ready()
+				end = m.Complete
+			}
+			if r, err := end(t.Context(), false); err != nil || !r.Done {
+				t.Fatalf("%+v: %v", r, err)
+			}
+			if err := m.ended(); err != nil {
+				t.Fatal(err)
+			}
+			if s := m.Status(); s.Source.Role == s.Target.Role != (phase == migrate.Aborted) {
+				t.Errorf("%s, and the source is shown as %s, the target as %s", phase, s.Source.Role, s.Target.Role)
+			}
+			_ = m.stop()
+
+			// By hand, as it is none of godwit's business any more.
+			if _, err := connect(t, p.target).Do(t.Context(), "REPLICAOF", "127.0.0.1", p.source.Port()); err != nil {
+				t.Fatal(err)
+			}
+			again := open(t, config)
+			for name, end := range map[string]func(context.Context, bool) (migrate.EndResult, error){"abort": again.Abort, "complete": again.Complete} {
+				if r, err := end(t.Context(), false); err == nil || !strings.Contains(err.Error(), string(phase)+" already") {
+					t.Errorf("%s once more: %+v: %v", name, r, err)
+				}
+			}
+			_ = again.Close()
+			if i := info(t, connect(t, p.target), "replication"); i["role"] != "slave" {
+				t.Error("the target was detached from its new primary")
+			}
+			if s, err := migrate.ReadStatus(config.StateDir, config.Name); err != nil || s.Phase != phase {
+				t.Errorf("the journal says %s: %v", s.Phase, err)
+			}
+			if phase == migrate.Aborted {
+				return
+			}
+			for _, s := range []*sandbox.Server{p.source, p.target} {
+				if _, err := connect(t, s).Do(t.Context(), "REPLICAOF", "NO", "ONE"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			config.Replace = true
+			var conflict *migrate.ConflictError
+			if err := start(t, config).ended(); !errors.As(err, &conflict) || conflict.Phase != migrate.Completed {
+				t.Fatalf("the same run once more: %v", err)
+			}
+			untouched(t, p.target)
+		})
+	}
+}
+
+// A target that somebody made a replica of another server stays one.
+func TestAbortLeavesWhatIsNotOurs(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, "redis-7.0", "redis-7.0")
+	config := p.config()
+	m := start(t, config)
+	m.ready()
+	m.interrupted()
+	if _, err := connect(t, p.target).Do(t.Context(), "REPLICAOF", "127.0.0.1", p.source.Port()); err != nil {
+		t.Fatal(err)
+	}
+	r, err := open(t, config).Abort(t.Context(), false)
+	if err != nil || !r.Done || !strings.Contains(strings.Join(r.Notes, "\n"), "stays one") {
+		t.Fatalf("%+v: %v", r, err)
+	}
+	noSettings(t, p.target)
+	if i := info(t, connect(t, p.target), "replication"); i["role"] != "slave" || i.Int("master_port") != int64(p.source.Port()) {
+		t.Errorf("the target was detached: %v", i)
+	}
+}
+
 // Abort detaches the target, whether a process runs the migration or not.
 func TestAbort(t *testing.T) {
 	t.Parallel()
@@ -142,12 +227,7 @@ func TestAbort(t *testing.T) {
 			abort := m.Abort
 			if !alive {
 				m.interrupted()
-				again, err := migrate.Open(t.Context(), config, slog.New(slog.DiscardHandler))
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer again.Close()
-				abort = again.Abort
+				abort = open(t, config).Abort
 			}
 			if r, err := abort(t.Context(), true); err != nil || r.Done || len(r.Steps) == 0 {
 				t.Fatalf("dry run: %+v: %v", r, err)
@@ -271,10 +351,21 @@ func TestRefusedFromTheStart(t *testing.T) {
 		other.From.DB = 1
 		second := newPair(t, "redis-7.0", "redis-7.0")
 		other.From = second.source.Endpoint()
-		if err := start(t, other).ended(); err == nil || !strings.Contains(err.Error(), config.Name) {
+		refused := start(t, other)
+		var taken *migrate.TakenError
+		if err := refused.ended(); !errors.As(err, &taken) || taken.Name != config.Name {
 			t.Fatal(err)
 		}
+		_ = refused.stop()
 		untouched(t, second.source)
+		// It has nothing to end, least of all the other one's replication.
+		again := open(t, other)
+		if r, err := again.Abort(t.Context(), false); err == nil || r.Done {
+			t.Errorf("the refused migration was aborted: %+v", r)
+		}
+		if i := info(t, connect(t, p.target), "replication"); i["role"] != "slave" || i["master_link_status"] != "up" {
+			t.Errorf("the target does not follow any more: %v", i)
+		}
 	})
 	t.Run("the source as its own target", func(t *testing.T) {
 		same := config

@@ -64,6 +64,17 @@ func start(t *testing.T, c migrate.Config) *running {
 	return r
 }
 
+// open opens a migration that no process runs, for the length of the test.
+func open(t *testing.T, c migrate.Config) *migrate.Migration {
+	t.Helper()
+	m, err := migrate.Open(t.Context(), c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = m.Close() })
+	return m
+}
+
 // stop interrupts the run, as Ctrl-C does, and returns what Run returned.
 func (r *running) stop() error {
 	r.cancel()

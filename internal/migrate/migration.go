@@ -37,6 +37,10 @@ type Migration struct {
 	fatal    chan error    // what a link could not go on from
 	finished chan struct{} // closed when complete or abort is done
 
+	// ended is how the migration ended that the journal held before this one,
+	// between the same servers; empty when it held none.
+	ended Phase
+
 	mu          sync.Mutex
 	rec         record
 	running     bool
@@ -80,6 +84,9 @@ func (m *Migration) begin() error {
 	from, to := m.cfg.From.String(), m.cfg.To.String()
 	switch r := &m.rec; {
 	case r.Name == "" || r.Phase == Completed || r.Phase == Aborted || r.untouched():
+		if r.Phase != Failed && r.From == from && r.To == to {
+			m.ended = r.Phase
+		}
 		m.rec = record{
 			Name: m.cfg.Name, From: from, To: to, Phase: Planned, Primary: Source,
 			Started: time.Now(), RunIDs: map[Side]string{},
@@ -107,12 +114,33 @@ type ConflictError struct {
 }
 
 func (e *ConflictError) Error() string {
+	if e.Phase == Completed {
+		return fmt.Sprintf("migration %s from %s to %s was completed already: the target is the primary", e.Name, e.From, e.To)
+	}
 	return fmt.Sprintf("migration %s is one from %s to %s, in phase %s", e.Name, e.From, e.To, e.Phase)
 }
 
 // HintText is what the user can do about it.
 func (e *ConflictError) HintText() string {
+	if e.Phase == Completed {
+		return "nothing is left to do; to copy from that source once more, over what the target has taken since, choose another --name"
+	}
 	return "go on with its own --from and --to, end it with `godwit abort " + e.Name + "`, or choose another --name"
+}
+
+// TakenError says that another migration, which runs, has the same target.
+type TakenError struct {
+	Name   string // of the other one
+	Target string
+}
+
+func (e *TakenError) Error() string {
+	return fmt.Sprintf("migration %s moves data to %s already", e.Name, e.Target)
+}
+
+// HintText is what the user can do about it.
+func (e *TakenError) HintText() string {
+	return "see it with `godwit status " + e.Name + "`; one target takes one source"
 }
 
 // Close gives the lock and the connections back. Run must have returned.
@@ -130,8 +158,10 @@ func (m *Migration) Run(ctx context.Context) error {
 	}
 	var refused *plan.RefusedError
 	var gaveUp *GaveUpError
+	var conflict *ConflictError
+	var taken *TakenError
 	switch {
-	case errors.As(err, &refused):
+	case errors.As(err, &refused), errors.As(err, &conflict), errors.As(err, &taken): // nothing was begun
 	case errors.As(err, &gaveUp): // the source serves as before, and a later run goes on
 		m.saveQuietly()
 	default:
@@ -141,6 +171,11 @@ func (m *Migration) Run(ctx context.Context) error {
 }
 
 func (m *Migration) run(parent context.Context) error {
+	if m.ended == Completed {
+		// A source that was freed, or restarted, is a primary again, and a service
+		// that starts its old command would wipe the target with what it holds.
+		return &ConflictError{Name: m.cfg.Name, From: m.cfg.From.String(), To: m.cfg.To.String(), Phase: Completed}
+	}
 	if err := writeMarks(m.cfg.dir(), m.cfg.To.Address); err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}

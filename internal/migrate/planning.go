@@ -93,7 +93,7 @@ func (m *Migration) sameTarget() error {
 		if _, err := ReadStatus(m.cfg.StateDir, name); !isLocked(err) {
 			continue // it does not run
 		}
-		return hinted("see it with `godwit status "+name+"`; one target takes one source", "migration %s moves data to %s already", name, m.cfg.To.Address)
+		return &TakenError{Name: name, Target: m.cfg.To.Address}
 	}
 	return nil
 }

@@ -1,15 +1,19 @@
 package migrate_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"godwit/internal/migrate"
+	"godwit/internal/sandbox"
+	"godwit/internal/sandbox/sandboxtest"
 )
 
 // runbook holds the blocks of docs/runbook.md by the names in their comments.
@@ -43,19 +47,19 @@ func (p *pair) byHand(blocks ...string) string {
 
 func (p *pair) address(block string) string {
 	return strings.NewReplacer(
-		"A_HOST", "127.0.0.1", "A_PORT", strconv.Itoa(p.source.Port()),
+		"A_USER", "replicator", "A_HOST", "127.0.0.1", "A_PORT", strconv.Itoa(p.source.Port()),
 		"B_HOST", "127.0.0.1", "B_PORT", strconv.Itoa(p.target.Port())).Replace(block)
 }
 
 // shell runs lines as an operator would, with redis-cli on the PATH.
-func (p *pair) shell(name, lines string) string {
+func (p *pair) shell(name, lines string, env ...string) string {
 	p.t.Helper()
 	bin := p.t.TempDir()
 	if err := os.Symlink(p.source.Binary().Tool("cli"), filepath.Join(bin, "redis-cli")); err != nil {
 		p.t.Fatal(err)
 	}
 	cmd := exec.CommandContext(p.t.Context(), "bash", "-c", lines)
-	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
+	cmd.Env = append(append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH")), env...)
 	out, err := cmd.CombinedOutput()
 	p.t.Logf("%s:\n%s%s", name, lines, out)
 	if err != nil {
@@ -72,6 +76,7 @@ func TestRunbook(t *testing.T) {
 	for _, c := range []struct {
 		name, version, killAt string
 		switched              bool // killed after a whole cutover
+		lost                  bool // the source is, too
 		blocks                []string
 		role                  string // that the new primary says, where it is asked
 		primary               string // who serves at the end
@@ -82,6 +87,7 @@ func TestRunbook(t *testing.T) {
 		{name: "paused", version: failover, killAt: "cutover-pause-after", blocks: []string{"switching: ask", "switching: back", "following: attach"}, role: "slave", primary: "A", follows: true},
 		{name: "demoted", version: failover, killAt: "cutover-demote-after", blocks: []string{"switching: ask", "switching: back", "following: attach"}, role: "slave", primary: "A", follows: true},
 		{name: "promoted", version: failover, killAt: "cutover-promote-after", blocks: []string{"switching: ask", "switching: forward"}, role: "master", primary: "B", follows: true},
+		{name: "demoted, source lost", version: failover, killAt: "cutover-demote-after", lost: true, blocks: []string{"switching: ask", "switching: source lost"}, role: "slave", primary: "B"},
 		{name: "fenced", version: fence, killAt: "cutover-drain-after", blocks: []string{"switching: ask", "switching: back, fence", "following: detach"}, role: "slave", primary: "A"},
 		{name: "fenced and demoted", version: fence, killAt: "cutover-demote-after", blocks: []string{"switching: ask", "switching: back, fence", "following: attach"}, role: "slave", primary: "A", follows: true},
 		{name: "fenced and promoted", version: fence, killAt: "cutover-promote-after", blocks: []string{"switching: ask", "switching: forward", "switching: forward, fence"}, role: "master", primary: "B", follows: true},
@@ -108,6 +114,9 @@ func TestRunbook(t *testing.T) {
 			}
 			run.kill()
 			p.emergencyIsInTheRunbook(config)
+			if c.lost {
+				kill(t, p.source)
+			}
 			primary := p.source
 			if c.primary == "B" {
 				primary = p.target
@@ -173,4 +182,89 @@ func (p *pair) emergencyIsInTheRunbook(c migrate.Config) {
 	if commands == 0 {
 		p.t.Errorf("in phase %s the status has no emergency lines: %+v", s.Phase, s.Emergency)
 	}
+}
+
+// With passwords, ACL users and settings of the servers' own the lines that
+// status prints are other ones, and do.
+func TestEmergencyWithPasswords(t *testing.T) {
+	t.Parallel()
+	const ofSource, ofTarget = "source-secret", "target-secret"
+	p := &pair{t: t,
+		source: sandboxtest.Start(t, "redis-7.0", sandbox.Options{Password: ofSource}),
+		target: sandboxtest.Start(t, "redis-7.0", sandbox.Options{Password: ofTarget}),
+	}
+	p.fill(500)
+	source, target := connect(t, p.source), connect(t, p.target)
+	if _, err := source.Do(t.Context(), "ACL", "SETUSER", "replicator", "on", ">"+ofSource, "~*", "&*", "+@all"); err != nil {
+		t.Fatal(err)
+	}
+	config := p.config()
+	config.From.Username = "replicator"
+	m := start(t, config)
+	m.ready()
+	r, err := m.Cutover(t.Context(), migrate.SwitchOptions{DryRun: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asReplicator := fmt.Sprintf("redis-cli -h 127.0.0.1 -p %d --user replicator ", p.source.Port())
+	for _, want := range []string{asReplicator + "FAILOVER ABORT", asReplicator + "CONFIG SET masterauth ''"} {
+		if !slices.Contains(r.Emergency, want) {
+			t.Errorf("cutover --dry-run does not say %q: %q", want, r.Emergency)
+		}
+	}
+	m.interrupted()
+	p.emergencyIsInTheRunbook(config)
+	lines := section(t, config, "or let it follow")
+	p.shell("following: attach, password", lines, "REDISCLI_AUTH="+ofTarget, "MASTERAUTH="+ofSource)
+	p.equal(p.source)
+	if i := info(t, target, "replication"); i.Int("master_port") != int64(p.source.Port()) {
+		t.Errorf("the target does not follow the source itself: %v", i)
+	}
+	noSecret(t, config.StateDir, ofSource, ofTarget)
+}
+
+// A masterauth that is a server's own stays, by the printed lines too.
+func TestEmergencyKeepsAMasterauth(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, "redis-7.0", "redis-8.0")
+	if err := connect(t, p.source).ConfigSet(t.Context(), "masterauth", "its-own"); err != nil {
+		t.Fatal(err)
+	}
+	config := p.config()
+	m := start(t, config)
+	m.ready()
+	m.cutover()
+	m.ready()
+	m.interrupted()
+	s, err := migrate.ReadStatus(config.StateDir, config.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Nor may 7.0 be sent to follow 8.0.
+	want := []string{fmt.Sprintf("redis-cli -h 127.0.0.1 -p %d REPLICAOF NO ONE", p.source.Port())}
+	if got := slices.DeleteFunc(s.Emergency, func(line string) bool { return strings.HasPrefix(line, "#") }); !slices.Equal(got, want) {
+		t.Errorf("the lines are %q", got)
+	}
+}
+
+// section is the printed lines below the comment that holds a text.
+func section(t *testing.T, c migrate.Config, comment string) string {
+	t.Helper()
+	s, err := migrate.ReadStatus(c.StateDir, c.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	within := false
+	for _, line := range s.Emergency {
+		if strings.HasPrefix(line, "#") {
+			within = strings.Contains(line, comment)
+		} else if within {
+			lines = append(lines, line)
+		}
+	}
+	if len(lines) == 0 {
+		t.Fatalf("no lines below %q: %q", comment, s.Emergency)
+	}
+	return strings.Join(lines, "\n") + "\n"
 }

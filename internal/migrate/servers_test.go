@@ -254,10 +254,19 @@ func TestSourceKilledWithinThePause(t *testing.T) {
 				}
 				m := start(t, config)
 				m.ready()
+				began := time.Now()
 				result, err := m.Cutover(t.Context(), migrate.SwitchOptions{})
 				t.Logf("%+v: %v", result, err)
 				if result.Done != done {
 					t.Fatalf("done: %v, want %v", result.Done, done)
+				}
+				// The pause, and then the second that a dead server is waited for.
+				if took := time.Since(began); !done && took > config.MaxPause+3*time.Second {
+					t.Errorf("given up after %v", took)
+				}
+				var hint interface{ HintText() string }
+				if !done && (!errors.As(err, &hint) || !strings.Contains(hint.HintText(), p.target.Address()) || strings.Contains(err.Error(), "\n")) {
+					t.Errorf("the error is %q", err)
 				}
 				config.Trace = nil
 				restart(t, p.source)

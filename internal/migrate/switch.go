@@ -12,6 +12,7 @@ import (
 	"godwit/internal/psync"
 	"godwit/internal/relay"
 	"godwit/internal/server"
+	"godwit/internal/topology"
 )
 
 // The directions of a switch.
@@ -96,16 +97,16 @@ func (m *Migration) maySwitch(direction string, to Side) error {
 	return nil
 }
 
-// method chooses how writes are stopped at a server, by asking it what it has.
+// method chooses how writes are stopped at a server, as the plan does, by
+// asking what it has and what our user may do there now.
 func (m *Migration) method(ctx context.Context, old *end) (cutover.Method, error) {
-	reply, err := old.client.Do(ctx, "COMMAND", "INFO", "FAILOVER")
-	if err != nil {
+	if err := old.inspect(ctx); err != nil {
 		return "", err
 	}
-	if list, ok := reply.([]any); ok && len(list) == 1 && list[0] != nil {
-		return cutover.Failover, nil
+	if old.found().Permissions.Refused(topology.Failover) { // before 6.2 it is missing
+		return cutover.Fence, nil
 	}
-	return cutover.Fence, nil
+	return cutover.Failover, nil
 }
 
 func (m *Migration) cutoverSide(e *end) cutover.Side {

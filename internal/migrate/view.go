@@ -88,7 +88,7 @@ func (m *Migration) statusLocked() Status {
 	s.At = time.Now()
 	s.Source, s.Target = m.source.status(), m.target.status()
 	s.Links, s.Spool, s.Copy = []LinkStatus{}, SpoolStatus{}, CopyStatus{ETASeconds: -1}
-	s.Emergency = emergency(&m.rec, m.cfg.From, m.cfg.To)
+	s.Emergency = emergency(&m.rec, m.byHand(Source), m.byHand(Target))
 	if m.link == nil {
 		s.NotReady = "no link is up"
 		s.NextSteps = nextSteps(s)
@@ -234,6 +234,9 @@ func (r *record) status() Status {
 		s.Links = []LinkStatus{}
 	}
 	s.NextSteps = nextSteps(s)
+	if r.untouched() {
+		s.NextSteps = s.NextSteps[:1] // there is nothing to abort
+	}
 	return s
 }
 

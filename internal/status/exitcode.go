@@ -27,6 +27,7 @@ func ExitCode(err error) int {
 	var refused *plan.RefusedError
 	var locked *migrate.LockedError
 	var conflict *migrate.ConflictError
+	var taken *migrate.TakenError
 	var inUse *InUseError
 	var gaveUp *migrate.GaveUpError
 	switch {
@@ -36,7 +37,7 @@ func ExitCode(err error) int {
 		return own.ExitCode()
 	case errors.As(err, &refused):
 		return ExitRefused
-	case errors.As(err, &locked), errors.As(err, &conflict), errors.As(err, &inUse):
+	case errors.As(err, &locked), errors.As(err, &conflict), errors.As(err, &taken), errors.As(err, &inUse):
 		return ExitUsage
 	case errors.As(err, &gaveUp):
 		return ExitGaveUp

@@ -20,6 +20,7 @@ func TestExitCode(t *testing.T) {
 		{errors.New("x"), 1},
 		{&migrate.LockedError{Name: "x"}, 2},
 		{&migrate.ConflictError{Name: "x"}, 2},
+		{&migrate.TakenError{Name: "x"}, 2},
 		{&status.InUseError{Path: "x"}, 2},
 		{&plan.RefusedError{}, 3},
 		{&migrate.GaveUpError{Err: errors.New("x")}, 5},
