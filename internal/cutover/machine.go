@@ -16,11 +16,15 @@ type Machine struct {
 	Old, New Side
 	Limits   Limits
 
-	// ReplID is that of the stream that Old sends and New follows.
-	ReplID string
+	// ReplID is that of the stream that Old sends and New follows; NewReplID is
+	// what New calls it, where that is something else.
+	ReplID, NewReplID string
+	// Counted turns an offset of New's into one of Old's, where what New is sent
+	// is not what Old sends, byte for byte; nil where it is.
+	Counted func(offset int64) int64
 	// Votes delivers the PSYNC of an Old that has demoted itself.
 	Votes <-chan *psync.Peer
-	// Acknowledge tells Old what New has applied.
+	// Acknowledge tells Old what New has applied, in New's own count.
 	Acknowledge func(offset int64)
 	// Arm sets the credentials that Old needs to connect to godwit, and notes
 	// what the switch will change there. Unfence takes back the fence alone,

@@ -48,7 +48,7 @@ func (m *Machine) catchUp(ctx context.Context) error {
 		if next["role"] != "slave" || next["master_link_status"] != "up" {
 			return fmt.Errorf("%s does not follow: role %s, master_link_status %s", m.New.address(), next["role"], next["master_link_status"])
 		}
-		lag := old.Int("master_repl_offset") - next.Int("slave_repl_offset")
+		lag := old.Int("master_repl_offset") - m.counted(next.Int("slave_repl_offset"))
 		if lag <= enough {
 			return nil
 		}
@@ -69,7 +69,7 @@ func (m *Machine) poll(ctx context.Context) (stop func()) {
 		tick := time.NewTicker(pollInterval)
 		defer tick.Stop()
 		for {
-			if offset, err := m.applied(ctx); err == nil {
+			if offset, err := m.offsetOfNew(ctx); err == nil {
 				m.Acknowledge(offset)
 			}
 			select {
@@ -82,8 +82,21 @@ func (m *Machine) poll(ctx context.Context) (stop func()) {
 	return func() { cancel(); wg.Wait() }
 }
 
-// applied is the offset up to which New has applied the stream.
+// applied is the offset, in Old's count, up to which New has applied the stream.
 func (m *Machine) applied(ctx context.Context) (int64, error) {
+	offset, err := m.offsetOfNew(ctx)
+	return m.counted(offset), err
+}
+
+func (m *Machine) counted(offset int64) int64 {
+	if m.Counted == nil {
+		return offset
+	}
+	return m.Counted(offset)
+}
+
+// offsetOfNew is where New stands, in its own count.
+func (m *Machine) offsetOfNew(ctx context.Context) (int64, error) {
 	info, err := m.New.Client.Info(ctx, "replication")
 	if err != nil {
 		return 0, err
@@ -91,8 +104,12 @@ func (m *Machine) applied(ctx context.Context) (int64, error) {
 	if info["role"] != "slave" {
 		return 0, fmt.Errorf("%s is not a replica", m.New.address())
 	}
-	if !strings.EqualFold(info["master_replid"], m.ReplID) {
-		return 0, fmt.Errorf("%s has left the stream: its replid is %s, not %s", m.New.address(), info["master_replid"], m.ReplID)
+	known := m.NewReplID
+	if known == "" {
+		known = m.ReplID
+	}
+	if !strings.EqualFold(info["master_replid"], known) {
+		return 0, fmt.Errorf("%s has left the stream: its replid is %s, not %s", m.New.address(), info["master_replid"], known)
 	}
 	return info.Int("slave_repl_offset"), nil
 }

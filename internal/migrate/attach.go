@@ -262,7 +262,7 @@ func (m *Migration) allowFull(ctx context.Context, from, to *end) error {
 		return err
 	}
 	m.mu.Lock()
-	followed := m.rec.Followed
+	followed, t := m.rec.Followed, m.rec.Track
 	m.mu.Unlock()
 	if !followed {
 		return nil
@@ -271,7 +271,11 @@ func (m *Migration) allowFull(ctx context.Context, from, to *end) error {
 	if err != nil {
 		return err
 	}
-	if strings.EqualFold(source["master_replid2"], target["master_replid"]) && source.Int("second_repl_offset") <= target.Int("slave_repl_offset") {
+	older := strings.EqualFold(source["master_replid2"], target["master_replid"]) && source.Int("second_repl_offset") <= target.Int("slave_repl_offset")
+	if t != nil && t.From == from.side {
+		older = strings.EqualFold(source["master_replid2"], t.Source.ReplID) && source.Int("second_repl_offset") < t.Source.Offset
+	}
+	if older {
 		return hinted(fmt.Sprintf("make %s, which has what was lost, the primary: REPLICAOF NO ONE; if %s is as it should be, end this migration and begin a new one with --replace", to.address(), from.address()),
 			"%s came back from an older snapshot, at offset %d, and would have a full resync wipe what %s has up to offset %d",
 			from.address(), source.Int("second_repl_offset")-1, to.address(), target.Int("slave_repl_offset"))
@@ -296,7 +300,7 @@ func (m *Migration) connect(ctx context.Context, fresh bool) error {
 		if err != nil {
 			return err
 		}
-		m.startLink(primary, editor, relay.Position{}) //nolint:contextcheck // a link lives as long as Run, not as its caller
+		m.startLink(primary, m.resumed(primary, editor)) //nolint:contextcheck // a link lives as long as Run, not as its caller
 	}
 	link := m.present()
 	if !fresh {

@@ -11,6 +11,8 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"godwit/internal/relay"
 )
 
 // Side names one of the two servers.
@@ -46,6 +48,9 @@ type record struct {
 	Announced map[Side]string `json:"announced,omitempty"`
 	// Switch is the switch under way, nil when there is none.
 	Switch *switchRecord `json:"switch,omitempty"`
+	// Track is for a link whose target counts otherwise than its source; nil where
+	// both count alike.
+	Track *track `json:"track,omitempty"`
 	// Settings were changed at the servers and are to be restored.
 	Settings []setting `json:"settings,omitempty"`
 	// Followed is true once the target has followed the source: a later full
@@ -75,6 +80,13 @@ type switchRecord struct {
 	ReplID    string    `json:"replid"`
 	NewRunID  string    `json:"new_run_id"` // of the new primary before its promotion
 	At        time.Time `json:"at"`
+}
+
+// track is a place of a link's stream, as its source and its target call it.
+type track struct {
+	From   Side           `json:"from"` // the link's source
+	Source relay.Position `json:"source"`
+	Target relay.Position `json:"target"`
 }
 
 // setting is a server's setting as it was before godwit changed it.

@@ -410,17 +410,19 @@ type linkRun struct {
 }
 
 // startLink carries the stream of one side to the other from now on, in place
-// of the link before. editor is what guard made for it; at is where the other
-// side stands, zero when that is not known.
-func (m *Migration) startLink(from *end, editor relay.Editor, at relay.Position) *relay.Link {
+// of the link before.
+func (m *Migration) startLink(from *end, s linkStart) *relay.Link {
 	m.stopLink()
 	to := m.other(from)
 	m.mu.Lock()
 	base, wg := m.base, m.wg
 	ctx, cancel := context.WithCancel(base)
 	l := &linkRun{from: from.side, cancel: cancel, done: make(chan struct{})}
-	config := m.linkConfig(from, to, editor)
-	config.From = at
+	config := m.linkConfig(from, to, s.editor)
+	config.From, config.Knows, config.OwnReplID = s.from, s.knows, s.own
+	if s.tracked() {
+		config.Checkpoint = m.checkpoint(from)
+	}
 	l.link = relay.NewLink(config)
 	m.link = l
 	m.rates = rates{}

@@ -141,7 +141,8 @@ func (m *Migration) carryOut(ctx context.Context, result SwitchResult, method cu
 	defer m.setVotes(nil)
 	machine := &cutover.Machine{
 		Method: method, Old: m.cutoverSide(old), New: m.cutoverSide(next), Limits: limits,
-		ReplID: replid, Votes: votes, Acknowledge: link.Acknowledge,
+		ReplID: replid, NewReplID: link.TargetReplID(), Counted: link.SourceOffset,
+		Votes: votes, Acknowledge: link.Acknowledge,
 		Arm:     func(ctx context.Context) error { return m.armOld(ctx, method, old) },
 		Unfence: func(ctx context.Context) error { return m.restore(ctx, old, minReplicasToWrite) },
 		Disarm:  func(ctx context.Context) error { return m.restore(ctx, old) },
@@ -229,7 +230,14 @@ const reverseTimeout = 10 * time.Second
 func (m *Migration) reverse(ctx context.Context, old, next *end, editor relay.Editor, leave func()) error {
 	ctx, cancel := context.WithTimeout(ctx, reverseTimeout)
 	defer cancel()
-	link := m.startLink(next, editor, promotedAt(ctx, next)) //nolint:contextcheck // a link lives as long as Run, not as its caller
+	start, err := m.reversed(ctx, old, next, editor)
+	if err == nil {
+		err = m.keepTrack(next, start)
+	}
+	if err != nil {
+		return err
+	}
+	link := m.startLink(next, start) //nolint:contextcheck // a link lives as long as Run, not as its caller
 	leave()
 	m.setVotes(nil) // the old primary may have asked again before the link was there
 	for link.State() != relay.Streaming {
@@ -321,7 +329,10 @@ func (m *Migration) recover(ctx context.Context) error {
 	}
 	old := m.other(next)
 	newInfo, oldInfo := next.seen(), old.seen()
-	promoted, whole := newInfo["role"] == "master", covers(newInfo, oldInfo)
+	m.mu.Lock()
+	t := m.rec.Track
+	m.mu.Unlock()
+	promoted, whole := newInfo["role"] == "master", covers(t, newInfo, oldInfo)
 	if promoted && !whole && newInfo["run_id"] != intent.NewRunID && newInfo.Int("rdb_changes_since_last_save") == 0 {
 		// It was restarted: a primary by its configuration file, with less than
 		// the old one has, or nothing, and without a write of its own since.
@@ -355,9 +366,18 @@ func (m *Migration) recover(ctx context.Context) error {
 // shiftReplicationId: second_repl_offset is the first byte of its own). Having
 // the replid is not enough: a server that was restarted from an older snapshot
 // has it too, at an older offset.
-func covers(next, old server.Info) bool {
+// Where the two count otherwise, only that it was promoted later than where the
+// link stood last is known from here: this is asked of a promotion that godwit
+// intended, and it promotes only what has everything.
+func covers(t *track, next, old server.Info) bool {
 	if strings.EqualFold(next["master_replid"], old["master_replid"]) {
 		return true // the old one follows it already
+	}
+	if t != nil && strings.EqualFold(old["master_replid"], t.Target.ReplID) && strings.EqualFold(next["master_replid2"], t.Source.ReplID) {
+		return true // likewise, under another name
+	}
+	if t != nil && continues(t, next, old) {
+		return old["role"] == "slave"
 	}
 	return old["role"] == "slave" && strings.EqualFold(next["master_replid2"], old["master_replid"]) &&
 		next.Int("second_repl_offset") > old.Int("slave_repl_offset")
@@ -372,7 +392,14 @@ func (m *Migration) finishSwitch(ctx context.Context, intent *switchRecord, old,
 	if err != nil {
 		return err
 	}
-	m.startLink(next, editor, promotedAt(ctx, next)) //nolint:contextcheck // a link lives as long as Run, not as its caller
+	start, err := m.reversed(ctx, old, next, editor)
+	if err == nil {
+		err = m.keepTrack(next, start)
+	}
+	if err != nil {
+		return err
+	}
+	m.startLink(next, start) //nolint:contextcheck // a link lives as long as Run, not as its caller
 	if err := m.attach(ctx, old); err != nil {
 		return err
 	}

@@ -572,7 +572,11 @@ func newReplID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// TargetOffset is what the target calls that place of the source's stream.
+// SourceOffset is the place of the source's stream that the target calls so.
+func (l *Link) SourceOffset(target int64) int64 { return l.offsets.toSource(target) }
+
+// TargetOffset is what the target calls that place of the source's stream, as
+// far as that was read.
 func (l *Link) TargetOffset(source int64) int64 { return l.offsets.toTarget(source) }
 
 // TargetReplID is what the target calls the stream, "" while it has none of it.

@@ -1,0 +1,107 @@
+package migrate
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+
+	"godwit/internal/relay"
+	"godwit/internal/server"
+)
+
+// linkStart is where a link begins, and how.
+type linkStart struct {
+	editor relay.Editor
+	// from is where it reads its source from, and knows is what its target calls
+	// that place; zero when the target asks for it, and calls it as the source does.
+	from, knows relay.Position
+	// own has the target told a replid of the link's own.
+	own bool
+}
+
+// tracked tells whether the link's two ends may count otherwise.
+func (s linkStart) tracked() bool { return s.own || s.knows.ReplID != "" }
+
+// grows tells whether an editor may make a stream longer.
+func grows(e relay.Editor) bool {
+	g, ok := e.(interface{ Grows() bool })
+	return ok && g.Grows()
+}
+
+// resumed is the start of a link that goes on where an earlier run's ended, or
+// of a first one.
+func (m *Migration) resumed(from *end, editor relay.Editor) linkStart {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := linkStart{editor: editor, own: grows(editor)}
+	if t := m.rec.Track; t != nil && t.From == from.side {
+		s.from, s.knows = t.Source, t.Target
+		s.own = s.own || s.from.Offset != s.knows.Offset
+	}
+	return s
+}
+
+// reversed is the start of the link back from a server that was just promoted,
+// next, to old, which has all that it had before.
+func (m *Migration) reversed(ctx context.Context, old, next *end, editor relay.Editor) (linkStart, error) {
+	s := linkStart{editor: editor, own: grows(editor)}
+	m.mu.Lock()
+	t := m.rec.Track
+	m.mu.Unlock()
+	if t != nil && t.From == next.side {
+		return m.resumed(next, editor), nil // it began already, before a crash
+	}
+	if t == nil && !s.own {
+		s.from = promotedAt(ctx, next)
+		return s, nil
+	}
+	info, err := old.client.Info(ctx, "replication")
+	if err != nil {
+		return s, err
+	}
+	s.from = promotedAt(ctx, next)
+	s.knows = relay.Position{ReplID: info["master_replid"], Offset: info.Int("slave_repl_offset") + 1}
+	s.own = s.own || s.from.Offset != s.knows.Offset
+	return s, nil
+}
+
+// keepTrack journals where a link begins, before it does.
+func (m *Migration) keepTrack(from *end, s linkStart) error {
+	var t *track
+	if s.tracked() && s.from.ReplID != "" {
+		t = &track{From: from.side, Source: s.from, Target: s.knows}
+	}
+	m.mu.Lock()
+	same := t == nil && m.rec.Track == nil
+	m.mu.Unlock()
+	if same {
+		return nil
+	}
+	return m.update(func(r *record) { r.Track = t })
+}
+
+// checkpoint journals how far a link has come. Nothing is journaled within a
+// switch: that would take time while writes are stopped.
+func (m *Migration) checkpoint(from *end) func(source, target relay.Position) {
+	return func(source, target relay.Position) {
+		t := track{From: from.side, Source: source, Target: target}
+		m.mu.Lock()
+		needless := m.votes != nil || m.rec.Track != nil && *m.rec.Track == t
+		m.mu.Unlock()
+		if needless {
+			return
+		}
+		err := m.update(func(r *record) { r.Track = &t })
+		if err != nil {
+			m.event(slog.LevelWarn, "the journal cannot be written, so a restart may need a full resync: "+err.Error())
+		}
+	}
+}
+
+// continues tells whether a server that was promoted had come beyond t by then,
+// and at least as far as the server has that it replicated from: what a link
+// sends is never shorter than what it is sent.
+func continues(t *track, next, old server.Info) bool {
+	return strings.EqualFold(next["master_replid2"], t.Target.ReplID) &&
+		next.Int("second_repl_offset")-t.Target.Offset >= old.Int("slave_repl_offset")+1-t.Source.Offset
+}
