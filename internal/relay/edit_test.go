@@ -14,14 +14,12 @@ import (
 // dropper drops the keys that begin with drop:.
 type dropper struct{}
 
-func (dropper) Judge(args [][]byte, _ int) (relay.Verdict, error) {
+func (dropper) Edit(dst []byte, args [][]byte, _ int) ([]byte, relay.Verdict, error) {
 	if len(args) > 1 && bytes.HasPrefix(args[1], []byte("drop:")) {
-		return relay.Drop, nil
+		return dst, relay.Drop, nil
 	}
-	return relay.Keep, nil
+	return dst, relay.Keep, nil
 }
-
-func (dropper) Rewrite([]byte, [][]byte) ([]byte, error) { panic("nothing is to be rewritten") }
 
 func editing(c *relay.Config) { c.Editor = dropper{} }
 

@@ -16,23 +16,24 @@ type Verdict int
 const (
 	Keep    Verdict = iota // passes as it is
 	Drop                   // replaced by no-ops of the same length, so that offsets stay the source's own
-	Rewrite                // replaced by what Editor.Rewrite makes of it
+	Replace                // replaced by what the Editor has made of it
+	Whole                  // not decided: all of its arguments are wanted
 )
 
 // Editor judges the commands of a stream, in order. A link without one passes
 // bytes on without looking at them.
 type Editor interface {
-	// Judge is given a command's arguments, valid during the call. total is how
+	// Edit is given a command's arguments, valid during the call. total is how
 	// many it has; args may be fewer when the command is larger than headSize,
-	// but hold at least its name. An error ends the link; it should name the
-	// command and the key.
-	Judge(args [][]byte, total int) (Verdict, error)
-	// Rewrite appends what takes the place of a command that is to be rewritten:
-	// whole commands, or nothing. It is given all of the arguments. What it makes
-	// of a command must have the same length each time: a link that goes on after
-	// a crash counts by it. Where it is shorter than the command, no-ops make up
-	// for that; only a link with OwnReplID may have it longer.
-	Rewrite(dst []byte, args [][]byte) ([]byte, error)
+	// but hold at least its name, and only then may the verdict be Whole: the
+	// same command comes again with all of its arguments. An error ends the link;
+	// it should name the command and the key.
+	//
+	// To replace a command, Edit appends to dst what takes its place: whole
+	// commands, or nothing. Its length must be the same each time: a link that goes
+	// on after a crash counts by it. Where it is shorter than the command, no-ops
+	// make up for that; only a link with OwnReplID may have it longer.
+	Edit(dst []byte, args [][]byte, total int) (out []byte, verdict Verdict, err error)
 }
 
 // headSize is how much of a command is at most held back for its verdict, in
@@ -46,7 +47,7 @@ type editing struct {
 	verdict Verdict
 	owed    int    // bytes of a dropped command that were read and whose no-op is still to be written
 	noop    []byte // scratch
-	out     []byte // likewise, of a rewritten command
+	out     []byte // likewise, what replaces a command
 }
 
 // readEdited is readStream with an Editor: bytes are held back until the
@@ -62,6 +63,7 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 			u.last.Store(time.Now().UnixNano())
 			held += n
 			from := 0
+		commands:
 			for from < held {
 				if edit.body != nil {
 					part, done, err := edit.body.Advance(buf[from:held])
@@ -91,24 +93,20 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 				} else if err != nil {
 					return &FatalError{Err: fmt.Errorf("stream at offset %d: %w", l.end.Load(), err)}
 				}
-				edit.verdict = Keep
-				if len(e.Args) > 0 {
-					if edit.verdict, err = l.cfg.Editor.Judge(e.Args, e.Total); err != nil {
-						return &FatalError{Err: fmt.Errorf("stream at offset %d: %w", l.end.Load(), err)}
-					}
+				if err := l.judge(e); err != nil {
+					return err
 				}
-				if edit.verdict == Rewrite {
-					if incomplete {
-						buf = append(buf, make([]byte, len(buf))...) // all of it is wanted
-						break
-					}
-					if err := l.rewrite(ctx, u, e); err != nil {
+				switch {
+				case edit.verdict == Whole && incomplete:
+					buf = append(buf, make([]byte, len(buf))...)
+					break commands
+				case edit.verdict == Replace:
+					if err := l.replace(ctx, u, e); err != nil {
 						return err
 					}
 					from += e.Size
 					continue
-				}
-				if incomplete {
+				case incomplete:
 					edit.body = e.Rest()
 				}
 				if err := l.pass(ctx, u, buf[from:from+e.Size], edit.verdict, edit.body == nil); err != nil {
@@ -140,14 +138,24 @@ func (l *Link) pass(ctx context.Context, u *upstream, b []byte, v Verdict, last 
 	return nil
 }
 
-// rewrite writes to the spool what takes the place of a command.
-func (l *Link) rewrite(ctx context.Context, u *upstream, e resp.Extent) error {
-	out, err := l.cfg.Editor.Rewrite(l.edit.out[:0], e.Args)
+// judge has the editor decide on a command.
+func (l *Link) judge(e resp.Extent) (err error) {
+	edit := &l.edit
+	edit.verdict = Keep
+	if len(e.Args) > 0 {
+		edit.out, edit.verdict, err = l.cfg.Editor.Edit(edit.out[:0], e.Args, e.Total)
+	}
 	if err != nil {
 		return &FatalError{Err: fmt.Errorf("stream at offset %d: %w", l.end.Load(), err)}
 	}
-	if l.edit.out = out; cap(out) > headSize {
-		l.edit.out = nil
+	return nil
+}
+
+// replace writes to the spool what takes the place of a command.
+func (l *Link) replace(ctx context.Context, u *upstream, e resp.Extent) error {
+	out := l.edit.out
+	if cap(out) > headSize {
+		l.edit.out = nil // it was made for a large command
 	}
 	switch before := l.end.Load(); {
 	case len(out) < e.Size:

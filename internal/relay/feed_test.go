@@ -179,15 +179,13 @@ func TestSnapshotTruncated(t *testing.T) {
 // dropper drops the keys that begin with drop.
 type dropper struct{ judged int }
 
-func (d *dropper) Judge(args [][]byte, _ int) (Verdict, error) {
+func (d *dropper) Edit(dst []byte, args [][]byte, _ int) ([]byte, Verdict, error) {
 	d.judged++
 	if len(args) > 1 && bytes.HasPrefix(args[1], []byte("drop")) {
-		return Drop, nil
+		return dst, Drop, nil
 	}
-	return Keep, nil
+	return dst, Keep, nil
 }
-
-func (*dropper) Rewrite([]byte, [][]byte) ([]byte, error) { panic("nothing is to be rewritten") }
 
 // randomStream is commands of all sizes, some far larger than headSize, with
 // newlines between them.
@@ -275,7 +273,7 @@ func checkEdited(t *testing.T, in, out []byte) {
 		}
 		was, is := in[at:at+e.Size], out[at:at+e.Size]
 		at += e.Size
-		if verdict, _ := new(dropper).Judge(e.Args, e.Total); verdict == Keep {
+		if _, verdict, _ := new(dropper).Edit(nil, e.Args, e.Total); verdict == Keep {
 			if !bytes.Equal(was, is) {
 				t.Fatalf("at %d: %.60q became %.60q", at, was, is)
 			}
@@ -327,8 +325,9 @@ func TestBrokenStreamIsFatal(t *testing.T) {
 
 type judge func(args [][]byte) error
 
-func (j judge) Judge(args [][]byte, _ int) (Verdict, error) { return Keep, j(args) }
-func (judge) Rewrite([]byte, [][]byte) ([]byte, error)      { panic("nothing is to be rewritten") }
+func (j judge) Edit(dst []byte, args [][]byte, _ int) ([]byte, Verdict, error) {
+	return dst, Keep, j(args)
+}
 
 // A spool that cannot be written to ends the link, instead of connecting to
 // the source again and again.

@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -49,11 +48,11 @@ func (e *UnknownCommandError) Error() string {
 	return fmt.Sprintf("%s of key %.100q: %s does not know it, and would drop it without a word", what, e.Key, e.Target)
 }
 
-// Judge keeps what the target knows.
-func (g *Guard) Judge(args [][]byte, total int) (Verdict, error) {
+// Edit keeps what the target knows.
+func (g *Guard) Edit(dst []byte, args [][]byte, total int) ([]byte, Verdict, error) {
 	name := args[0]
 	if len(name) > maxName {
-		return Keep, g.unknown(args, "")
+		return dst, Keep, g.unknown(args, "")
 	}
 	upper := g.name[:len(name)]
 	for i, c := range name {
@@ -63,17 +62,12 @@ func (g *Guard) Judge(args [][]byte, total int) (Verdict, error) {
 		upper[i] = c
 	}
 	if _, ok := g.known[string(upper)]; !ok {
-		return Keep, g.unknown(args, "")
+		return dst, Keep, g.unknown(args, "")
 	}
 	if option := g.option(upper, args, total); option != "" {
-		return Keep, g.unknown(args, option)
+		return dst, Keep, g.unknown(args, option)
 	}
-	return Keep, nil
-}
-
-// Rewrite is never called: a guard keeps what it does not refuse.
-func (g *Guard) Rewrite([]byte, [][]byte) ([]byte, error) {
-	return nil, errors.New("a guard rewrites nothing")
+	return dst, Keep, nil
 }
 
 // option finds an option that came later than the target's version. Only

@@ -20,24 +20,18 @@ import (
 // INCRBY … 1, which is shorter.
 type splitter struct{}
 
-func (splitter) Judge(args [][]byte, total int) (relay.Verdict, error) {
+func (splitter) Edit(dst []byte, args [][]byte, total int) ([]byte, relay.Verdict, error) {
 	switch name := strings.ToUpper(string(args[0])); {
-	case name == "SET" && total == 5, name == "INCRBY" && string(args[2]) == "1":
-		return relay.Rewrite, nil
+	case name == "SET" && total == 5 && len(args) < total:
+		return dst, relay.Whole, nil
+	case name == "SET" && total == 5 && string(args[3]) == "PXAT":
+		key := string(args[1])
+		dst = resp.AppendCommand(dst, "SET", key, string(args[2]))
+		return resp.AppendCommand(dst, "PEXPIREAT", key, string(args[4])), relay.Replace, nil
+	case name == "INCRBY" && string(args[2]) == "1":
+		return resp.AppendCommand(dst, "INCR", string(args[1])), relay.Replace, nil
 	}
-	return relay.Keep, nil
-}
-
-func (splitter) Rewrite(dst []byte, args [][]byte) ([]byte, error) {
-	key := string(args[1])
-	if len(args) == 3 {
-		return resp.AppendCommand(dst, "INCR", key), nil
-	}
-	if option := string(args[3]); option != "PXAT" {
-		return nil, errors.New(option)
-	}
-	dst = resp.AppendCommand(dst, "SET", key, string(args[2]))
-	return resp.AppendCommand(dst, "PEXPIREAT", key, string(args[4])), nil
+	return dst, relay.Keep, nil
 }
 
 func splitting(c *relay.Config) { c.Editor, c.OwnReplID = splitter{}, true }
