@@ -169,7 +169,7 @@ func TestGuard(t *testing.T) {
 		for word := range strings.FieldsSeq(tt.command) {
 			args = append(args, []byte(word))
 		}
-		verdict, err := g.Judge(args, len(args)+tt.missing)
+		_, verdict, err := g.Edit(nil, args, len(args)+tt.missing)
 		if verdict != relay.Keep || (err != nil) != (tt.refused != "") || err != nil && !strings.Contains(err.Error(), tt.refused) {
 			t.Errorf("%v: %s: %v, %v; want %q", tt.target, tt.command, verdict, err, tt.refused)
 		}
