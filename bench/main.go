@@ -37,7 +37,7 @@ func run(ctx context.Context) error {
 	godwit := flag.String("godwit", ".bin/godwit", "the binary to measure")
 	servers := flag.String("servers", ".servers", "where scripts/get-servers.sh put the servers")
 	short := flag.Bool("short", false, "small sizes and few runs: shows that the benchmarks work, and writes no table")
-	only := flag.String("only", "", "comma-separated: copy, memory, follow, switch")
+	only := flag.String("only", "", "comma-separated: copy, memory, scan, follow, switch")
 	output := flag.String("o", "docs/benchmarks.md", "the page whose table is replaced")
 	flag.Parse()
 	catalog, err := sandbox.Servers(*servers)
@@ -49,7 +49,7 @@ func run(ctx context.Context) error {
 		name string
 		run  func(context.Context) error
 	}{
-		{"copy", b.copies}, {"memory", b.memory}, {"follow", b.follow}, {"switch", b.switches},
+		{"copy", b.copies}, {"memory", b.memory}, {"scan", b.scan}, {"follow", b.follow}, {"switch", b.switches},
 	} {
 		if *only != "" && !strings.Contains(","+*only+",", ","+part.name+",") {
 			continue
@@ -81,11 +81,15 @@ func (b *bench) pick(long, short int) int {
 	return long
 }
 
-// version is that of every server here.
+// version is that of every server that nothing else is said of.
 const version = "redis-7.0"
 
 // start runs a server.
 func (b *bench) start(ctx context.Context) (*sandbox.Server, error) {
+	return b.startVersion(ctx, version)
+}
+
+func (b *bench) startVersion(ctx context.Context, version string) (*sandbox.Server, error) {
 	binary, err := b.catalog.Lookup(version)
 	if err != nil {
 		return nil, err
