@@ -46,20 +46,10 @@ func TestEveryPair(t *testing.T) {
 			})
 		}
 		group.Wait()
-		// What differs between a server and its own replica is not ours.
-		native := make(map[string]bool)
+		replica := targets[slices.IndexFunc(targets, func(to *target) bool { return to.subject == from })]
 		for i, to := range targets {
-			if to.subject == from {
-				for _, d := range found[i].differences {
-					native[d.Key] = true
-					t.Logf("%s and its own replica: %v", from.name, d)
-				}
-			}
-		}
-		for i, to := range targets {
-			o := found[i]
-			o.judge(t, from, to.subject, native)
-			results[[2]string{from.name, to.name}] = o.String()
+			found[i].judge(t, from, to, replica)
+			results[[2]string{from.name, to.name}] = found[i].String()
 		}
 	}
 	writePairs(t, results)
@@ -224,14 +214,7 @@ func (o *outcome) compare(t testing.TB, source server.Endpoint, from subject, to
 	if after := to.unexpectedErrors(); after != before {
 		o.unexpected = before + " to " + after
 	}
-	var options audit.Options
-	if !from.version.AtLeast(7, 0) {
-		options.TTLTolerance = 100 * time.Millisecond
-		if !to.version.AtLeast(6, 2) {
-			options.TTLTolerance = time.Minute // left relative, as between such servers
-		}
-	}
-	report, err := audit.Compare(t.Context(), source, to.endpoint, options)
+	report, err := audit.Compare(t.Context(), source, to.endpoint, tolerance(from, to.subject))
 	if err != nil {
 		o.errors = append(o.errors, err)
 	}
@@ -247,7 +230,10 @@ func (to *target) unexpectedErrors() string {
 	return info["unexpected_error_replies"]
 }
 
-func (o *outcome) judge(t *testing.T, from, to subject, native map[string]bool) {
+// judge takes nothing for an error that is the server's own: where a source and
+// its own replica, which got the stream as it is, are not the same, the target
+// may be like either.
+func (o *outcome) judge(t *testing.T, from subject, to, replica *target) {
 	t.Helper()
 	for _, err := range o.errors {
 		t.Errorf("%s to %s: %v", from.name, to.name, err)
@@ -255,11 +241,49 @@ func (o *outcome) judge(t *testing.T, from, to subject, native map[string]bool) 
 	if o.unexpected != "" && len(o.dropped) == 0 {
 		t.Errorf("%s to %s: the replica's unexpected_error_replies went from %s", from.name, to.name, o.unexpected)
 	}
+	if to == replica {
+		for _, d := range o.differences {
+			t.Logf("%s and its own replica: %v", from.name, d)
+		}
+		return
+	}
+	if len(o.differences) == 0 {
+		return
+	}
+	report, err := audit.Compare(t.Context(), replica.endpoint, to.endpoint, tolerance(from, to.subject))
+	if err != nil {
+		t.Error(err)
+	}
 	for _, d := range o.differences {
-		if !native[d.Key] && !o.explains(d) {
+		native := !slices.ContainsFunc(report.Differences, func(e audit.Difference) bool { return e.DB == d.DB && e.Key == d.Key })
+		if !native && !o.explains(d) && known(from, to.subject, d.Key) == "" {
 			t.Errorf("%s to %s: %v", from.name, to.name, d)
 		}
 	}
+}
+
+// known says why a key cannot be the same.
+func known(from, to subject, key string) string {
+	old := !from.version.AtLeast(7, 0)
+	switch {
+	case key == "stream:claim" && old && to.version.AtLeast(7, 0):
+		return "from 7.0 on XCLAIM cannot keep pending what has been deleted"
+	case key == "stream:middle2" && from.name == "redis-8.6":
+		return "XTRIM ACKED within a stream leaves max-deleted-entry-id at 0-0, and nothing else can"
+	default:
+		return ""
+	}
+}
+
+func tolerance(from, to subject) audit.Options {
+	var o audit.Options
+	if !from.version.AtLeast(7, 0) {
+		o.TTLTolerance = 100 * time.Millisecond
+		if !to.version.AtLeast(6, 2) {
+			o.TTLTolerance = time.Minute // left relative, as between such servers
+		}
+	}
+	return o
 }
 
 // explains tells whether a difference is one of a key that was refused, or of

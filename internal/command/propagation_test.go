@@ -28,6 +28,7 @@ func TestPropagation(t *testing.T) {
 		"# propagate of it. {ms} is a time in milliseconds, {s} in seconds,\n" +
 		"# {random} a choice of the server, {payload} of DUMP. A dash stands\n" +
 		"# for nothing. Servers that do not know the command, or the option, are left out.\n")
+	all = append(all, write{text: "expiry", title: "what has expired meanwhile"})
 	for line, w := range all {
 		if w.title != "" {
 			fmt.Fprintf(&b, "\n## %s\n", w.title)
@@ -118,6 +119,9 @@ func normal(d done, began time.Time) string {
 	}
 	if len(all) == 0 {
 		return "-"
+	}
+	if d.text == "expiry" {
+		slices.Sort(all)
 	}
 	if len(all) > 3 { // SPOP and XREADGROUP of many
 		all = slices.CompactFunc(all, func(a, b string) bool { return a == b })

@@ -182,13 +182,18 @@ func (r *Rewriter) addScript(script string, keys int, args ...[]byte) {
 	r.add(append(r.list, args...)...)
 }
 
-// key is the key that errors name, the first one.
+// key is the key that errors name: the one that would change.
 func (r *Rewriter) key() []byte {
 	keys := r.target.AppendKeys(r.list[:0], r.args)
 	if len(keys) == 0 {
 		return nil
 	}
-	return append([]byte(nil), keys[0]...)
+	changed := keys[0]
+	switch r.command {
+	case "SORT", "GEORADIUS", "GEORADIUSBYMEMBER", "COPY", "RENAME":
+		changed = keys[len(keys)-1]
+	}
+	return append([]byte(nil), changed...)
 }
 
 // noEqual is the error for an option that has none, empty for the command itself.

@@ -93,36 +93,52 @@ local function referenced(id)
   end
   return false
 end
-local function delete(id, ref)
-  if ref == 'ACKED' and referenced(id) then return 0 end
-  local n = redis.call('XDEL', KEYS[1], id)
-  if ref == 'DELREF' then
-    for _, g in ipairs(groups) do redis.call('XACK', KEYS[1], g.name, id) end
-  end
-  return n
+local function acknowledge(id)
+  for _, g in ipairs(groups) do redis.call('XACK', KEYS[1], g.name, id) end
 end
 `
 
 	// KEYS: key. ARGV: MAXLEN or MINID, threshold, KEEPREF, DELREF, ACKED or nothing.
+	// The oldest entries go by XTRIM, which leaves what XINFO STREAM calls
+	// max-deleted-entry-id as it is. Those that ACKED lets go after one that stays
+	// take XDEL, after which that ID is put back, unless there was none.
 	scriptTrim = scriptStream + `local left, min = math.huge, ARGV[2]
 if ARGV[1] == 'MAXLEN' then left = redis.call('XLEN', KEYS[1]) - tonumber(ARGV[2])
 elseif not min:find('-', 1, true) then min = min .. '-0' end
-local from = '-'
-while left > 0 do
-  local n = 0
+local from, seen, oldest, others, stays = '-', 1, {}, {}, false
+while left > 0 and seen > 0 do
+  seen = 0
   for _, e in ipairs(redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', 100)) do
-    if left <= 0 or ARGV[1] == 'MINID' and not before(e[1], min) then return end
+    if left <= 0 or ARGV[1] == 'MINID' and not before(e[1], min) then left = 0 break end
     if e[1] ~= from then
-      n = n + 1
-      left = left - delete(e[1], ARGV[3])
+      seen = seen + 1
+      if ARGV[3] == 'ACKED' and referenced(e[1]) then stays = true
+      else
+        left = left - 1
+        local list = stays and others or oldest
+        list[#list + 1] = e[1]
+      end
     end
     from = e[1]
   end
-  if n == 0 then return end
+end
+if #oldest > 0 then redis.call('XTRIM', KEYS[1], 'MAXLEN', '=', redis.call('XLEN', KEYS[1]) - #oldest) end
+if ARGV[3] == 'DELREF' then for _, id in ipairs(oldest) do acknowledge(id) end end
+if #others == 0 then return end
+local was, info = {}, redis.call('XINFO', 'STREAM', KEYS[1])
+for i = 1, #info, 2 do was[info[i]] = info[i + 1] end
+for _, id in ipairs(others) do redis.call('XDEL', KEYS[1], id) end
+local deleted = was['max-deleted-entry-id']
+if deleted and deleted ~= '0-0' then
+  redis.call('XSETID', KEYS[1], was['last-generated-id'], 'ENTRIESADDED', was['entries-added'], 'MAXDELETEDID', deleted)
 end`
 
 	// KEYS: key. ARGV: group to acknowledge in or nothing, KEEPREF, DELREF or ACKED, ID, ….
 	scriptDelete = scriptStream + `for i = 3, #ARGV do
-  if ARGV[1] == '' or redis.call('XACK', KEYS[1], ARGV[1], ARGV[i]) == 1 then delete(ARGV[i], ARGV[2]) end
+  local id = ARGV[i]
+  if ARGV[1] == '' or redis.call('XACK', KEYS[1], ARGV[1], id) == 1 then
+    if ARGV[2] ~= 'ACKED' or not referenced(id) then redis.call('XDEL', KEYS[1], id) end
+    if ARGV[2] == 'DELREF' then acknowledge(id) end
+  end
 end`
 )

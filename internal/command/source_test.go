@@ -252,7 +252,23 @@ func (r *source) play(all []write) []done {
 		d.propagated = r.new()
 		results = append(results, d)
 	}
-	return results
+	return append(results, r.expire())
+}
+
+// expire lets go what has expired meanwhile.
+func (r *source) expire() done {
+	r.t.Helper()
+	r.must("DEBUG", "SET-ACTIVE-EXPIRE", 1)
+	d := done{write: write{text: "expiry"}}
+	for quiet := 0; quiet < 50; quiet++ {
+		more := r.new()
+		if len(more) > 0 {
+			quiet = 0
+		}
+		d.propagated = append(d.propagated, more...)
+		time.Sleep(10 * time.Millisecond)
+	}
+	return d
 }
 
 // block sends a command that blocks, and returns when it does, or has failed.
