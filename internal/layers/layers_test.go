@@ -14,6 +14,7 @@ import (
 // its own, never one of its own layer.
 var layers = [][]string{
 	{"internal/resp", "internal/rdb"},
+	{"internal/command"},
 	{"internal/server"},
 	{"internal/topology", "internal/psync", "internal/spool"},
 	{"internal/plan"},

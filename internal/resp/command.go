@@ -169,3 +169,14 @@ func unexpected(err error) error {
 	}
 	return err
 }
+
+// AppendArgs is AppendCommand for arguments that are bytes already.
+func AppendArgs(dst []byte, args ...[]byte) []byte {
+	dst = appendHeader(dst, '*', len(args))
+	for _, arg := range args {
+		dst = appendHeader(dst, '$', len(arg))
+		dst = append(dst, arg...)
+		dst = append(dst, '\r', '\n')
+	}
+	return dst
+}

@@ -1,0 +1,65 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"godwit/internal/rdb"
+)
+
+// NoEqualError says that a command of the stream cannot be said in the target's
+// words. As a replica the target would drop it without a word.
+type NoEqualError struct {
+	Command string      // in capitals
+	Option  string      // empty if it is the command itself
+	Feature rdb.Feature // what may be dropped instead; empty if nothing may
+	DB      int         // the one selected
+	Key     []byte      // the one that would change; nil if there is none
+	Target  Version
+}
+
+func (e *NoEqualError) Error() string {
+	what := e.Command
+	if e.Option != "" {
+		what += " … " + e.Option
+	}
+	if e.Feature != "" {
+		what += " (" + string(e.Feature) + ")"
+	}
+	if e.Key != nil {
+		what += fmt.Sprintf(" of db %d, key %.100q", e.DB, e.Key)
+	}
+	return fmt.Sprintf("%s: %s has no equal, and would drop it without a word", what, e.Target)
+}
+
+// SyntaxError says that a command is not as its server propagates it.
+type SyntaxError struct {
+	Command string // in capitals
+	Reason  string
+	DB      int
+	Key     []byte
+}
+
+func (e *SyntaxError) Error() string {
+	return fmt.Sprintf("%s of db %d, key %.100q: %s", e.Command, e.DB, e.Key, e.Reason)
+}
+
+// printable is an argument as errors show it.
+func printable(arg []byte) string {
+	const limit = 40
+	quoted := strconv.Quote(string(arg[:min(len(arg), limit)]))
+	return quoted[1 : len(quoted)-1]
+}
+
+// named completes an error of package rdb. What would be dropped is a whole key
+// here if the transcoder says so even though it may drop it.
+func (r *Rewriter) named(err error) error {
+	var noEqual *rdb.NoEqualError
+	if !errors.As(err, &noEqual) {
+		return fmt.Errorf("%s of db %d, key %.100q: %w", r.command, r.db, r.key(), err)
+	}
+	return &NoEqualError{
+		Command: r.command, Option: noEqual.Detail, Feature: noEqual.What, DB: r.db, Key: r.key(), Target: r.target.Version,
+	}
+}
