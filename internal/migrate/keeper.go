@@ -202,7 +202,7 @@ func (m *Migration) tend(ctx context.Context) error {
 			return err
 		}
 	}
-	return m.advance()
+	return m.advance(ctx)
 }
 
 // takeBack makes a primary one again that has handed over to the listener
@@ -336,7 +336,7 @@ func (m *Migration) primaryBecameReplica(_ context.Context, primary, replica *en
 }
 
 // advance moves the phase on when the link has got further.
-func (m *Migration) advance() error {
+func (m *Migration) advance(ctx context.Context) error {
 	link := m.present()
 	if link == nil || link.State() != relay.Streaming {
 		return nil
@@ -352,7 +352,7 @@ func (m *Migration) advance() error {
 	if phase != Copying {
 		return nil
 	}
-	m.copied()
+	m.copied(ctx)
 	if err := m.setPhase(Following); err != nil {
 		return err
 	}

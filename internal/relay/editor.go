@@ -51,7 +51,7 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 	for {
 		n, err := u.stream.Read(buf[held:])
 		if n > 0 {
-			u.last.Store(time.Now().UnixNano())
+			l.heard.Store(time.Now().UnixNano())
 			held += n
 			from := 0
 			for from < held {
@@ -104,7 +104,7 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 // pass writes bytes of a command to the spool, as they are or as no-ops; last
 // says that the command ends with them.
 func (l *Link) pass(ctx context.Context, u *upstream, b []byte, v Verdict, last bool) error {
-	l.arrived(u, len(b))
+	l.arrived(len(b))
 	if v == Drop {
 		b = l.edit.drop(len(b), last)
 	}

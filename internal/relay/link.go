@@ -62,9 +62,10 @@ type Link struct {
 	peers chan serveRequest
 	done  chan struct{} // closed when Run has returned
 
-	up   *upstream
-	down *downstream
-	edit editing // of the goroutine that reads the source
+	up       *upstream
+	attached bool // there has been an upstream
+	down     *downstream
+	edit     editing // of the goroutine that reads the source
 
 	// Written by the actor, read by anyone.
 	mu       sync.Mutex
@@ -83,6 +84,7 @@ type Link struct {
 	acked    atomic.Int64 // offset that the target has applied, notLoaded while it loads
 	copied   atomic.Int64 // bytes of the snapshot read so far
 	total    atomic.Int64 // bytes of the snapshot, 0 while not known
+	heard    atomic.Int64 // UnixNano of the last byte of the source, 0 before the first connection
 
 	ackSignal chan struct{}
 	lag       lagClock
@@ -179,7 +181,7 @@ func (l *Link) Run(ctx context.Context) error {
 			}
 			l.targetLost(err)
 		case err := <-upDone:
-			progress := l.up.last.Load() > l.up.since.UnixNano()
+			progress := l.heard.Load() > l.up.since.UnixNano()
 			l.stopUpstream()
 			var fatal *FatalError
 			if errors.As(err, &fatal) {
@@ -232,7 +234,7 @@ func (l *Link) serve(ctx context.Context, p *psync.Peer) error {
 	}
 	l.stopUpstream()
 	l.forget()
-	l.set(Attaching, "the source prepares its answer (its repl-diskless-sync-delay counts)")
+	l.set(Attaching, "the source has not answered yet; before a snapshot it waits for its repl-diskless-sync-delay, and for one that is under way")
 	stream, answer, err := l.attach(ctx, p.Hello, p.ReplID, p.Offset, func() { _ = p.Keepalive() })
 	if err != nil {
 		l.set(Broken, fmt.Sprintf("source: %v", err))
@@ -333,7 +335,7 @@ func (l *Link) resume(ctx context.Context) error {
 		// Nobody is there to take the snapshot yet. The target is sent to ask
 		// itself, and gets the same answer.
 		_ = stream.Close() // nothing was read of it
-		l.cfg.Notify(slog.LevelWarn, "the source cannot continue the stream: it needs a full resync")
+		l.cfg.Notify(slog.LevelWarn, l.cfg.Source.Address+" cannot continue the stream: a full resync is needed")
 		l.forget()
 		l.stopDownstream()
 		l.set(Waiting, "for the target, for a full resync")
@@ -345,7 +347,9 @@ func (l *Link) resume(ctx context.Context) error {
 		l.mu.Unlock()
 		// A replica learns the new replid only from an answer to PSYNC.
 		l.stopDownstream()
-		l.cfg.Notify(slog.LevelInfo, "the source has a new replid; the stream goes on")
+		if l.attached { // a server that was just promoted has one, and that is no news
+			l.cfg.Notify(slog.LevelInfo, l.cfg.Source.Address+" has a new replid; the stream goes on")
+		}
 	}
 	l.startUpstream(ctx, stream, false)
 	if l.down == nil {
@@ -375,7 +379,7 @@ func (l *Link) forget() {
 }
 
 func (l *Link) sourceLost(err error) {
-	l.cfg.Notify(slog.LevelWarn, fmt.Sprintf("the connection to the source ended: %v", err))
+	l.cfg.Notify(slog.LevelWarn, fmt.Sprintf("the connection to %s ended: %v", l.cfg.Source.Address, err))
 	if l.streamAt.Load() < 0 {
 		// A snapshot cannot be resumed.
 		l.forget()
@@ -386,7 +390,7 @@ func (l *Link) sourceLost(err error) {
 }
 
 func (l *Link) targetLost(err error) {
-	l.cfg.Notify(slog.LevelWarn, fmt.Sprintf("the target's connection ended: %v", err))
+	l.cfg.Notify(slog.LevelWarn, fmt.Sprintf("the connection of %s ended: %v", l.cfg.Target, err))
 	if l.acked.Load() == notLoaded {
 		// It has not loaded the snapshot, so it will ask for a new one.
 		l.stopUpstream()
@@ -458,41 +462,8 @@ func spoolError(ctx context.Context, err error) error {
 	return &FatalError{Err: err, Hint: "see to the disk of the state directory, then run again"}
 }
 
-// State is where the link stands.
-func (l *Link) State() State {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.state
-}
-
 func (l *Link) replidNow() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.replid
-}
-
-// Snapshot is what a link shows of itself.
-type Snapshot struct {
-	State       State
-	Reason      string // of Waiting and Broken
-	ReplID      string
-	ReadOffset  int64 // last byte read from the source
-	AckedOffset int64 // applied by the target
-	Lag         time.Duration
-	CopyBytes   int64
-	CopyTotal   int64 // 0 while unknown
-	FullResyncs int
-	Spool       spool.Stats
-}
-
-// Snapshot is cheap and free to any goroutine.
-func (l *Link) Snapshot() Snapshot {
-	l.mu.Lock()
-	s := Snapshot{State: l.state, Reason: l.reason, ReplID: l.replid, FullResyncs: l.full}
-	l.mu.Unlock()
-	s.ReadOffset, s.AckedOffset = l.end.Load(), l.acked.Load()
-	s.CopyBytes, s.CopyTotal = l.copied.Load(), l.total.Load()
-	s.Lag = l.lag.behind(s.AckedOffset, s.ReadOffset)
-	s.Spool = l.spool.Stats()
-	return s
 }

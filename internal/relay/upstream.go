@@ -20,7 +20,6 @@ type upstream struct {
 	done   chan error // the reader's end, once
 	wg     sync.WaitGroup
 	since  time.Time
-	last   atomic.Int64          // UnixNano of the last byte
 	sent   atomic.Int64          // UnixNano of the snapshot's end, 0 before and without one
 	cause  atomic.Pointer[error] // why the connection was given up, nil for the reader's own error
 }
@@ -35,8 +34,8 @@ func (u *upstream) giveUp(err error) {
 func (l *Link) startUpstream(ctx context.Context, stream *psync.Stream, snapshot bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	u := &upstream{stream: stream, cancel: cancel, done: make(chan error, 1), since: time.Now()}
-	u.last.Store(u.since.UnixNano())
-	l.up = u
+	l.heard.Store(u.since.UnixNano())
+	l.up, l.attached = u, true
 	u.wg.Go(func() {
 		var err error
 		if snapshot {
@@ -68,7 +67,7 @@ func (l *Link) readSnapshot(ctx context.Context, u *upstream) error {
 	// Newlines mean that the source is alive and still forking; the target gets
 	// them too, as it would from the source.
 	header, err := u.stream.SnapshotHeader(func() {
-		u.last.Store(time.Now().UnixNano())
+		l.heard.Store(time.Now().UnixNano())
 		_ = l.spool.Write(ctx, []byte("\n")) // fails only when the link stops
 	})
 	if err != nil {
@@ -92,7 +91,7 @@ func (l *Link) readSnapshot(ctx context.Context, u *upstream) error {
 		}
 		n, err := u.stream.Read(space)
 		if n > 0 {
-			u.last.Store(time.Now().UnixNano())
+			l.heard.Store(time.Now().UnixNano())
 			read := space[:n]
 			ended := false
 			if header.Mark != nil {
@@ -142,7 +141,7 @@ func (l *Link) readStream(ctx context.Context, u *upstream) error {
 		}
 		n, err := u.stream.Read(space)
 		if n > 0 {
-			l.arrived(u, n)
+			l.arrived(n)
 			l.spool.Commit(n)
 		}
 		if err != nil {
@@ -153,9 +152,9 @@ func (l *Link) readStream(ctx context.Context, u *upstream) error {
 }
 
 // arrived accounts for n bytes of the stream.
-func (l *Link) arrived(u *upstream, n int) {
+func (l *Link) arrived(n int) {
 	now := time.Now()
-	u.last.Store(now.UnixNano())
+	l.heard.Store(now.UnixNano())
 	l.lag.mark(l.end.Add(int64(n)), now)
 }
 
@@ -184,8 +183,8 @@ func (l *Link) sendAcks(ctx context.Context, u *upstream) {
 		switch {
 		case ticked.IsZero():
 		case l.spool.Stats().Full:
-			u.last.Store(ticked.UnixNano()) // it is we who do not read
-		case ticked.Sub(time.Unix(0, u.last.Load())) > l.silence:
+			l.heard.Store(ticked.UnixNano()) // it is we who do not read
+		case ticked.Sub(time.Unix(0, l.heard.Load())) > l.silence:
 			u.giveUp(fmt.Errorf("%w for %v", errSilent, l.silence)) // half-open
 			return
 		}
