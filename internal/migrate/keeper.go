@@ -343,7 +343,12 @@ func (m *Migration) advance(ctx context.Context) error {
 	}
 	m.mu.Lock()
 	followed, phase := m.rec.Followed, m.rec.Phase
+	resumed := m.resumed
+	m.resumed = false
 	m.mu.Unlock()
+	if s := link.Snapshot(); resumed && followed && s.FullResyncs == 0 {
+		m.event(slog.LevelInfo, fmt.Sprintf("%s goes on at offset %d; nothing was copied again", m.replica().address(), s.AckedOffset))
+	}
 	if !followed {
 		if err := m.update(func(r *record) { r.Followed = true }); err != nil {
 			return err
