@@ -60,7 +60,7 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 					if err != nil {
 						return &FatalError{Err: fmt.Errorf("stream at offset %d: %w", l.end.Load(), err)}
 					}
-					if err := l.pass(ctx, u, buf[from:from+part], edit.verdict, done); err != nil {
+					if err := l.pass(ctx, buf[from:from+part], edit.verdict, done); err != nil {
 						return err
 					}
 					from += part
@@ -88,7 +88,7 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 						return &FatalError{Err: fmt.Errorf("stream at offset %d: %w", l.end.Load(), err)}
 					}
 				}
-				if err := l.pass(ctx, u, buf[from:from+e.Size], edit.verdict, edit.body == nil); err != nil {
+				if err := l.pass(ctx, buf[from:from+e.Size], edit.verdict, edit.body == nil); err != nil {
 					return err
 				}
 				from += e.Size
@@ -103,7 +103,7 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 
 // pass writes bytes of a command to the spool, as they are or as no-ops; last
 // says that the command ends with them.
-func (l *Link) pass(ctx context.Context, u *upstream, b []byte, v Verdict, last bool) error {
+func (l *Link) pass(ctx context.Context, b []byte, v Verdict, last bool) error {
 	l.arrived(len(b))
 	if v == Drop {
 		b = l.edit.drop(len(b), last)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -53,6 +54,10 @@ func (e *ConnError) Error() string {
 	var reply *Error
 	if errors.As(e.Err, &reply) {
 		return e.Err.Error() // names the server and the command already
+	}
+	var dial *net.OpError
+	if errors.As(e.Err, &dial) && dial.Op == "dial" && e.Op == dial.Op {
+		return fmt.Sprintf("%s: %s: %v", e.Server, e.Op, dial.Err) // not the address once more
 	}
 	return fmt.Sprintf("%s: %s: %v", e.Server, e.Op, e.Err)
 }
