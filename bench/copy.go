@@ -134,7 +134,7 @@ func (b *bench) memory(ctx context.Context) (err error) {
 	if err := do(ctx, source, "SET", "after", "1"); err != nil {
 		return err
 	}
-	if err := caughtUp(ctx, source, target, time.Minute); err != nil {
+	if err := caughtUp(ctx, source, target); err != nil {
 		return err
 	}
 	peak, err := p.peak()

@@ -100,7 +100,7 @@ func (b *bench) followRig(ctx context.Context, withGodwit bool) (r *followRig, e
 		err = until(ctx, r.target, "attached", time.Minute, linkUp)
 	}
 	if err == nil {
-		err = caughtUp(ctx, r.source, r.target, time.Minute)
+		err = caughtUp(ctx, r.source, r.target)
 	}
 	return r, err
 }
@@ -127,7 +127,7 @@ func (r *followRig) load(ctx context.Context, requests int, f *followed) error {
 	if err := do(ctx, r.source, "UNLINK", "mylist"); err != nil {
 		return err
 	}
-	if err := caughtUp(ctx, r.source, r.target, time.Minute); err != nil {
+	if err := caughtUp(ctx, r.source, r.target); err != nil {
 		return err
 	}
 	before, err := r.usage()
@@ -139,7 +139,7 @@ func (r *followRig) load(ctx context.Context, requests int, f *followed) error {
 		return err
 	}
 	ended := time.Now()
-	if err := caughtUp(ctx, r.source, r.target, time.Minute); err != nil {
+	if err := caughtUp(ctx, r.source, r.target); err != nil {
 		return err
 	}
 	lag := time.Since(ended)
@@ -180,14 +180,14 @@ func hammer(ctx context.Context, s *sandbox.Server, requests int) (rate float64,
 	return float64(len(lines)-1) / seconds, nil
 }
 
-// caughtUp waits until the target stands where the source does.
-func caughtUp(ctx context.Context, source, target *sandbox.Server, limit time.Duration) error {
+// caughtUp waits until the target stands where the source does, a minute at most.
+func caughtUp(ctx context.Context, source, target *sandbox.Server) error {
 	for {
 		at, err := offset(ctx, source)
 		if err != nil {
 			return err
 		}
-		err = until(ctx, target, "caught up", limit, func(info server.Info) bool { return info.Int("slave_repl_offset") >= at })
+		err = until(ctx, target, "caught up", time.Minute, func(info server.Info) bool { return info.Int("slave_repl_offset") >= at })
 		if err != nil {
 			return err
 		}

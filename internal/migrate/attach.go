@@ -285,6 +285,7 @@ func (m *Migration) allowFull(ctx context.Context, from, to *end) error {
 		return hinted(fmt.Sprintf("if its data was lost, make %s the primary: REPLICAOF NO ONE; if it is as it should be, end this migration and begin a new one with --replace", to.address()),
 			"%s came back with %d keys and would have a full resync wipe the %d keys of %s", from.address(), has, had, to.address())
 	}
+	m.event(slog.LevelWarn, fmt.Sprintf("%s cannot go on where it stands: a full resync from %s begins", to.address(), from.address()))
 	return nil
 }
 
@@ -300,7 +301,7 @@ func (m *Migration) connect(ctx context.Context, fresh bool) error {
 		if err != nil {
 			return err
 		}
-		m.startLink(primary, m.resumed(primary, editor)) //nolint:contextcheck // a link lives as long as Run, not as its caller
+		m.startLink(primary, m.onward(primary, editor)) //nolint:contextcheck // a link lives as long as Run, not as its caller
 	}
 	link := m.present()
 	if !fresh {

@@ -77,6 +77,8 @@ func (c Config) Validate() error {
 		return errors.New("no target is given: --to redis://host:port")
 	case c.From.Address == c.To.Address:
 		return fmt.Errorf("source and target are the same address, %s", c.From.Address)
+	case c.From.DB != 0 || c.To.DB != 0:
+		return errors.New("a db in a URL: every db is moved, to the same number; leave it out")
 	case c.From.Master != "" || c.To.Master != "":
 		return errors.New("?master= names a Sentinel-managed deployment, which is not supported yet: give the primary's own address")
 	case c.Cutover != Manual && c.Cutover != Auto && c.Cutover != Never:

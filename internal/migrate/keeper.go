@@ -202,7 +202,7 @@ func (m *Migration) tend(ctx context.Context) error {
 			return err
 		}
 	}
-	return m.advance()
+	return m.advance(ctx)
 }
 
 // takeBack makes a primary one again that has handed over to the listener
@@ -336,14 +336,19 @@ func (m *Migration) primaryBecameReplica(_ context.Context, primary, replica *en
 }
 
 // advance moves the phase on when the link has got further.
-func (m *Migration) advance() error {
+func (m *Migration) advance(ctx context.Context) error {
 	link := m.present()
 	if link == nil || link.State() != relay.Streaming {
 		return nil
 	}
 	m.mu.Lock()
 	followed, phase := m.rec.Followed, m.rec.Phase
+	resumed := m.resumed
+	m.resumed = false
 	m.mu.Unlock()
+	if s := link.Snapshot(); resumed && followed && s.FullResyncs == 0 {
+		m.event(slog.LevelInfo, fmt.Sprintf("%s goes on at offset %d; nothing was copied again", m.replica().address(), s.AckedOffset))
+	}
 	if !followed {
 		if err := m.update(func(r *record) { r.Followed = true }); err != nil {
 			return err
@@ -352,7 +357,7 @@ func (m *Migration) advance() error {
 	if phase != Copying {
 		return nil
 	}
-	m.copied()
+	m.copied(ctx)
 	if err := m.setPhase(Following); err != nil {
 		return err
 	}

@@ -57,6 +57,11 @@ func TestInterruptedInEachPhase(t *testing.T) {
 		if s := m.ready(); s.Copy.FullResyncs > 0 && phase != migrate.Following {
 			t.Errorf("%d full resyncs", s.Copy.FullResyncs)
 		}
+		if phase != migrate.Following {
+			m.until("told", func(s migrate.Status) bool {
+				return slices.ContainsFunc(s.Events, func(e migrate.Event) bool { return strings.Contains(e.Text, "nothing was copied again") })
+			})
+		}
 		switch phase {
 		case migrate.Switched:
 			m.cutover()

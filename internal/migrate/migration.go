@@ -50,6 +50,7 @@ type Migration struct {
 	told        string           // by the listener, the last time
 	toldAt      time.Time
 	quiet       bool          // connections are being ended on purpose
+	resumed     bool          // a run before this one began it; false again once that was told
 	reattach    map[Side]bool // a restarted server whose role is not somebody's wish
 	planned     plan.Plan
 	copy        copyProgress
@@ -200,7 +201,7 @@ func (m *Migration) run(parent context.Context) error {
 	defer cancel()
 	m.mu.Lock()
 	m.base, m.wg = ctx, &wg
-	m.running = true
+	m.running, m.resumed = true, !fresh
 	m.rec.PID = os.Getpid()
 	m.rec.Error, m.rec.Hint = "", ""
 	m.mu.Unlock()

@@ -91,6 +91,9 @@ func (m *Migration) maySwitch(direction string, to Side) error {
 		return hinted("raise its maxmemory, then try again", "%s", m.target.outOfMemory())
 	case m.link == nil || m.link.link.State() != relay.Streaming:
 		return hinted("wait until `godwit status` says that it is ready", "the link is not streaming")
+	case unheard(m.link.link.Snapshot(), m.side(m.link.from)) != "":
+		return hinted("wait until `godwit status` says that it is ready: the link is given up and taken up again within a minute",
+			"%s", unheard(m.link.link.Snapshot(), m.side(m.link.from)))
 	case r.Phase != Following && r.Phase != Switched && r.Phase != RolledBack:
 		return hinted("wait until `godwit status` says that it is ready", "no switch in phase %s", r.Phase)
 	}

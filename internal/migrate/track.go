@@ -28,9 +28,9 @@ func grows(e relay.Editor) bool {
 	return ok && g.Grows()
 }
 
-// resumed is the start of a link that goes on where an earlier run's ended, or
+// onward is the start of a link that goes on where an earlier run's ended, or
 // of a first one.
-func (m *Migration) resumed(from *end, editor relay.Editor) linkStart {
+func (m *Migration) onward(from *end, editor relay.Editor) linkStart {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := linkStart{editor: editor, own: grows(editor)}
@@ -49,7 +49,7 @@ func (m *Migration) reversed(ctx context.Context, old, next *end, editor relay.E
 	t := m.rec.Track
 	m.mu.Unlock()
 	if t != nil && t.From == next.side {
-		return m.resumed(next, editor), nil // it began already, before a crash
+		return m.onward(next, editor), nil // it began already, before a crash
 	}
 	if t == nil && !s.own {
 		s.from = promotedAt(ctx, next)

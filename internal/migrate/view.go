@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -46,7 +47,8 @@ func (m *Migration) measure() {
 		}
 		m.copy.keys = keys(replica)
 	case relay.Streaming:
-		if !m.copy.began.IsZero() && m.copy.ended.IsZero() {
+		// Unless the replica was last seen before it had loaded everything.
+		if !m.copy.began.IsZero() && m.copy.ended.IsZero() && replica["master_link_status"] == "up" {
 			m.copy.ended, m.copy.keys = now, keys(replica)
 		}
 	}
@@ -62,7 +64,10 @@ func (m *Migration) measure() {
 
 // copied closes the copy's figures when the target follows; a short copy may
 // have begun and ended between two looks.
-func (m *Migration) copied() {
+func (m *Migration) copied(ctx context.Context) {
+	if _, err := m.replica().look(ctx); err != nil { // the last one may be of before the end
+		m.log.Debug("looking at what was copied", "error", err)
+	}
 	primary, replica := m.primary().seen(), m.replica().seen()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -72,7 +77,7 @@ func (m *Migration) copied() {
 	if m.copy.ended.IsZero() {
 		m.copy.ended = time.Now()
 	}
-	m.copy.keys = max(m.copy.keys, keys(replica))
+	m.copy.keys = keys(replica)
 }
 
 // Status is a snapshot of everything; it is cheap and free to any goroutine.
@@ -104,8 +109,11 @@ func (m *Migration) statusLocked() Status {
 		SourceOffset: sourceOffset, TargetOffset: acked, LagBytes: max(sourceOffset-acked, 0), LagMS: l.Lag.Milliseconds(),
 		BytesPerSec: m.rates.streamRate,
 	}
+	if sourceOffset > l.ReadOffset { // it has written more than has arrived
+		link.LagMS = max(link.LagMS, l.Silent.Milliseconds())
+	}
 	if l.State != relay.Streaming && l.AckedOffset <= 0 {
-		link.LagBytes, link.SourceOffset = 0, l.ReadOffset
+		link.LagBytes, link.LagMS, link.SourceOffset = 0, 0, l.ReadOffset
 	}
 	s.Links = append(s.Links, link)
 	s.Spool = SpoolStatus{
@@ -156,25 +164,6 @@ func fraction(part, whole int64) float64 {
 		return 0
 	}
 	return min(float64(part)/float64(whole), 1)
-}
-
-// ready tells whether a switch now would succeed within its limits, or why not.
-func (m *Migration) ready(l relay.Snapshot, from, to *end) (bool, string) {
-	switch {
-	case m.rec.Phase != Following && m.rec.Phase != Switched && m.rec.Phase != RolledBack:
-		return false, "phase " + string(m.rec.Phase)
-	case from.down() != "":
-		return false, from.down()
-	case to.down() != "":
-		return false, to.down()
-	case to.side == Target && to.outOfMemory() != "":
-		return false, to.outOfMemory()
-	case l.State != relay.Streaming:
-		return false, fmt.Sprintf("the link is %s %s", l.State, l.Reason)
-	case l.Lag > max(readyLag, m.cfg.MaxPause/2):
-		return false, fmt.Sprintf("%s is %d ms behind", to.address(), l.Lag.Milliseconds())
-	}
-	return true, ""
 }
 
 func (e *end) down() string {

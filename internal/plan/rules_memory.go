@@ -3,6 +3,8 @@ package plan
 import (
 	"fmt"
 	"strconv"
+
+	"godwit/internal/topology"
 )
 
 // memoryRules see that the data fits, and that nothing is evicted.
@@ -21,6 +23,31 @@ func memoryRules() []rule {
 				return "", ""
 			}
 			return fmt.Sprintf("the target's maxmemory of %s leaves little room above the %s that the source uses", bytes(limit), bytes(used)), raiseLimit(in)
+		}},
+		{"target-evicts-stream", blocker, func(in *input) (string, string) {
+			if !in.Target.Memory.Evicts() || !countsMemory(in.Target) {
+				return "", ""
+			}
+			return fmt.Sprintf("as a replica the target does not ignore its maxmemory of %s: it would evict keys by itself (%s), and nobody would see that they are missing", bytes(in.Target.Memory.Max), in.Target.Memory.Policy),
+				in.Target.CLI("CONFIG", "SET", "replica-ignore-maxmemory", "yes")
+		}},
+		{"target-refuses-stream", warning, func(in *input) (string, string) {
+			if in.Target.Memory.Evicts() || !countsMemory(in.Target) {
+				return "", ""
+			}
+			return fmt.Sprintf("as a replica the target does not ignore its maxmemory of %s: once that is reached it refuses commands of the stream, and the migration ends", bytes(in.Target.Memory.Max)),
+				in.Target.CLI("CONFIG", "SET", "replica-ignore-maxmemory", "yes")
+		}},
+		{"way-back-memory", warning, func(in *input) (string, string) {
+			if !in.wantsBack() || !countsMemory(in.Source) {
+				return "", ""
+			}
+			what := "refuse commands of the stream"
+			if in.Source.Memory.Evicts() {
+				what = "evict keys by itself, unseen"
+			}
+			return fmt.Sprintf("the way back is limited: as a replica the source does not ignore its maxmemory of %s; after the cutover it may %s, and a rollback would go back to less than there was", bytes(in.Source.Memory.Max), what),
+				in.Source.CLI("CONFIG", "SET", "replica-ignore-maxmemory", "yes")
 		}},
 		{"target-machine-memory", warning, func(in *input) (string, string) {
 			used, machine := in.Source.Memory.Used, in.Target.Memory.System
@@ -57,6 +84,12 @@ func memoryRules() []rule {
 				"copy in a quiet hour, and watch its free memory"
 		}},
 	}
+}
+
+// countsMemory tells whether maxmemory holds for the server as a replica, too
+// (evict.c performEvictions, server.c processCommand).
+func countsMemory(n topology.Node) bool {
+	return n.Memory.Max > 0 && n.Settings["replica-ignore-maxmemory"] == "no"
 }
 
 // raiseLimit suggests a maxmemory for the target, a quarter above what is used.

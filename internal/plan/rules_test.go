@@ -122,6 +122,26 @@ var ruleTests = []struct {
 	{name: "the target evicts", change: func(f *Facts, _ *Wants) { f.Target.Memory.Max, f.Target.Memory.Policy = 1<<30, "volatile-lru" },
 		warnings: []string{"target-evicts"}, says: "maxmemory-policy noeviction"},
 	{name: "a policy without a limit", change: func(f *Facts, _ *Wants) { f.Target.Memory.Policy = "allkeys-lru" }},
+	{name: "the target evicts as a replica", change: func(f *Facts, _ *Wants) {
+		f.Target.Memory.Max, f.Target.Memory.Policy = 1<<30, "allkeys-lru"
+		f.Target.Settings["replica-ignore-maxmemory"] = "no"
+	}, blockers: []string{"target-evicts-stream"}, warnings: []string{"target-evicts"}, says: "replica-ignore-maxmemory yes"},
+	{name: "the target refuses as a replica", change: func(f *Facts, _ *Wants) {
+		f.Target.Memory.Max, f.Target.Memory.Policy = 1<<30, "noeviction"
+		f.Target.Settings["replica-ignore-maxmemory"] = "no"
+	}, warnings: []string{"target-refuses-stream"}, says: "replica-ignore-maxmemory yes"},
+	{name: "maxmemory counts for the target as a replica, but there is none", change: func(f *Facts, _ *Wants) {
+		f.Target.Settings["replica-ignore-maxmemory"], f.Source.Settings["replica-ignore-maxmemory"] = "no", "no"
+	}},
+	{name: "the source evicts as a replica", change: func(f *Facts, _ *Wants) {
+		f.Source.Memory.Max, f.Source.Memory.Policy = 1<<30, "allkeys-lru"
+		f.Source.Settings["replica-ignore-maxmemory"] = "no"
+	}, warnings: []string{"way-back-memory"}, says: "evict keys by itself"},
+	{name: "the source refuses as a replica, but there is no way back", change: func(f *Facts, w *Wants) {
+		f.Source.Memory.Max, f.Source.Memory.Policy = 1<<30, "noeviction"
+		f.Source.Settings["replica-ignore-maxmemory"] = "no"
+		w.RollbackWindow = 0
+	}, noBack: true},
 	{name: "the source evicts", change: func(f *Facts, _ *Wants) { f.Source.Memory.Max, f.Source.Memory.Policy = 101<<20, "allkeys-lru" },
 		warnings: []string{"source-evicts"}, says: "at 99 %"},
 	{name: "a fork may not fit", change: func(f *Facts, _ *Wants) { f.Source.Memory.System = 150 << 20 },

@@ -60,7 +60,7 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 	for {
 		n, err := u.stream.Read(buf[held:])
 		if n > 0 {
-			u.last.Store(time.Now().UnixNano())
+			l.heard.Store(time.Now().UnixNano())
 			held += n
 			from := 0
 		commands:
@@ -70,7 +70,7 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 					if err != nil {
 						return &FatalError{Err: fmt.Errorf("stream at offset %d: %w", l.end.Load(), err)}
 					}
-					if err := l.pass(ctx, u, buf[from:from+part], edit.verdict, done); err != nil {
+					if err := l.pass(ctx, buf[from:from+part], edit.verdict, done); err != nil {
 						return err
 					}
 					from += part
@@ -101,7 +101,7 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 					buf = append(buf, make([]byte, len(buf))...)
 					break commands
 				case edit.verdict == Replace:
-					if err := l.replace(ctx, u, e); err != nil {
+					if err := l.replace(ctx, e); err != nil {
 						return err
 					}
 					from += e.Size
@@ -109,7 +109,7 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 				case incomplete:
 					edit.body = e.Rest()
 				}
-				if err := l.pass(ctx, u, buf[from:from+e.Size], edit.verdict, edit.body == nil); err != nil {
+				if err := l.pass(ctx, buf[from:from+e.Size], edit.verdict, edit.body == nil); err != nil {
 					return err
 				}
 				from += e.Size
@@ -127,8 +127,8 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 
 // pass writes bytes of a command to the spool, as they are or as no-ops; last
 // says that the command ends with them.
-func (l *Link) pass(ctx context.Context, u *upstream, b []byte, v Verdict, last bool) error {
-	l.arrived(u, len(b))
+func (l *Link) pass(ctx context.Context, b []byte, v Verdict, last bool) error {
+	l.arrived(len(b))
 	if v == Drop {
 		b = l.edit.drop(len(b), last)
 	}
@@ -152,7 +152,7 @@ func (l *Link) judge(e resp.Extent) (err error) {
 }
 
 // replace writes to the spool what takes the place of a command.
-func (l *Link) replace(ctx context.Context, u *upstream, e resp.Extent) error {
+func (l *Link) replace(ctx context.Context, e resp.Extent) error {
 	out := l.edit.out
 	if cap(out) > headSize {
 		l.edit.out = nil // it was made for a large command
@@ -169,7 +169,7 @@ func (l *Link) replace(ctx context.Context, u *upstream, e resp.Extent) error {
 	case len(out) > e.Size:
 		l.offsets.replaced(before, e.Size, len(out))
 	}
-	l.arrived(u, e.Size)
+	l.arrived(e.Size)
 	if err := l.spool.Write(ctx, out); err != nil {
 		return spoolError(ctx, err)
 	}

@@ -83,9 +83,10 @@ type Link struct {
 	peers chan serveRequest
 	done  chan struct{} // closed when Run has returned
 
-	up   *upstream
-	down *downstream
-	edit editing // of the goroutine that reads the source
+	up       *upstream
+	attached bool // there has been an upstream
+	down     *downstream
+	edit     editing // of the goroutine that reads the source
 	// targetEOF tells that the target takes a snapshot that ends in a marker.
 	targetEOF bool
 	// behindSince is when the target first asked for more than was read.
@@ -113,6 +114,7 @@ type Link struct {
 	offsets  offsets      // which offset of the source's is which of the target's
 	copied   atomic.Int64 // bytes of the snapshot read so far
 	total    atomic.Int64 // bytes of the snapshot, 0 while not known
+	heard    atomic.Int64 // UnixNano of the last byte of the source, 0 before the first connection
 
 	ackSignal chan struct{}
 	lag       lagClock
@@ -219,7 +221,7 @@ func (l *Link) Run(ctx context.Context) error {
 			}
 			l.targetLost(err)
 		case err := <-upDone:
-			progress := l.up.last.Load() > l.up.since.UnixNano()
+			progress := l.heard.Load() > l.up.since.UnixNano()
 			l.stopUpstream()
 			var fatal *FatalError
 			if errors.As(err, &fatal) {
@@ -275,7 +277,7 @@ func (l *Link) serve(ctx context.Context, p *psync.Peer) error {
 	}
 	l.stopUpstream()
 	l.forget()
-	l.set(Attaching, "the source prepares its answer (its repl-diskless-sync-delay counts)")
+	l.set(Attaching, "the source has not answered yet; before a snapshot it waits for its repl-diskless-sync-delay, and for one that is under way")
 	replid, offset := p.ReplID, p.Offset
 	if l.cfg.OwnReplID || l.cfg.Knows.ReplID != "" {
 		replid, offset = "?", psync.NoOffset // what it asks for the source does not know, or counts otherwise
@@ -409,7 +411,7 @@ func (l *Link) resume(ctx context.Context) error {
 		// Nobody is there to take the snapshot yet. The target is sent to ask
 		// itself, and gets the same answer.
 		_ = stream.Close() // nothing was read of it
-		l.cfg.Notify(slog.LevelWarn, "the source cannot continue the stream: it needs a full resync")
+		l.cfg.Notify(slog.LevelWarn, l.cfg.Source.Address+" cannot continue the stream: a full resync is needed")
 		l.forget()
 		l.stopDownstream()
 		l.set(Waiting, "for the target, for a full resync")
@@ -426,7 +428,9 @@ func (l *Link) resume(ctx context.Context) error {
 			// A replica learns the new replid only from an answer to PSYNC.
 			l.stopDownstream()
 		}
-		l.cfg.Notify(slog.LevelInfo, "the source has a new replid; the stream goes on")
+		if l.attached { // a server that was just promoted has one, and that is no news
+			l.cfg.Notify(slog.LevelInfo, l.cfg.Source.Address+" has a new replid; the stream goes on")
+		}
 	}
 	l.startUpstream(ctx, stream, false)
 	if l.down == nil {
@@ -456,7 +460,7 @@ func (l *Link) forget() {
 }
 
 func (l *Link) sourceLost(err error) {
-	l.cfg.Notify(slog.LevelWarn, fmt.Sprintf("the connection to the source ended: %v", err))
+	l.cfg.Notify(slog.LevelWarn, fmt.Sprintf("the connection to %s ended: %v", l.cfg.Source.Address, err))
 	if l.streamAt.Load() < 0 {
 		// A snapshot cannot be resumed.
 		l.forget()
@@ -467,7 +471,7 @@ func (l *Link) sourceLost(err error) {
 }
 
 func (l *Link) targetLost(err error) {
-	l.cfg.Notify(slog.LevelWarn, fmt.Sprintf("the target's connection ended: %v", err))
+	l.cfg.Notify(slog.LevelWarn, fmt.Sprintf("the connection of %s ended: %v", l.cfg.Target, err))
 	if l.acked.Load() == notLoaded {
 		// It has not loaded the snapshot, so it will ask for a new one.
 		l.stopUpstream()
@@ -540,13 +544,6 @@ func spoolError(ctx context.Context, err error) error {
 	return &FatalError{Err: err, Hint: "see to the disk of the state directory, then run again"}
 }
 
-// State is where the link stands.
-func (l *Link) State() State {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.state
-}
-
 func (l *Link) replidNow() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -589,32 +586,4 @@ func (l *Link) ackedSource() int64 {
 		return 0
 	}
 	return l.offsets.toSource(acked)
-}
-
-// Snapshot is what a link shows of itself.
-type Snapshot struct {
-	State       State
-	Reason      string // of Waiting and Broken
-	ReplID      string
-	ReadOffset  int64 // last byte read from the source
-	AckedOffset int64 // applied by the target, in the source's count; 0 while it loads
-	Lag         time.Duration
-	CopyBytes   int64
-	CopyTotal   int64 // 0 while unknown
-	FullResyncs int
-	Rewritten   int64                 // keys that the last snapshot had in another encoding than the target has got
-	Dropped     map[rdb.Feature]int64 // what was left out of it; not to be changed
-	Spool       spool.Stats
-}
-
-// Snapshot is cheap and free to any goroutine.
-func (l *Link) Snapshot() Snapshot {
-	l.mu.Lock()
-	s := Snapshot{State: l.state, Reason: l.reason, ReplID: l.replid, FullResyncs: l.full, Rewritten: l.rewritten, Dropped: l.dropped}
-	l.mu.Unlock()
-	s.ReadOffset, s.AckedOffset = l.end.Load(), l.ackedSource()
-	s.CopyBytes, s.CopyTotal = l.copied.Load(), l.total.Load()
-	s.Lag = l.lag.behind(s.AckedOffset, s.ReadOffset)
-	s.Spool = l.spool.Stats()
-	return s
 }

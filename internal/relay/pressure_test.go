@@ -64,7 +64,7 @@ func TestFullSpool(t *testing.T) {
 	r.write("key", 3000, 10_000)
 	r.until("full", func() bool { return r.link.Snapshot().Spool.Full })
 	time.Sleep(3 * time.Second)
-	if told := r.told(); strings.Contains(told, "source") {
+	if told := r.told(); strings.Contains(told, "the connection to ") {
 		t.Errorf("the source was given up:\n%s", told)
 	}
 	if err := r.target.Resume(); err != nil {
@@ -97,8 +97,8 @@ func TestHalfOpen(t *testing.T) {
 		side func(r *rig) *faultproxy.Proxy
 		says string
 	}{
-		{"source", func(r *rig) *faultproxy.Proxy { return r.sourceProxy }, "the connection to the source ended: it was silent for 1.2s"},
-		{"target", func(r *rig) *faultproxy.Proxy { return r.targetProxy }, "the target's connection ended: it was silent for 1.2s"},
+		{"source", func(r *rig) *faultproxy.Proxy { return r.sourceProxy }, "the connection to {} ended: it was silent for 1.2s"},
+		{"target", func(r *rig) *faultproxy.Proxy { return r.targetProxy }, "the connection of {} ended: it was silent for 1.2s"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -107,9 +107,10 @@ func TestHalfOpen(t *testing.T) {
 			r.follow()
 			stop := r.load()
 			p := tt.side(r)
+			says := strings.ReplaceAll(tt.says, "{}", map[string]string{"source": r.sourceProxy.Address(), "target": r.target.Address()}[tt.name])
 			p.Swallow(faultproxy.ToClient)
 			p.Swallow(faultproxy.ToTarget)
-			r.until("noticed", func() bool { return strings.Contains(r.told(), tt.says) })
+			r.until("noticed", func() bool { return strings.Contains(r.told(), says) })
 			p.Heal()
 			p.CloseAll() // the server itself would wait for a minute, an attempt under way for seconds
 			acked := stop()
@@ -131,7 +132,7 @@ func TestHalfOpen(t *testing.T) {
 		r.until("copying", func() bool { return r.link.Snapshot().CopyBytes > 100_000 })
 		r.sourceProxy.Stall(faultproxy.ToClient)
 		r.until("noticed", func() bool {
-			return strings.Contains(r.link.Snapshot().Reason+r.told(), "the connection to the source ended: it was silent for 1.2s")
+			return strings.Contains(r.link.Snapshot().Reason+r.told(), "the connection to "+r.sourceProxy.Address()+" ended: it was silent for 1.2s")
 		})
 		r.sourceProxy.Heal()
 		r.caughtUp()

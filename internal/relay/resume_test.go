@@ -170,7 +170,7 @@ func TestSourceRestartsWithItsData(t *testing.T) {
 	if n := r.link.Snapshot().FullResyncs; n != 1 {
 		t.Errorf("%d full resyncs", n)
 	}
-	if told := r.told(); !strings.Contains(told, "the source has a new replid; the stream goes on") {
+	if told := r.told(); !strings.Contains(told, "has a new replid; the stream goes on") {
 		t.Errorf("the user heard\n%s", told)
 	}
 }
@@ -209,7 +209,7 @@ func TestSourceKilled(t *testing.T) {
 			if n := r.link.Snapshot().FullResyncs; n != 2 {
 				t.Errorf("%d full resyncs", n)
 			}
-			if told := r.told(); !strings.Contains(told, "needs a full resync") {
+			if told := r.told(); !strings.Contains(told, "a full resync is needed") {
 				t.Errorf("the user heard\n%s", told)
 			}
 		})

@@ -19,7 +19,7 @@ func (l *Link) readSnapshot(ctx context.Context, u *upstream) error {
 	// Newlines mean that the source is alive and still forking; the target gets
 	// them too, as it would from the source.
 	header, err := u.stream.SnapshotHeader(func() {
-		u.last.Store(time.Now().UnixNano())
+		l.heard.Store(time.Now().UnixNano())
 		_ = l.spool.Write(ctx, []byte("\n")) // fails only when the link stops
 	})
 	if err != nil {
@@ -55,7 +55,7 @@ type snapshotReader struct {
 func (r *snapshotReader) Read(p []byte) (int, error) {
 	n, err := r.up.stream.Read(p)
 	if n > 0 {
-		r.up.last.Store(time.Now().UnixNano())
+		r.link.heard.Store(time.Now().UnixNano())
 		r.link.copied.Add(int64(n))
 	}
 	return n, err

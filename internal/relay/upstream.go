@@ -19,7 +19,6 @@ type upstream struct {
 	done   chan error // the reader's end, once
 	wg     sync.WaitGroup
 	since  time.Time
-	last   atomic.Int64          // UnixNano of the last byte
 	sent   atomic.Int64          // UnixNano of the snapshot's end, 0 before and without one
 	cause  atomic.Pointer[error] // why the connection was given up, nil for the reader's own error
 }
@@ -34,8 +33,8 @@ func (u *upstream) giveUp(err error) {
 func (l *Link) startUpstream(ctx context.Context, stream *psync.Stream, snapshot bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	u := &upstream{stream: stream, cancel: cancel, done: make(chan error, 1), since: time.Now()}
-	u.last.Store(u.since.UnixNano())
-	l.up = u
+	l.heard.Store(u.since.UnixNano())
+	l.up, l.attached = u, true
 	u.wg.Go(func() {
 		var err error
 		if snapshot {
@@ -76,7 +75,7 @@ func (l *Link) readStream(ctx context.Context, u *upstream) error {
 		}
 		n, err := u.stream.Read(space)
 		if n > 0 {
-			l.arrived(u, n)
+			l.arrived(n)
 			l.spool.Commit(n)
 		}
 		if err != nil {
@@ -87,9 +86,9 @@ func (l *Link) readStream(ctx context.Context, u *upstream) error {
 }
 
 // arrived accounts for n bytes of the stream.
-func (l *Link) arrived(u *upstream, n int) {
+func (l *Link) arrived(n int) {
 	now := time.Now()
-	u.last.Store(now.UnixNano())
+	l.heard.Store(now.UnixNano())
 	l.lag.mark(l.end.Add(int64(n)), now)
 }
 
@@ -123,8 +122,8 @@ func (l *Link) sendAcks(ctx context.Context, u *upstream) {
 		switch {
 		case ticked.IsZero():
 		case l.spool.Stats().Full:
-			u.last.Store(ticked.UnixNano()) // it is we who do not read
-		case ticked.Sub(time.Unix(0, u.last.Load())) > l.silence:
+			l.heard.Store(ticked.UnixNano()) // it is we who do not read
+		case ticked.Sub(time.Unix(0, l.heard.Load())) > l.silence:
 			u.giveUp(fmt.Errorf("%w for %v", errSilent, l.silence)) // half-open
 			return
 		}

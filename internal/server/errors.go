@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -48,7 +50,17 @@ type ConnError struct {
 	Err    error
 }
 
-func (e *ConnError) Error() string { return fmt.Sprintf("%s: %s: %v", e.Server, e.Op, e.Err) }
+func (e *ConnError) Error() string {
+	var reply *Error
+	if errors.As(e.Err, &reply) {
+		return e.Err.Error() // names the server and the command already
+	}
+	var dial *net.OpError
+	if errors.As(e.Err, &dial) && dial.Op == "dial" && e.Op == dial.Op {
+		return fmt.Sprintf("%s: %s: %v", e.Server, e.Op, dial.Err) // not the address once more
+	}
+	return fmt.Sprintf("%s: %s: %v", e.Server, e.Op, e.Err)
+}
 func (e *ConnError) Unwrap() error { return e.Err }
 
 // HintText is what the user can do about it; commands print it after the error.
@@ -88,6 +100,12 @@ func wrap(addr, command string, err error) error {
 		e.Op, e.Hint = "tls", "the server does not speak TLS here: use redis:// or its TLS port"
 	case errors.As(err, &handshake):
 		e.Op, e.Hint = "tls", "no TLS handshake came about: if the server does not speak TLS on this port, use redis:// or its TLS port"
+	case strings.Contains(text, "tls: certificate required"), strings.Contains(text, "tls: bad certificate"):
+		e.Op, e.Hint = "tls", "the server wants a client certificate that it trusts: --tls-cert and --tls-key"
+	case strings.Contains(text, "dial unix") && strings.Contains(text, "no such file or directory"):
+		e.Op, e.Hint = "dial", "there is no such socket: check the path, and that the server runs (its setting unixsocket)"
+	case strings.Contains(text, "connection reset by peer"), errors.Is(err, io.EOF):
+		e.Hint = "the server closed the connection: if it speaks TLS on this port, use rediss://; it may also be shutting down, or refuse this address (protected-mode, maxclients)"
 	case strings.Contains(text, "connection refused"):
 		e.Op, e.Hint = "dial", "nothing listens there: check host and port, and that the server runs"
 	case strings.Contains(text, "no such host"):

@@ -87,6 +87,10 @@ func TestDialErrors(t *testing.T) {
 		TLS:  tls(files.CA),
 		Args: []string{"--tls-cert-file", files.Cert, "--tls-key-file", files.Key, "--tls-ca-cert-file", files.CA, "--tls-auth-clients", "no"},
 	})
+	known := sandboxtest.Start(t, "redis-7.0", sandbox.Options{
+		TLS:  server.TLS{Enabled: true, CAFile: files.CA, CertFile: files.Cert, KeyFile: files.Key},
+		Args: []string{"--tls-cert-file", files.Cert, "--tls-key-file", files.Key, "--tls-ca-cert-file", files.CA, "--tls-auth-clients", "yes"},
+	})
 	plain := sandboxtest.Start(t, "redis-7.0", sandbox.Options{Password: "right-secret"})
 	web := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(web.Close)
@@ -118,6 +122,9 @@ func TestDialErrors(t *testing.T) {
 		{"a certificate of another CA", with(secure.Endpoint(), func(e *server.Endpoint) { e.TLS = tls(others.CA) }), "tls", "not trusted"},
 		{"a certificate for another name", with(secure.Endpoint(), func(e *server.Endpoint) { e.TLS.ServerName = "elsewhere" }), "tls", "--tls-server-name"},
 		{"TLS to a plain port", with(at(plain.Address()), func(e *server.Endpoint) { e.TLS = tls(files.CA) }), "tls", "not speak TLS"},
+		{"no client certificate", with(known.Endpoint(), func(e *server.Endpoint) { e.TLS = tls(files.CA) }), "tls", "--tls-cert"},
+		{"no TLS to a TLS port", at(secure.Address()), "PING", "rediss://"},
+		{"no such socket", server.Endpoint{Network: "unix", Address: "/no/such/socket"}, "dial", "unixsocket"},
 		{"no such CA file", with(secure.Endpoint(), func(e *server.Endpoint) { e.TLS = tls("/no/such/file") }), "tls", "certificate files"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

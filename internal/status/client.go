@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"syscall"
+	"time"
 
 	"godwit/internal/migrate"
 )
@@ -39,6 +40,25 @@ func (e *NotRunningError) NotRunning() {}
 func (e *NotRunningError) HintText() string {
 	return "start it, or let it go on, with the same `godwit run`"
 }
+
+// SilentError says that the process that runs the migration does not answer.
+type SilentError struct {
+	Name string
+	For  time.Duration
+}
+
+func (e *SilentError) Error() string {
+	return fmt.Sprintf("the godwit process that runs the migration %s has not answered for %v", e.Name, e.For)
+}
+
+// HintText is what the user can do about it.
+func (e *SilentError) HintText() string {
+	return "see whether it is stopped (kill -CONT), or its machine short of CPU or memory; killed and started again, the same `godwit run` goes on"
+}
+
+// answerTimeout is within what time a process answers that is not stopped: a
+// status is only read from memory.
+const answerTimeout = 5 * time.Second
 
 // RemoteError is an operation that the running process answered with an error.
 type RemoteError struct {
@@ -95,11 +115,26 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Status asks for a snapshot.
+// Status asks for a snapshot. The error is a *SilentError when the process is
+// there and does not answer.
 func (c *Client) Status(ctx context.Context) (migrate.Status, error) {
 	var s migrate.Status
-	err := c.call(ctx, http.MethodGet, "/status", nil, &s)
+	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	err := c.call(bounded, http.MethodGet, "/status", nil, &s)
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		err = &SilentError{Name: c.name, For: answerTimeout}
+	}
 	return s, err
+}
+
+// operate has the process do something, if it answers at all: a stopped one
+// would do it when nobody expects it any more.
+func (c *Client) operate(ctx context.Context, path string, body, result any) error {
+	if _, err := c.Status(ctx); err != nil {
+		return err
+	}
+	return c.call(ctx, http.MethodPost, path, body, result)
 }
 
 // Events yields the events from now on, until ctx is done, the process ends
@@ -138,28 +173,28 @@ func (c *Client) events(ctx context.Context, yield func(migrate.Event) bool) err
 // Cutover asks for the switch to the target and waits for its end.
 func (c *Client) Cutover(ctx context.Context, o migrate.SwitchOptions) (migrate.SwitchResult, error) {
 	var result migrate.SwitchResult
-	err := c.call(ctx, http.MethodPost, "/cutover", o, &result)
+	err := c.operate(ctx, "/cutover", o, &result)
 	return result, err
 }
 
 // Rollback asks for the switch back to the source and waits for its end.
 func (c *Client) Rollback(ctx context.Context, o migrate.SwitchOptions) (migrate.SwitchResult, error) {
 	var result migrate.SwitchResult
-	err := c.call(ctx, http.MethodPost, "/rollback", o, &result)
+	err := c.operate(ctx, "/rollback", o, &result)
 	return result, err
 }
 
 // Complete asks for the end of the rollback window.
 func (c *Client) Complete(ctx context.Context, dryRun bool) (migrate.EndResult, error) {
 	var result migrate.EndResult
-	err := c.call(ctx, http.MethodPost, "/complete", endRequest{DryRun: dryRun}, &result)
+	err := c.operate(ctx, "/complete", endRequest{DryRun: dryRun}, &result)
 	return result, err
 }
 
 // Abort asks for the retreat before the switch.
 func (c *Client) Abort(ctx context.Context, dryRun bool) (migrate.EndResult, error) {
 	var result migrate.EndResult
-	err := c.call(ctx, http.MethodPost, "/abort", endRequest{DryRun: dryRun}, &result)
+	err := c.operate(ctx, "/abort", endRequest{DryRun: dryRun}, &result)
 	return result, err
 }
 

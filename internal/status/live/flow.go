@@ -26,11 +26,32 @@ func (s *screen) copy() []string {
 		progress.WithFillCharacters('█', '░'),
 	)
 	bar.EmptyColor = lipgloss.BrightBlack
+	if awaited(s.status) != "" {
+		return []string{label("copy") + copyText(s.status)}
+	}
 	return []string{label("copy") + bar.ViewAs(c.Fraction), label("") + copyText(s.status)}
+}
+
+// awaited is why no snapshot comes yet, empty once it does.
+func awaited(s migrate.Status) string {
+	if s.Phase != migrate.Copying || s.Copy.Bytes > 0 || len(s.Links) == 0 {
+		return ""
+	}
+	switch l := s.Links[0]; {
+	case l.Reason != "":
+		return l.State + ": " + l.Reason
+	case l.State == "copying":
+		return "the source begins its snapshot"
+	default:
+		return l.State
+	}
 }
 
 // copyText words the progress of the snapshot.
 func copyText(s migrate.Status) string {
+	if why := awaited(s); why != "" {
+		return why
+	}
 	c := s.Copy
 	text := units.Count(c.Keys)
 	if c.TotalKeys > 0 && s.Phase == migrate.Copying {

@@ -116,7 +116,10 @@ func StatusLine(s migrate.Status) string {
 	line := string(s.Phase)
 	switch s.Phase {
 	case migrate.Copying:
-		line += fmt.Sprintf(" %3.0f%% · %s", 100*s.Copy.Fraction, copyText(s))
+		if awaited(s) == "" {
+			line += fmt.Sprintf(" %3.0f%%", 100*s.Copy.Fraction)
+		}
+		line += " · " + copyText(s)
 	case migrate.Following, migrate.Switching, migrate.Switched, migrate.RolledBack:
 		for _, link := range s.Links {
 			line += fmt.Sprintf(" · %s · %s/s · lag %s", link.State, units.Bytes(int64(link.BytesPerSec)), lagText(link))

@@ -84,6 +84,27 @@ func TestStatusLine(t *testing.T) {
 	}
 }
 
+// Before the first byte of a snapshot there is no progress to show, but a reason.
+func TestSnapshotAwaited(t *testing.T) {
+	s := example(migrate.Copying)
+	s.Copy.Bytes, s.Copy.Keys, s.Copy.Fraction = 0, 0, 0
+	s.Links = []migrate.LinkStatus{{State: "attaching", Reason: "the source has not answered yet"}}
+	if got, want := StatusLine(s), "copying · attaching: the source has not answered yet"; got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	var out bytes.Buffer
+	if err := Report(&out, s); err != nil {
+		t.Fatal(err)
+	}
+	if text := out.String(); !strings.Contains(text, "copy    attaching: the source has not answered yet\n") || strings.Contains(text, "%") {
+		t.Errorf("the report says\n%s", text)
+	}
+	s.Links[0] = migrate.LinkStatus{State: "copying"}
+	if got, want := StatusLine(s), "copying · the source begins its snapshot"; got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
 func TestReport(t *testing.T) {
 	for _, phase := range []migrate.Phase{migrate.Copying, migrate.Switched, migrate.Failed} {
 		s := example(phase)

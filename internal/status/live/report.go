@@ -38,11 +38,17 @@ func Report(w io.Writer, s migrate.Status) error {
 		return err
 	}
 	row := func(name, text string) { fmt.Fprintf(&b, "%-7s %s\n", name, text) }
-	if s.Copy.TotalKeys > 0 || s.Copy.Bytes > 0 {
+	if why := awaited(s); why != "" {
+		row("copy", why)
+	} else if s.Copy.TotalKeys > 0 || s.Copy.Bytes > 0 {
 		row("copy", fmt.Sprintf("%.0f%% · %s", 100*s.Copy.Fraction, copyText(s)))
 	}
 	for _, link := range s.Links {
-		row("link", fmt.Sprintf("%s → %s · %s · offset %s · lag %s", link.Source, link.Target, link.State, units.Count(link.TargetOffset), lagText(link)))
+		state := link.State
+		if link.Reason != "" && awaited(s) == "" {
+			state += ": " + link.Reason
+		}
+		row("link", fmt.Sprintf("%s → %s · %s · offset %s · lag %s", link.Source, link.Target, state, units.Count(link.TargetOffset), lagText(link)))
 	}
 	if sp := s.Spool; sp.MemoryBytes+sp.DiskBytes > 0 {
 		row("spool", units.Bytes(sp.MemoryBytes)+" in memory · "+units.Bytes(sp.DiskBytes)+" on disk")
