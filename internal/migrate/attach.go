@@ -297,7 +297,7 @@ const connectTimeout = 5 * time.Second
 func (m *Migration) connect(ctx context.Context, fresh bool) error {
 	primary, replica := m.primary(), m.replica()
 	if m.present() == nil {
-		editor, err := m.guard(ctx, primary, replica)
+		editor, err := m.editor(ctx, primary, replica)
 		if err != nil {
 			return err
 		}

@@ -123,7 +123,7 @@ func (m *Migration) cutoverSide(e *end) cutover.Side {
 func (m *Migration) carryOut(ctx context.Context, result SwitchResult, method cutover.Method, old, next *end, limits cutover.Limits) (SwitchResult, error) {
 	link := m.present()
 	replid := link.Snapshot().ReplID
-	editor, err := m.guard(ctx, next, old) // asks for much, so not while writes are stopped
+	editor, err := m.editor(ctx, next, old) // asks for much, so not while writes are stopped
 	if err != nil {
 		return result, err
 	}
@@ -391,7 +391,7 @@ func (m *Migration) finishSwitch(ctx context.Context, intent *switchRecord, old,
 	if intent.Direction == DirectionRollback {
 		phase = RolledBack
 	}
-	editor, err := m.guard(ctx, next, old)
+	editor, err := m.editor(ctx, next, old)
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,8 @@ type Editor interface {
 	// on after a crash counts by it. Where it is shorter than the command, no-ops
 	// make up for that; only a link with OwnReplID may have it longer.
 	Edit(dst []byte, args [][]byte, total int) (out []byte, verdict Verdict, err error)
+	// Reset is called before a stream begins, after a snapshot.
+	Reset()
 }
 
 // headSize is how much of a command is at most held back for its verdict, in

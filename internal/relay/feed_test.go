@@ -187,6 +187,8 @@ func (d *dropper) Edit(dst []byte, args [][]byte, _ int) ([]byte, Verdict, error
 	return dst, Keep, nil
 }
 
+func (*dropper) Reset() {}
+
 // randomStream is commands of all sizes, some far larger than headSize, with
 // newlines between them.
 func randomStream(rng *rand.Rand) (stream []byte, commands int) {
@@ -328,6 +330,7 @@ type judge func(args [][]byte) error
 func (j judge) Edit(dst []byte, args [][]byte, _ int) ([]byte, Verdict, error) {
 	return dst, Keep, j(args)
 }
+func (judge) Reset() {}
 
 // A spool that cannot be written to ends the link, instead of connecting to
 // the source again and again.

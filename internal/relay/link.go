@@ -451,6 +451,9 @@ func (l *Link) forget() {
 	defer l.mu.Unlock()
 	l.replid, l.told, l.previous = "", "", ""
 	l.edit = editing{}
+	if l.cfg.Editor != nil {
+		l.cfg.Editor.Reset()
+	}
 	l.streamAt.Store(-1)
 	l.spool.Reset()
 	l.acked.Store(notLoaded)

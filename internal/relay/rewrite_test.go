@@ -34,6 +34,8 @@ func (splitter) Edit(dst []byte, args [][]byte, total int) ([]byte, relay.Verdic
 	return dst, relay.Keep, nil
 }
 
+func (splitter) Reset() {}
+
 func splitting(c *relay.Config) { c.Editor, c.OwnReplID = splitter{}, true }
 
 // writeAll makes commands of both kinds until it is stopped, and says how often

@@ -1,0 +1,80 @@
+package migrate
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"godwit/internal/command"
+	"godwit/internal/rdb"
+	"godwit/internal/relay"
+	"godwit/internal/server"
+)
+
+// editor is the editor of a link from one server to another: none where the
+// target knows whatever the source can send and has every db it has.
+func (m *Migration) editor(ctx context.Context, from, to *end) (relay.Editor, error) {
+	source, target := capabilities(from), capabilities(to)
+	absolute := relativeTTLs(from.version()) && to.version().AtLeast(6, 2)
+	fewer := target.Databases > 0 && source.Databases > target.Databases
+	if to.found().KnowsCommandsOf(from.version()) && !absolute && !fewer {
+		return nil, nil
+	}
+	for _, x := range []struct {
+		end *end
+		c   *command.Capabilities
+	}{{from, &source}, {to, &target}} {
+		reply, err := x.end.client.Do(ctx, "COMMAND")
+		if err != nil {
+			return nil, fmt.Errorf("asking %s which commands it knows: %w", x.end.address(), err)
+		}
+		list, _ := reply.([]any) // nil is refused
+		if err := x.c.Learn(list); err != nil {
+			return nil, fmt.Errorf("%s: %w", x.end.address(), err)
+		}
+	}
+	o := command.Options{Drop: m.cfg.Drop}
+	if absolute {
+		o.Now = func() int64 { return time.Now().UnixMilli() }
+	}
+	m.log.Log(ctx, slog.LevelDebug, "each command is looked at", "source", from.version().String(), "target", to.version().String())
+	return streamEditor{command.NewRewriter(source, target, o)}, nil
+}
+
+// relativeTTLs tells whether a server propagates TTLs as its clients said them,
+// so that they grow by the time a command is under way (propagateExpire and
+// setGenericCommand have made them absolute from Redis 7.0 on).
+func relativeTTLs(v server.Version) bool { return v.Product == server.Redis && !v.AtLeast(7, 0) }
+
+// capabilities are what a server was found to be.
+func capabilities(e *end) command.Capabilities {
+	n := e.found()
+	f := n.RDBFormat()
+	databases, _ := strconv.Atoi(n.Settings["databases"]) // 0 where it does not say
+	c := command.NewCapabilities(command.Version{Product: f.Family, Major: n.Version.Major, Minor: n.Version.Minor}, f, databases)
+	c.Module = func(id rdb.ModuleID) bool { return n.HasModule(id.Name()) }
+	return c
+}
+
+// streamEditor has a Rewriter edit a link's stream.
+type streamEditor struct{ rewriter *command.Rewriter }
+
+// Edit is that of relay.Editor.
+func (e streamEditor) Edit(dst []byte, args [][]byte, total int) ([]byte, relay.Verdict, error) {
+	if len(args) < total && !e.rewriter.PassesHead(args, total) {
+		return dst, relay.Whole, nil
+	}
+	out, verdict, err := e.rewriter.Rewrite(dst, args)
+	if verdict == command.Replace {
+		return out, relay.Replace, err
+	}
+	return out, relay.Keep, err
+}
+
+// Reset is that of relay.Editor.
+func (e streamEditor) Reset() { e.rewriter.Reset(0) }
+
+// Grows tells that commands may become longer.
+func (e streamEditor) Grows() bool { return true }
