@@ -151,12 +151,16 @@ type commands struct {
 	digits []byte
 	list   string
 	unique string
+	expiry []byte // the last arguments of a SET, nil if its key is to stay
 }
 
-func newCommands(prefix string, id int) *commands {
+func newCommands(prefix string, id int, ttl time.Duration) *commands {
 	c := &commands{list: listKey(prefix, id), unique: uniqueKey(prefix, id)}
 	c.fixed[IncrShared] = encode("INCR", sharedKey(prefix))
 	c.fixed[IncrOwn] = encode("INCR", ownKey(prefix, id))
+	if ttl > 0 {
+		c.expiry = appendBulk(appendBulk(nil, "PX"), strconv.FormatInt(ttl.Milliseconds(), 10))
+	}
 	return c
 }
 
@@ -170,7 +174,11 @@ func (c *commands) encode(kind Kind, seq int64) []byte {
 		c.buffer = append(c.buffer[:0], "*3\r\n$5\r\nRPUSH\r\n"...)
 		c.buffer = appendBulk(c.buffer, c.list)
 	} else {
-		c.buffer = append(c.buffer[:0], "*3\r\n$3\r\nSET\r\n$"...)
+		head := "*3\r\n$3\r\nSET\r\n$"
+		if c.expiry != nil {
+			head = "*5\r\n$3\r\nSET\r\n$"
+		}
+		c.buffer = append(c.buffer[:0], head...)
 		c.buffer = strconv.AppendInt(c.buffer, int64(len(c.unique)+len(c.digits)), 10)
 		c.buffer = append(c.buffer, "\r\n"...)
 		c.buffer = append(c.buffer, c.unique...)
@@ -182,6 +190,9 @@ func (c *commands) encode(kind Kind, seq int64) []byte {
 	c.buffer = append(c.buffer, "\r\n"...)
 	c.buffer = append(c.buffer, c.digits...)
 	c.buffer = append(c.buffer, "\r\n"...)
+	if kind == SetUnique {
+		c.buffer = append(c.buffer, c.expiry...)
+	}
 	return c.buffer
 }
 

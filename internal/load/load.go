@@ -28,6 +28,7 @@ type Config struct {
 	Writers   int           // connections, each with one write at a time; default 8
 	Rate      int           // writes a second of all writers together; 0: as fast as they can
 	Prefix    string        // of every key, before the name of the run; default "load:"
+	TTL       time.Duration // of the keys that are set once, longer than the load and its audit; 0: none
 	Timeout   time.Duration // a writer gives up on a reply after this, at the latest after twice this; default 5 s
 }
 
@@ -35,7 +36,7 @@ func (c *Config) setDefaults() error {
 	if len(c.Endpoints) == 0 {
 		return errors.New("load: no endpoint to write to")
 	}
-	if c.Writers < 0 || c.Rate < 0 || c.Timeout < 0 {
+	if c.Writers < 0 || c.Rate < 0 || c.Timeout < 0 || c.TTL < 0 {
 		return fmt.Errorf("load: writers %d, rate %d and timeout %v must not be negative", c.Writers, c.Rate, c.Timeout)
 	}
 	if c.Writers == 0 {

@@ -53,7 +53,7 @@ func (w *writer) run(ctx context.Context) {
 	w.timer = time.NewTimer(time.Hour) // reset before each use
 	defer w.timer.Stop()
 	defer w.disconnect()
-	commands := newCommands(w.load.keyPrefix, w.id)
+	commands := newCommands(w.load.keyPrefix, w.id, w.load.config.TTL)
 	pace := newPace(w.load.config, w.id)
 	for {
 		due, ok := w.await(ctx, pace)

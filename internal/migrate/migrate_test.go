@@ -139,12 +139,17 @@ func (w testWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func startLoad(t *testing.T, servers ...*sandbox.Server) *load.Load {
-	t.Helper()
+// writing is a load on these servers.
+func writing(servers ...*sandbox.Server) load.Config {
 	c := load.Config{Writers: 8, Prefix: "load:", Rate: 4000}
 	for _, s := range servers {
 		c.Endpoints = append(c.Endpoints, s.Endpoint())
 	}
+	return c
+}
+
+func startLoad(t *testing.T, c load.Config) *load.Load {
+	t.Helper()
 	l, err := load.Start(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -178,7 +183,7 @@ func TestThereAndBackUnderLoad(t *testing.T) {
 			if err := dataset.Fill(t.Context(), source.Endpoint(), dataset.Options{Keys: 5000, DBs: []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, Seed: 1, NoFieldTTLs: true}); err != nil {
 				t.Fatal(err)
 			}
-			l := startLoad(t, source, target)
+			l := startLoad(t, writing(source, target))
 			m := start(t, config(t, source.Endpoint(), target.Endpoint()))
 			m.ready()
 			for i := range 2 {

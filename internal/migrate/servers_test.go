@@ -170,7 +170,7 @@ func TestNewPrimaryKilledAfterTheSwitch(t *testing.T) {
 	m.ready()
 	m.cutover()
 	m.ready()
-	l := startLoad(t, p.target) // another would take the old one's READONLY for an answer
+	l := startLoad(t, writing(p.target)) // another would take the old one's READONLY for an answer
 	time.Sleep(100 * time.Millisecond)
 	kill(t, p.target)
 	restart(t, p.target)
@@ -188,7 +188,7 @@ func TestTargetKilledAtItsPromotion(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			p := newPair(t, version, version)
-			l := startLoad(t, p.source) // the restarted target takes writes, as any primary, until it is attached again
+			l := startLoad(t, writing(p.source)) // the restarted target takes writes, as any primary, until it is attached again
 			config := p.config()
 			strikes := map[string]func(){
 				"dead":      func() { _ = p.target.Kill() },

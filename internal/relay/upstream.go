@@ -115,9 +115,8 @@ func (l *Link) sendAcks(ctx context.Context, u *upstream) {
 		case <-l.ackSignal:
 		case ticked = <-timer.C:
 		}
-		if !ticked.IsZero() || time.Since(checkpointed) > ackInterval {
+		if time.Since(checkpointed) >= ackInterval && l.checkpoint() {
 			checkpointed = time.Now()
-			l.checkpoint()
 		}
 		switch {
 		case ticked.IsZero():
@@ -137,16 +136,18 @@ func (l *Link) sendAcks(ctx context.Context, u *upstream) {
 	}
 }
 
-// checkpoint tells where both ends stand, if that is known.
-func (l *Link) checkpoint() {
+// checkpoint tells where both ends stand, if that is known: first at once, then
+// once a second.
+func (l *Link) checkpoint() bool {
 	if l.cfg.Checkpoint == nil || l.acked.Load() == notLoaded {
-		return
+		return false
 	}
 	at := l.offsets.checkpoint()
 	l.mu.Lock()
 	source, target := Position{l.replid, at.source + 1}, Position{l.told, at.target + 1}
 	l.mu.Unlock()
 	l.cfg.Checkpoint(source, target)
+	return true
 }
 
 const (
