@@ -157,9 +157,13 @@ XAUTOCLAIM {x} {g} {c} 0 0 COUNT 3
 
 var part = regexp.MustCompile(`\{(\w+)\}`)
 
+// entries are the IDs that were added to each stream, or were to be.
+type entries map[string][]string
+
 // expand chooses the parts of a pattern. There are few keys and values, so that
 // commands meet.
-func expand(rng *rand.Rand, pattern string, serial int) []string {
+func (ids entries) expand(rng *rand.Rand, pattern string, serial int) []string {
+	stream := ""
 	pick := func(words ...string) string { return words[rng.IntN(len(words))] }
 	key := func(name string) string { return fmt.Sprintf("%s:%d", name, rng.IntN(4)) }
 	line := part.ReplaceAllStringFunc(pattern, func(p string) string {
@@ -177,7 +181,8 @@ func expand(rng *rand.Rand, pattern string, serial int) []string {
 		case "{z}":
 			return key("zset")
 		case "{x}":
-			return key("stream")
+			stream = key("stream")
+			return stream
 		case "{any}":
 			return key(pick("string", "bits", "list", "set", "hash", "zset", "stream", "hll", "geo"))
 		case "{v}":
@@ -191,9 +196,13 @@ func expand(rng *rand.Rand, pattern string, serial int) []string {
 		case "{score}":
 			return pick("-inf", "+inf", "0.1", "1", "2.5", "1e17", "-3", "0.30000000000000004", "5e-324")
 		case "{new}":
-			return fmt.Sprintf("%d-%d", serial, rng.IntN(3)+1)
-		case "{id}":
-			return fmt.Sprintf("%d-%d", max(1, serial-rng.IntN(400)), rng.IntN(3)+1)
+			ids[stream] = append(ids[stream], fmt.Sprintf("%d-%d", serial, rng.IntN(3)+1))
+			return ids[stream][len(ids[stream])-1]
+		case "{id}": // one of the last ones
+			if n := len(ids[stream]); n > 0 {
+				return ids[stream][max(0, n-1-rng.IntN(12))]
+			}
+			return "1-1"
 		case "{g}":
 			return pick("g1", "g2", "g3")
 		case "{c}":
@@ -219,14 +228,15 @@ func TestRandomWrites(t *testing.T) {
 		targets = append(targets, newTarget(t, s))
 	}
 	for n, from := range subjects() {
+		ids := make(entries)
 		rng := rand.New(rand.NewPCG(*seed, uint64(n)))
 		var all []write
 		for i, p := range patterns() { // each of them once, then at random
-			all = append(all, write{text: p, words: expand(rng, p, i+1)})
+			all = append(all, write{text: p, words: ids.expand(rng, p, i+1)})
 		}
 		for i := len(all); i < *count; i++ {
 			p := patterns()[rng.IntN(len(patterns()))]
-			words := expand(rng, p, i+1)
+			words := ids.expand(rng, p, i+1)
 			if rng.IntN(20) == 0 {
 				all = append(all, write{words: []string{"MULTI"}}, write{words: words}, write{words: []string{"INCR", "string:9"}}, write{words: []string{"EXEC"}})
 				continue
