@@ -67,7 +67,7 @@ func learn(commands map[string]KeySpec, reply []any) error {
 		first, ok1 := entry[fieldFirstKey].(int64)
 		last, ok2 := entry[fieldLastKey].(int64)
 		step, ok3 := entry[fieldStep].(int64)
-		if !ok || !ok1 || !ok2 || !ok3 {
+		if !ok || name == "" || !ok1 || !ok2 || !ok3 {
 			return fmt.Errorf("reply to COMMAND: element %d is no command", i)
 		}
 		commands[strings.ToUpper(name)] = KeySpec{First: int(first), Last: int(last), Step: int(step)}

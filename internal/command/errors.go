@@ -1,7 +1,6 @@
 package command
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -50,16 +49,4 @@ func printable(arg []byte) string {
 	const limit = 40
 	quoted := strconv.Quote(string(arg[:min(len(arg), limit)]))
 	return quoted[1 : len(quoted)-1]
-}
-
-// named completes an error of package rdb. What would be dropped is a whole key
-// here if the transcoder says so even though it may drop it.
-func (r *Rewriter) named(err error) error {
-	var noEqual *rdb.NoEqualError
-	if !errors.As(err, &noEqual) {
-		return fmt.Errorf("%s of db %d, key %.100q: %w", r.command, r.db, r.key(), err)
-	}
-	return &NoEqualError{
-		Command: r.command, Option: noEqual.Detail, Feature: noEqual.What, DB: r.db, Key: r.key(), Target: r.target.Version,
-	}
 }

@@ -14,7 +14,7 @@ func (c *Capabilities) AppendKeys(dst, args [][]byte) [][]byte {
 	if len(args) < 2 {
 		return dst
 	}
-	name := string(upper(make([]byte, 0, maxName), args[0]))
+	name := string(upper(make([]byte, 0, maxName), args[0][:min(len(args[0]), maxName)]))
 	switch name {
 	case "PING", "SELECT", "SWAPDB", "FLUSHALL", "FLUSHDB", "PUBLISH", "SPUBLISH", "SCRIPT", "FUNCTION", "REPLCONF", "MULTI", "EXEC":
 		return dst

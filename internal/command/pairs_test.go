@@ -298,7 +298,7 @@ func (o *outcome) explains(d audit.Difference) bool {
 		return true
 	default:
 		_, dropped := o.dropped[rdb.FeatureHashFieldTTL]
-		return d.Kind == audit.TTL && dropped && (affected || strings.HasPrefix(d.Key, "hashttl:"))
+		return d.Kind == audit.TTL && dropped && (affected || strings.HasPrefix(d.Key, "hash"))
 	}
 }
 

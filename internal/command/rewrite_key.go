@@ -2,6 +2,8 @@ package command
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"strconv"
 
 	"godwit/internal/rdb"
@@ -147,7 +149,7 @@ func (r *Rewriter) restore() (Verdict, error) {
 	if !loads {
 		var err error
 		if r.payload, err = r.transcode(r.payload[:0], payload); err != nil {
-			return Pass, r.named(err)
+			return r.withoutKey(err)
 		}
 		payload = r.payload
 	}
@@ -158,6 +160,20 @@ func (r *Rewriter) restore() (Verdict, error) {
 		r.list = append(r.list, []byte("ABSTTL"))
 	}
 	r.add(r.list...)
+	return Replace, nil
+}
+
+// withoutKey drops a key as a whole, if its payload may be dropped: what it would
+// have replaced is gone.
+func (r *Rewriter) withoutKey(err error) (Verdict, error) {
+	var noEqual *rdb.NoEqualError
+	if !errors.As(err, &noEqual) {
+		return Pass, fmt.Errorf("%s of db %d, key %.100q: %w", r.command, r.db, r.key(), err)
+	}
+	if err := r.noFeature(noEqual.What, noEqual.Detail); err != nil {
+		return Pass, err
+	}
+	r.add([]byte("DEL"), r.args[1])
 	return Replace, nil
 }
 

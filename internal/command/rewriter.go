@@ -42,7 +42,7 @@ type Options struct {
 // bytes, and no TTL grows while they wait.
 type Rewriter struct {
 	source, target Capabilities
-	rules          map[string]rule
+	rules          table
 	now            func() int64
 	drop           map[rdb.Feature]bool
 	dropped        map[rdb.Feature]int64
@@ -51,13 +51,13 @@ type Rewriter struct {
 	crc            *rdb.CRC64
 
 	db    int
-	multi bool
+	multi bool // within a transaction
 
-	name    [maxName]byte
 	command string   // the one at hand, in capitals
 	args    [][]byte // its arguments
 	out     []byte
 	count   int      // commands in out
+	inner   bool     // it is within a transaction
 	list    [][]byte // scratch
 	number  []byte   // scratch
 	payload []byte   // scratch
@@ -75,7 +75,7 @@ func NewRewriter(source, target Capabilities, o Options) *Rewriter {
 	for _, f := range o.Drop {
 		r.drop[f] = true
 	}
-	r.rules = r.newRules()
+	r.rules = newTable(r.newRules())
 	return r
 }
 
@@ -105,11 +105,11 @@ func (r *Rewriter) Dropped() map[rdb.Feature]int64 {
 // Rewrite, with the arguments that have come; one that does not pass must come
 // as a whole before.
 func (r *Rewriter) PassesHead(args [][]byte, total int) bool {
-	if len(args) == 0 || len(args[0]) > maxName {
+	if len(args) == 0 {
 		return false
 	}
-	rule, known := r.rules[string(upper(r.name[:0], args[0]))]
-	return known && (rule.rewrite == nil || !rule.unknown && rule.passes != nil && rule.passes(r, args, total))
+	rule := r.rules.find(args[0])
+	return rule != nil && (rule.rewrite == nil || !rule.unknown && rule.passes != nil && rule.passes(r, args, total))
 }
 
 // Rewrite gives its verdict on one command, and appends to dst what is to take
@@ -120,18 +120,16 @@ func (r *Rewriter) Rewrite(dst []byte, args [][]byte) ([]byte, Verdict, error) {
 	if len(args) == 0 { // a newline, which servers send as keepalive
 		return dst, Pass, nil
 	}
-	if len(args[0]) > maxName {
-		return dst, Pass, &NoEqualError{Command: string(args[0][:maxName]), DB: r.db, Target: r.target.Version}
-	}
-	name := upper(r.name[:0], args[0])
-	rule, known := r.rules[string(name)]
-	if known && rule.rewrite == nil {
+	rule := r.rules.find(args[0])
+	if rule != nil && rule.rewrite == nil {
 		return dst, Pass, nil
 	}
-	r.command, r.args = string(name), args
-	if !known {
+	r.args = args
+	if rule == nil {
+		r.command = string(upper(nil, args[0][:min(len(args[0]), maxName)]))
 		return dst, Pass, r.noEqual("")
 	}
+	r.command = rule.name
 	return r.rewrite(dst, rule)
 }
 
@@ -140,16 +138,12 @@ const (
 	end   = "*1\r\n$4\r\nEXEC\r\n"
 )
 
-func (r *Rewriter) rewrite(dst []byte, rule rule) ([]byte, Verdict, error) {
+func (r *Rewriter) rewrite(dst []byte, rule *rule) ([]byte, Verdict, error) {
 	if !rule.unknown && rule.passes != nil && rule.passes(r, r.args, len(r.args)) {
 		return dst, Pass, nil
 	}
-	inner := r.multi // as it is before the command: it may be MULTI itself
 	start := len(dst)
-	r.out, r.count = dst, 0
-	if !inner {
-		r.out = append(r.out, begin...)
-	}
+	r.out, r.count, r.inner = dst, 0, r.multi
 	verdict, err := rule.rewrite(r)
 	if err == nil && verdict == Pass && rule.unknown {
 		err = r.noEqual("")
@@ -159,9 +153,9 @@ func (r *Rewriter) rewrite(dst []byte, rule rule) ([]byte, Verdict, error) {
 	switch {
 	case err != nil || verdict == Pass:
 		return out[:start], Pass, err
-	case !inner && r.count > 1:
+	case !r.inner && r.count > 1:
 		return append(out, end...), Replace, nil
-	case !inner:
+	case !r.inner && r.count == 1:
 		n := copy(out[start:], out[start+len(begin):])
 		return out[:start+n], Replace, nil
 	default:
@@ -171,6 +165,9 @@ func (r *Rewriter) rewrite(dst []byte, rule rule) ([]byte, Verdict, error) {
 
 // add appends a command to what takes the place of the present one.
 func (r *Rewriter) add(args ...[]byte) {
+	if r.count == 0 && !r.inner {
+		r.out = append(r.out, begin...) // and taken away again if it is the only one
+	}
 	r.out = resp.AppendArgs(r.out, args...)
 	r.count++
 }

@@ -8,6 +8,8 @@ import (
 
 // rule is how a command is dealt with. The zero value lets it pass.
 type rule struct {
+	name string // in capitals
+
 	rewrite func(*Rewriter) (Verdict, error) // nil: it passes, whatever its arguments
 
 	// passes, if not nil, finds quickly that a command passes, and sees it from the

@@ -2,7 +2,7 @@ package command
 
 import "strconv"
 
-// maxName is the length of the longest name that is looked up, in bytes.
+// maxName is how much of a name is looked at where it is not known, in bytes.
 const maxName = 64
 
 // upper appends a name in capitals.
