@@ -324,6 +324,11 @@ func (m *Migration) connect(ctx context.Context, fresh bool) error {
 			return ctx.Err()
 		case <-tick.C:
 		case <-deadline.C:
+			if info, err := replica.look(ctx); err == nil && info["role"] == "slave" && !replica.follows(info) {
+				err := hinted("see who it is: an operator, or another godwit with another state directory; it is left as it is",
+					"%s was made a replica of %s:%s by somebody else", replica.address(), info["master_host"], info["master_port"])
+				return errors.Join(err, m.giveWay(ctx, replica))
+			}
 			host, port := replica.announced()
 			err := hinted("name an address that it can reach with --announce host:port, and open the port in the firewall",
 				"%s did not connect to the listener at %s within %v", replica.address(), net.JoinHostPort(host, strconv.Itoa(port)), connectTimeout)
@@ -367,6 +372,24 @@ func (m *Migration) detach(ctx context.Context, e *end) error {
 	if err := m.restore(ctx, e); err != nil {
 		return err
 	}
+	return m.forgetAnnounced(e)
+}
+
+// giveWay leaves a server to somebody else who has taken it: the one-time
+// password goes if it is still there, and nothing of the server is ours any more.
+func (m *Migration) giveWay(ctx context.Context, e *end) error {
+	e.mu.Lock()
+	password := e.password
+	e.mu.Unlock()
+	current, _, err := e.client.ConfigGet(ctx, masterauth)
+	if err == nil && current == password {
+		err = m.restore(ctx, e)
+	}
+	m.forgetSetting(e.side, masterauth)
+	return errors.Join(err, m.forgetAnnounced(e))
+}
+
+func (m *Migration) forgetAnnounced(e *end) error {
 	return m.update(func(r *record) {
 		r.Announced = maps.Clone(r.Announced)
 		delete(r.Announced, e.side)

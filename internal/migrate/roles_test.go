@@ -8,6 +8,7 @@ import (
 
 	"godwit/internal/cutover"
 	"godwit/internal/migrate"
+	"godwit/internal/sandbox"
 )
 
 // A user that may not send FAILOVER switches with the fence, as the plan says.
@@ -134,4 +135,39 @@ func TestPromotedBySomebodyElseAndWritten(t *testing.T) {
 			p.equal(p.source)
 		})
 	}
+}
+
+// A target that somebody else makes a replica just when godwit does is left to
+// him, not detached.
+func TestTargetTakenBySomebodyElse(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, "redis-7.0", "redis-7.0")
+	config := p.config()
+	config.Announce, config.ListenPort = "127.0.0.1:1", freePort(t)
+	m := start(t, config)
+	m.until("attached", func(s migrate.Status) bool { return s.Target.Role != "" && s.Phase == migrate.Copying })
+	c := connect(t, p.target)
+	eventually(t, "sent to the listener", func() bool { return info(t, c, "replication")["master_port"] == "1" })
+	if _, err := c.Do(t.Context(), "REPLICAOF", "127.0.0.1", p.source.Port()); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.ended(); err == nil || !strings.Contains(err.Error(), "by somebody else") {
+		t.Fatalf("it ended by %v", err)
+	}
+	_ = m.stop()
+	noSettings(t, p.target)
+	p.equal(p.source)
+	if r, err := open(t, config).Abort(t.Context(), false); err == nil {
+		t.Errorf("there was something to abort: %+v", r)
+	}
+	p.equal(p.source)
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	port, err := sandbox.FreePort(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
