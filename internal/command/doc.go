@@ -18,3 +18,7 @@
 //     according to the data (ZADD GT of several members, XTRIM ACKED) has the same
 //     effect when it is worked out there, by a script if need be.
 package command
+
+// Revision is that of the rewriting: it changes whenever a command becomes
+// something else than it did before, or of another length.
+const Revision = 1

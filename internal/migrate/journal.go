@@ -87,6 +87,7 @@ type track struct {
 	From   Side           `json:"from"` // the link's source
 	Source relay.Position `json:"source"`
 	Target relay.Position `json:"target"`
+	Rules  string         `json:"rules,omitempty"` // by which the one becomes the other after it
 }
 
 // setting is a server's setting as it was before godwit changed it.

@@ -422,7 +422,7 @@ func (m *Migration) startLink(from *end, s linkStart) *relay.Link {
 	config := m.linkConfig(from, to, s.editor)
 	config.From, config.Knows, config.OwnReplID = s.from, s.knows, s.own
 	if s.tracked() {
-		config.Checkpoint = m.checkpoint(from)
+		config.Checkpoint = m.checkpoint(from, rulesOf(s.editor))
 	}
 	l.link = relay.NewLink(config)
 	m.link = l

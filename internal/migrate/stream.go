@@ -40,7 +40,9 @@ func (m *Migration) editor(ctx context.Context, from, to *end) (relay.Editor, er
 		o.Now = func() int64 { return time.Now().UnixMilli() }
 	}
 	m.log.Log(ctx, slog.LevelDebug, "each command is looked at", "source", from.version().String(), "target", to.version().String())
-	return streamEditor{command.NewRewriter(source, target, o)}, nil
+	rules := fmt.Sprintf("%d: %s %v to %s %v, %d dbs, drop %v, absolute %v", command.Revision,
+		from.version(), source.Format, to.version(), target.Format, target.Databases, m.cfg.Drop, absolute)
+	return streamEditor{command.NewRewriter(source, target, o), rules}, nil
 }
 
 // relativeTTLs tells whether a server propagates TTLs as its clients said them,
@@ -59,7 +61,10 @@ func capabilities(e *end) command.Capabilities {
 }
 
 // streamEditor has a Rewriter edit a link's stream.
-type streamEditor struct{ rewriter *command.Rewriter }
+type streamEditor struct {
+	rewriter *command.Rewriter
+	rules    string
+}
 
 // Edit is that of relay.Editor.
 func (e streamEditor) Edit(dst []byte, args [][]byte, total int) ([]byte, relay.Verdict, error) {
@@ -76,5 +81,11 @@ func (e streamEditor) Edit(dst []byte, args [][]byte, total int) ([]byte, relay.
 // Reset is that of relay.Editor.
 func (e streamEditor) Reset() { e.rewriter.Reset(0) }
 
-// Grows tells that commands may become longer.
-func (e streamEditor) Grows() bool { return true }
+// rulesOf says by what rules an editor makes of a command what it does: only by
+// the same ones does it make the same again. It is empty for none.
+func rulesOf(e relay.Editor) string {
+	if e, ok := e.(streamEditor); ok {
+		return e.rules
+	}
+	return ""
+}

@@ -22,19 +22,13 @@ type linkStart struct {
 // tracked tells whether the link's two ends may count otherwise.
 func (s linkStart) tracked() bool { return s.own || s.knows.ReplID != "" }
 
-// grows tells whether an editor may make a stream longer.
-func grows(e relay.Editor) bool {
-	g, ok := e.(interface{ Grows() bool })
-	return ok && g.Grows()
-}
-
 // onward is the start of a link that goes on where an earlier run's ended, or
 // of a first one.
 func (m *Migration) onward(from *end, editor relay.Editor) linkStart {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := linkStart{editor: editor, own: grows(editor)}
-	if t := m.rec.Track; t != nil && t.From == from.side {
+	s := linkStart{editor: editor, own: editor != nil}
+	if t := m.rec.Track; t != nil && t.From == from.side && t.Rules == rulesOf(editor) {
 		s.from, s.knows = t.Source, t.Target
 		s.own = s.own || s.from.Offset != s.knows.Offset
 	}
@@ -44,7 +38,7 @@ func (m *Migration) onward(from *end, editor relay.Editor) linkStart {
 // reversed is the start of the link back from a server that was just promoted,
 // next, to old, which has all that it had before.
 func (m *Migration) reversed(ctx context.Context, old, next *end, editor relay.Editor) (linkStart, error) {
-	s := linkStart{editor: editor, own: grows(editor)}
+	s := linkStart{editor: editor, own: editor != nil}
 	m.mu.Lock()
 	t := m.rec.Track
 	m.mu.Unlock()
@@ -69,7 +63,7 @@ func (m *Migration) reversed(ctx context.Context, old, next *end, editor relay.E
 func (m *Migration) keepTrack(from *end, s linkStart) error {
 	var t *track
 	if s.tracked() && s.from.ReplID != "" {
-		t = &track{From: from.side, Source: s.from, Target: s.knows}
+		t = &track{From: from.side, Source: s.from, Target: s.knows, Rules: rulesOf(s.editor)}
 	}
 	m.mu.Lock()
 	same := t == nil && m.rec.Track == nil
@@ -82,9 +76,9 @@ func (m *Migration) keepTrack(from *end, s linkStart) error {
 
 // checkpoint journals how far a link has come. Nothing is journaled within a
 // switch: that would take time while writes are stopped.
-func (m *Migration) checkpoint(from *end) func(source, target relay.Position) {
+func (m *Migration) checkpoint(from *end, rules string) func(source, target relay.Position) {
 	return func(source, target relay.Position) {
-		t := track{From: from.side, Source: source, Target: target}
+		t := track{From: from.side, Source: source, Target: target, Rules: rules}
 		m.mu.Lock()
 		needless := m.votes != nil || m.rec.Track != nil && *m.rec.Track == t
 		m.mu.Unlock()
