@@ -150,8 +150,11 @@ func (m *Machine) kill(ctx context.Context) error {
 		return nil
 	}
 	return m.step(Kill, func() error {
-		_, err := m.Old.Client.Do(ctx, "CLIENT", "KILL", "TYPE", "normal")
-		return err
+		if _, err := m.Old.Client.Do(ctx, "CLIENT", "KILL", "TYPE", "normal"); err != nil {
+			return err
+		}
+		m.Old.Client.Renew(ctx) // it has ended connections of ours, too
+		return nil
 	})
 }
 

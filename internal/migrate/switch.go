@@ -422,7 +422,9 @@ func (m *Migration) finishSwitch(ctx context.Context, intent *switchRecord, old,
 	if err != nil || m.cfg.NoKill {
 		return err
 	}
-	_, err = old.client.Do(ctx, "CLIENT", "KILL", "TYPE", "normal")
+	if _, err = old.client.Do(ctx, "CLIENT", "KILL", "TYPE", "normal"); err == nil {
+		old.client.Renew(ctx)
+	}
 	return err
 }
 

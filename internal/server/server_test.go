@@ -199,3 +199,41 @@ func TestVersion(t *testing.T) {
 		}
 	}
 }
+
+// After CLIENT KILL no command fails for want of a connection, TLS or not.
+func TestRenew(t *testing.T) {
+	files := sandboxtest.Certificates(t)
+	encrypted := sandbox.Options{
+		TLS:  server.TLS{Enabled: true, CAFile: files.CA},
+		Args: []string{"--tls-cert-file", files.Cert, "--tls-key-file", files.Key, "--tls-ca-cert-file", files.CA, "--tls-auth-clients", "no"},
+	}
+	for name, o := range map[string]sandbox.Options{"plain": {}, "TLS": encrypted} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := sandboxtest.Client(t, sandboxtest.Start(t, "redis-7.0", o))
+			together := func() (failed int) {
+				errs := make(chan error, 4)
+				for range cap(errs) {
+					go func() { _, err := c.Do(t.Context(), "BLPOP", "nothing", "0.05"); errs <- err }()
+				}
+				for range cap(errs) {
+					if err := <-errs; err != nil {
+						t.Log(err)
+						failed++
+					}
+				}
+				return failed
+			}
+			if n := together(); n > 0 { // opens as many connections as there may be
+				t.Fatalf("%d commands failed", n)
+			}
+			if _, err := c.Do(t.Context(), "CLIENT", "KILL", "TYPE", "normal"); err != nil {
+				t.Fatal(err)
+			}
+			c.Renew(t.Context())
+			if n := together(); n > 0 {
+				t.Errorf("%d commands failed", n)
+			}
+		})
+	}
+}
