@@ -101,11 +101,12 @@ func wrap(addr, command string, err error) error {
 	case errors.As(err, &handshake):
 		e.Op, e.Hint = "tls", "no TLS handshake came about: if the server does not speak TLS on this port, use redis:// or its TLS port"
 	case strings.Contains(text, "tls: certificate required"), strings.Contains(text, "tls: bad certificate"):
-		e.Op, e.Hint = "tls", "the server wants a client certificate that it trusts: --tls-cert and --tls-key"
+		// TLS 1.3 tells after the handshake, and a reset may come before it.
+		e.Hint = "the server wants a client certificate that it trusts: --tls-cert and --tls-key"
 	case strings.Contains(text, "dial unix") && strings.Contains(text, "no such file or directory"):
 		e.Op, e.Hint = "dial", "there is no such socket: check the path, and that the server runs (its setting unixsocket)"
 	case strings.Contains(text, "connection reset by peer"), errors.Is(err, io.EOF):
-		e.Hint = "the server closed the connection: if it speaks TLS on this port, use rediss://; it may also be shutting down, or refuse this address (protected-mode, maxclients)"
+		e.Hint = "the server closed the connection: if it speaks TLS on this port, use rediss://, and the client certificate that it may want (--tls-cert, --tls-key); it may also be shutting down, or refuse this address (protected-mode, maxclients)"
 	case strings.Contains(text, "connection refused"):
 		e.Op, e.Hint = "dial", "nothing listens there: check host and port, and that the server runs"
 	case strings.Contains(text, "no such host"):

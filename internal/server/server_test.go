@@ -122,7 +122,7 @@ func TestDialErrors(t *testing.T) {
 		{"a certificate of another CA", with(secure.Endpoint(), func(e *server.Endpoint) { e.TLS = tls(others.CA) }), "tls", "not trusted"},
 		{"a certificate for another name", with(secure.Endpoint(), func(e *server.Endpoint) { e.TLS.ServerName = "elsewhere" }), "tls", "--tls-server-name"},
 		{"TLS to a plain port", with(at(plain.Address()), func(e *server.Endpoint) { e.TLS = tls(files.CA) }), "tls", "not speak TLS"},
-		{"no client certificate", with(known.Endpoint(), func(e *server.Endpoint) { e.TLS = tls(files.CA) }), "tls", "--tls-cert"},
+		{"no client certificate", with(known.Endpoint(), func(e *server.Endpoint) { e.TLS = tls(files.CA) }), "PING", "--tls-cert"},
 		{"no TLS to a TLS port", at(secure.Address()), "PING", "rediss://"},
 		{"no such socket", server.Endpoint{Network: "unix", Address: "/no/such/socket"}, "dial", "unixsocket"},
 		{"no such CA file", with(secure.Endpoint(), func(e *server.Endpoint) { e.TLS = tls("/no/such/file") }), "tls", "certificate files"},
