@@ -3,6 +3,7 @@ package command
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"godwit/internal/rdb"
@@ -18,9 +19,15 @@ type Capabilities struct {
 	// none. Vector sets are values of a module, see rdb.TranscoderOptions.
 	Module func(rdb.ModuleID) bool
 
-	commands  map[string]KeySpec // in capitals, subcommands after a bar; nil until it was asked
+	commands  map[string]listed // in capitals, subcommands after a bar; nil until it was asked
 	overruled map[Option]bool
 	options   map[Option]since
+}
+
+// listed is a command that a server has listed.
+type listed struct {
+	keys  KeySpec
+	write bool
 }
 
 // NewCapabilities are those of a version, until the server itself is asked.
@@ -32,7 +39,7 @@ func NewCapabilities(v Version, f rdb.Format, databases int) Capabilities {
 // goes by it from now on: a command is known if it is in it. Subcommands are
 // listed from 7.0 on, and taken from the tables before; options are never listed.
 func (c *Capabilities) Learn(reply []any) error {
-	commands := make(map[string]KeySpec)
+	commands := make(map[string]listed)
 	if err := learn(commands, reply); err != nil {
 		return err
 	}
@@ -54,7 +61,7 @@ const (
 	fieldSubcommands = 9 // from 7.0 on
 )
 
-func learn(commands map[string]KeySpec, reply []any) error {
+func learn(commands map[string]listed, reply []any) error {
 	for i, element := range reply {
 		entry, ok := element.([]any)
 		if !ok && element == nil {
@@ -70,7 +77,11 @@ func learn(commands map[string]KeySpec, reply []any) error {
 		if !ok || name == "" || !ok1 || !ok2 || !ok3 {
 			return fmt.Errorf("reply to COMMAND: element %d is no command", i)
 		}
-		commands[strings.ToUpper(name)] = KeySpec{First: int(first), Last: int(last), Step: int(step)}
+		flags, _ := entry[fieldFlags].([]any)
+		commands[strings.ToUpper(name)] = listed{
+			keys:  KeySpec{First: int(first), Last: int(last), Step: int(step)},
+			write: slices.Contains(flags, any("write")),
+		}
 		if len(entry) > fieldSubcommands {
 			subcommands, _ := entry[fieldSubcommands].([]any) // nil for a command without
 			if err := learn(commands, subcommands); err != nil {

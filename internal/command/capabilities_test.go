@@ -12,6 +12,7 @@ import (
 
 // TestTablesAgree compares the tables with what each server says itself.
 func TestTablesAgree(t *testing.T) {
+	var all []command.Capabilities
 	for _, s := range subjects() {
 		asked := s.asked(t, sandboxtest.Client(t, start(t, s)))
 		table := s.capabilities()
@@ -24,6 +25,14 @@ func TestTablesAgree(t *testing.T) {
 		} {
 			if asked.Has(o) != table.Has(o) {
 				t.Errorf("%s: %s: by the table %v, by COMMAND %v", s.name, o, table.Has(o), asked.Has(o))
+			}
+		}
+		all = append(all, asked)
+	}
+	for _, from := range all {
+		for _, to := range all {
+			if got, want := command.Needed(&from, &to), !to.Version.Includes(from.Version); got != want {
+				t.Errorf("%v to %v: needed: %v", from.Version, to.Version, got)
 			}
 		}
 	}
@@ -102,5 +111,36 @@ func TestAppendKeys(t *testing.T) {
 	}
 	if c.AppendKeys(nil, args(t, strings.Repeat("X", 100)+" k")) == nil {
 		t.Error("a long name has no key")
+	}
+}
+
+func TestNeeded(t *testing.T) {
+	asked := func(names ...string) command.Capabilities {
+		c := onRedis(7, 0)
+		var reply []any
+		for _, name := range names {
+			reply = append(reply, []any{name, int64(1), []any{"write"}, int64(1), int64(1), int64(1)})
+		}
+		if err := c.Learn(reply); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	fewer := onRedis(7, 0)
+	fewer.Databases = 1
+	for _, test := range []struct {
+		from, to command.Capabilities
+		want     bool
+	}{
+		{onRedis(6, 0), onRedis(7, 0), false},
+		{onRedis(7, 0), onValkey(8, 1), false},
+		{onRedis(7, 0), onRedis(6, 0), true},
+		{onRedis(7, 0), fewer, true},
+		{asked("set", "json.set"), asked("set"), true},
+		{asked("set"), asked("set", "json.set"), false},
+	} {
+		if command.Needed(&test.from, &test.to) != test.want {
+			t.Errorf("%v to %v: %v", test.from.Version, test.to.Version, !test.want)
+		}
 	}
 }

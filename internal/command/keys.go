@@ -43,14 +43,10 @@ func (c *Capabilities) AppendKeys(dst, args [][]byte) [][]byte {
 		}
 		return dst
 	}
-	spec, known := c.commands[name]
-	if !known {
-		spec, known = keySpecs(name)
+	if command, known := c.commands[name]; known {
+		return command.keys.append(dst, args)
 	}
-	if !known {
-		spec = KeySpec{1, 1, 1}
-	}
-	return spec.append(dst, args)
+	return keySpec(name).append(dst, args)
 }
 
 func (s KeySpec) append(dst, args [][]byte) [][]byte {
@@ -84,16 +80,16 @@ func counted(dst, args [][]byte, at, step int) [][]byte {
 	return dst
 }
 
-// keySpecs is for servers that were not asked.
-func keySpecs(name string) (KeySpec, bool) {
+// keySpec is for servers that were not asked.
+func keySpec(name string) KeySpec {
 	switch name {
 	case "DEL", "UNLINK", "SINTERSTORE", "SUNIONSTORE", "SDIFFSTORE", "PFMERGE", "PFCOUNT":
-		return KeySpec{1, -1, 1}, true
+		return KeySpec{1, -1, 1}
 	case "MSET", "MSETNX":
-		return KeySpec{1, -1, 2}, true
+		return KeySpec{1, -1, 2}
 	case "RENAME", "RENAMENX", "COPY", "SMOVE", "RPOPLPUSH", "LMOVE", "BRPOPLPUSH", "BLMOVE", "GEOSEARCHSTORE", "ZRANGESTORE":
-		return KeySpec{1, 2, 1}, true
+		return KeySpec{1, 2, 1}
 	default:
-		return KeySpec{}, false
+		return KeySpec{1, 1, 1}
 	}
 }

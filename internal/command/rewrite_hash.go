@@ -49,8 +49,11 @@ func (r *Rewriter) hsetex() (Verdict, error) {
 		}
 	}
 	key := r.args[1]
-	if !unknown {
+	switch {
+	case !unknown:
 		return Pass, nil
+	case e.relative(): // no server propagates that
+		return Pass, r.syntax("a relative time")
 	}
 	if r.target.Has("HSETEX") { // without the condition
 		r.list = append(r.list[:0], r.args[0], key)

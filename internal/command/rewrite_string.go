@@ -53,7 +53,8 @@ func (r *Rewriter) set() (Verdict, error) {
 			return Pass, r.noEqual(printable(o))
 		}
 	}
-	if !unknown && !(e.relative() && r.makesAbsolute() && r.target.Has("SET PXAT")) {
+	becomesAbsolute := e.relative() && r.makesAbsolute() && r.target.Has("SET PXAT")
+	if !unknown && !becomesAbsolute {
 		return Pass, nil
 	}
 	r.addSet(r.args[1], r.args[2], keep, e)

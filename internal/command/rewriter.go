@@ -59,7 +59,6 @@ type Rewriter struct {
 	count   int      // commands in out
 	inner   bool     // it is within a transaction
 	list    [][]byte // scratch
-	number  []byte   // scratch
 	payload []byte   // scratch
 }
 

@@ -2,6 +2,7 @@ package command
 
 import (
 	"maps"
+	"strings"
 
 	"godwit/internal/rdb"
 )
@@ -129,4 +130,20 @@ func optionRules() map[string]rule {
 		"CLUSTER":  {rewrite: (*Rewriter).subcommand},
 		"SPUBLISH": {rewrite: (*Rewriter).spublish},
 	}
+}
+
+// Needed tells whether any command of source's stream may have to be rewritten for
+// target. If not, the stream can pass without a look at it: the target is the same
+// product, not older, and has all dbs and writing commands of the source. Relative TTLs
+// stay relative then.
+func Needed(source, target *Capabilities) bool {
+	if !target.Version.Includes(source.Version) || source.Databases > target.Databases || source.Databases == 0 {
+		return true
+	}
+	for name, command := range source.commands {
+		if command.write && !strings.Contains(name, "|") && !target.Has(Option(name)) {
+			return true // a module's, or one that was renamed
+		}
+	}
+	return false
 }

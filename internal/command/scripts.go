@@ -7,7 +7,8 @@ package command
 const (
 	// KEYS: source, destination. ARGV: db of the destination, db of the source.
 	// Before 7.0 a server tells only how long a key has left; within one
-	// millisecond that is as good as when it ends.
+	// millisecond that is as good as when it ends. replicate_commands is for those
+	// with lua-replicate-commands off, which let nothing be written after TIME.
 	scriptCopy = `redis.replicate_commands()
 local v = redis.call('DUMP', KEYS[1])
 if not v then return end
