@@ -335,7 +335,7 @@ func (m *Migration) recover(ctx context.Context) error {
 	m.mu.Lock()
 	t := m.rec.Track
 	m.mu.Unlock()
-	promoted, whole := newInfo["role"] == "master", covers(t, newInfo, oldInfo)
+	promoted, whole := newInfo["role"] == "master", covers(t, next.side, newInfo, oldInfo)
 	if promoted && !whole && newInfo["run_id"] != intent.NewRunID && newInfo.Int("rdb_changes_since_last_save") == 0 {
 		// It was restarted: a primary by its configuration file, with less than
 		// the old one has, or nothing, and without a write of its own since.
@@ -372,14 +372,14 @@ func (m *Migration) recover(ctx context.Context) error {
 // Where the two count otherwise, only that it was promoted later than where the
 // link stood last is known from here: this is asked of a promotion that godwit
 // intended, and it promotes only what has everything.
-func covers(t *track, next, old server.Info) bool {
+func covers(t *track, to Side, next, old server.Info) bool {
 	if strings.EqualFold(next["master_replid"], old["master_replid"]) {
 		return true // the old one follows it already
 	}
-	if t != nil && strings.EqualFold(old["master_replid"], t.Target.ReplID) && strings.EqualFold(next["master_replid2"], t.Source.ReplID) {
-		return true // likewise, under another name
+	if t != nil && t.From == to && strings.EqualFold(old["master_replid"], t.Target.ReplID) {
+		return true // likewise, under another name: the link back has begun, or was about to
 	}
-	if t != nil && continues(t, next, old) {
+	if t != nil && t.From != to && continues(t, next, old) {
 		return old["role"] == "slave"
 	}
 	return old["role"] == "slave" && strings.EqualFold(next["master_replid2"], old["master_replid"]) &&
