@@ -384,7 +384,7 @@ func TestCompareSaysWhichServerFailed(t *testing.T) {
 	e := b.Endpoint()
 	e.Password = "wrong"
 	_, err := audit.Compare(t.Context(), a.Endpoint(), e, audit.Options{})
-	if err == nil || !strings.Contains(err.Error(), b.Address()+": auth") || strings.Contains(err.Error(), "wrong ") {
+	if err == nil || !strings.Contains(err.Error(), b.Address()+": PING: WRONGPASS") || strings.Contains(err.Error(), "wrong ") {
 		t.Errorf("got %v", err)
 	}
 }

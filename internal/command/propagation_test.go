@@ -106,7 +106,7 @@ func normal(d done, began time.Time) string {
 			case name == "FUNCTION" && strings.HasPrefix(word, "#!"):
 				word = "{code}"
 			case generatedID.MatchString(word):
-				word = "{ms}-" + generatedID.FindStringSubmatch(word)[2]
+				word = "{ms}-{n}" // n counts within a millisecond
 			default:
 				word = normalTime(word, began)
 			}

@@ -125,7 +125,8 @@ func (m *Migration) carryOut(ctx context.Context, result SwitchResult, method cu
 	replid := link.Snapshot().ReplID
 	editor, err := m.editor(ctx, next, old) // asks for much, so not while writes are stopped
 	if err != nil {
-		return result, err
+		result.Reason = err.Error()
+		return result, &GaveUpError{Err: err}
 	}
 	var before Phase
 	err = m.update(func(r *record) {
