@@ -214,8 +214,8 @@ func TestText(t *testing.T) {
 		"  source  redis://10.0.0.1:6379  Redis 7.0.0  primary  1,234,567 keys  100.0 MiB\n",
 		"  target  redis://10.0.0.2:6379  Redis 8.0.0  primary  0 keys          100.0 MiB of 2.0 GiB\n",
 		"  copy      1,234,567 keys (10 with a TTL) in 1 db; 100.0 MiB of memory; about 6s\n",
-		"  way back  yes, until godwit complete, at the latest until a command that the source does not know",
-		"\nWarnings\n  - the way back is limited: ",
+		"  way back  yes, until godwit complete, at the latest until a command that has no equal at the source",
+		"\nWarnings\n  - the way back has a limit: ",
 		"\nSteps\n  copying\n    1  godwit  (listens) ",
 		"\nPossible, with 1 warning. Nothing was changed.\n",
 	} {

@@ -53,18 +53,18 @@ func versionRules() []rule {
 			}
 			return "what the target does not have is left out of the copy, and counted: " + list(names) + " (--drop)", ""
 		}},
-		{"stream-commands", warning, func(in *input) (string, string) {
+		{"stream-commands", note, func(in *input) (string, string) {
 			if in.Target.KnowsCommandsOf(in.Source.Version) {
 				return "", ""
 			}
-			return fmt.Sprintf("the source (%s) may replicate commands that the target (%s) does not know: the link then stops and names the first one", in.Source.Version, in.Target.Version), ""
+			return fmt.Sprintf("the source (%s) may replicate commands that the target (%s) does not know: they are said in its words; the first one that has no equal there ends the link, by name", in.Source.Version, in.Target.Version), ""
 		}},
 		{"way-back-commands", warning, func(in *input) (string, string) {
 			if !in.wantsBack() || in.Source.KnowsCommandsOf(in.Target.Version) {
 				return "", ""
 			}
-			return fmt.Sprintf("the way back is limited: after the cutover the target (%s) may replicate commands that the source (%s) does not know; the reverse link then stops and names the first one, and a rollback is possible no more%s",
-				in.Target.Version, in.Source.Version, pxat(in)), "go back, if at all, before clients use commands that only the new version has"
+			return fmt.Sprintf("the way back has a limit: after the cutover the target (%s) may replicate commands that the source (%s) does not know; they are said in its words, but the first one that has no equal there ends the reverse link, by name, and a rollback is possible no more",
+				in.Target.Version, in.Source.Version), "go back, if at all, before clients use what only the new version has"
 		}},
 	}
 }
@@ -89,12 +89,3 @@ func (in *input) lacks(f rdb.Feature) bool {
 
 // drops tells whether the user would rather lose it.
 func (in *input) drops(f rdb.Feature) bool { return slices.Contains(in.Drop, f) }
-
-// pxat adds what is nearly sure to happen between those versions: from 7.0 on
-// TTLs are replicated as absolute times.
-func pxat(in *input) string {
-	if in.Target.Version.AtLeast(7, 0) && !in.Source.Version.AtLeast(6, 2) {
-		return " (SET with an expiry is one: it is replicated with PXAT)"
-	}
-	return ""
-}

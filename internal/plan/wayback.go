@@ -29,7 +29,7 @@ func (in *input) wayBack() (bool, string) {
 		until = fmt.Sprintf("for %v after the cutover", in.RollbackWindow)
 	}
 	if !in.Source.KnowsCommandsOf(in.Target.Version) {
-		return true, until + ", at the latest until a command that the source does not know"
+		return true, until + ", at the latest until a command that has no equal at the source"
 	}
 	return true, until
 }
