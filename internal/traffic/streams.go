@@ -1,0 +1,215 @@
+package traffic
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+)
+
+func streamMakers() []maker {
+	return []maker{
+		{command: "xadd", weight: 12, make: makeXAdd},
+		{command: "xtrim", weight: 4, make: func(g *generator) {
+			g.do(with([]any{"XTRIM", g.key(kindStream)}, g.trimming(true)...)...)
+		}},
+		{command: "xdel", weight: 3, make: func(g *generator) {
+			key := g.key(kindStream)
+			g.do(with([]any{"XDEL", key}, several(g, 1, 3, func() string { return g.entryID(key) })...)...)
+		}},
+		{command: "xdelex", weight: 3, make: func(g *generator) {
+			key := g.key(kindStream)
+			g.do(with(g.maybe([]any{"XDELEX", key}, "KEEPREF", "DELREF", "ACKED"), g.idList(key)...)...)
+		}},
+		{command: "xsetid", weight: 2, make: makeXSetID},
+		{command: "xcfgset", weight: 2, feature: StreamIDMP, make: func(g *generator) {
+			g.do("XCFGSET", g.key(kindStream), "IDMP-DURATION", 100+g.IntN(200), "IDMP-MAXSIZE", 10+g.IntN(90))
+		}},
+		{command: "xidmprecord", weight: 2, feature: StreamIDMP, make: func(g *generator) {
+			key, id := g.key(kindStream), g.newID()
+			g.do("XADD", key, id, "field", g.value())
+			g.do("XIDMPRECORD", key, g.oneOf("producer:0", "producer:1"), g.text(8), id)
+		}},
+	}
+}
+
+// newID is higher than any before, in any stream.
+func (g *generator) newID() string {
+	g.nextID++
+	return strconv.FormatInt(g.nextID, 10) + "-" + strconv.Itoa(g.IntN(3))
+}
+
+// entryID is one that was added to the key, and may still be in it.
+func (g *generator) entryID(key string) string {
+	ids := g.ids[key]
+	if len(ids) == 0 {
+		return "1-1"
+	}
+	return ids[g.IntN(len(ids))]
+}
+
+// idList is IDS with a count and IDs.
+func (g *generator) idList(key string) []any {
+	ids := several(g, 1, 3, func() string { return g.entryID(key) })
+	return with([]any{"IDS", len(ids)}, ids...)
+}
+
+func makeXAdd(g *generator) {
+	key := g.key(kindStream)
+	args := []any{"XADD", key}
+	if g.since(6, 2) && g.chance(8) {
+		args = with(args, "NOMKSTREAM")
+	}
+	if g.has("xdelex") && g.chance(5) {
+		args = with(args, g.oneOf("KEEPREF", "DELREF", "ACKED"))
+	}
+	byServer := g.chance(3) // "*" for the ID
+	if byServer && g.may(StreamIDMP) && g.chance(3) {
+		producer := g.oneOf("producer:0", "producer:1")
+		if g.chance(2) {
+			args = with(args, "IDMPAUTO", producer)
+		} else {
+			args = with(args, "IDMP", producer, g.text(2))
+		}
+	}
+	if g.chance(4) {
+		args = with(args, g.trimming(false)...)
+	}
+	if byServer {
+		args = with(args, "*")
+	} else {
+		const remembered = 30
+		id := g.newID()
+		ids := append(g.ids[key], id)
+		g.ids[key] = ids[max(0, len(ids)-remembered):]
+		args = with(args, id)
+	}
+	if g.chance(5) { // other fields than those that a node's entries share
+		g.do(with(args, g.field(), g.value(), "extra", g.integer())...)
+		return
+	}
+	g.do(with(args, "sensor", g.IntN(100), "value", g.value())...)
+}
+
+// trimming are the words of MAXLEN and MINID.
+func (g *generator) trimming(alone bool) []any {
+	args := []any{"MAXLEN"}
+	threshold := any(5 + g.IntN(120))
+	if g.since(6, 2) && g.chance(3) {
+		args, threshold = []any{"MINID"}, g.nextID-int64(20+g.IntN(200))
+	}
+	precision := g.oneOf("", "=", "~")
+	if precision != "" {
+		args = append(args, precision)
+	}
+	args = append(args, threshold)
+	if precision == "~" && g.since(6, 2) && g.chance(2) {
+		args = append(args, "LIMIT", g.oneOf("0", "100", "1000"))
+	}
+	if alone && g.has("xdelex") {
+		args = g.maybe(args, "KEEPREF", "DELREF", "ACKED")
+	}
+	return args
+}
+
+func makeXSetID(g *generator) {
+	args := []any{"XSETID", g.key(kindStream), g.newID()}
+	if g.since(7, 0) && g.chance(2) {
+		args = with(args, "ENTRIESADDED", 5000+g.IntN(5000), "MAXDELETEDID", "5-5")
+	}
+	g.do(args...)
+}
+
+// groupMakers make what consumer groups do.
+func groupMakers() []maker {
+	return []maker{
+		{command: "xgroup", weight: 4, make: makeXGroupCreate},
+		{command: "xgroup", weight: 1, make: func(g *generator) { g.do("XGROUP", "DESTROY", g.key(kindStream), g.group()) }},
+		{command: "xgroup", weight: 1, make: func(g *generator) {
+			args := []any{"XGROUP", "SETID", g.key(kindStream), g.group(), g.oneOf("0", "$", "0-1")}
+			if g.since(7, 0) && g.chance(3) {
+				args = with(args, "ENTRIESREAD", g.IntN(50))
+			}
+			g.do(args...)
+		}},
+		{command: "xgroup", weight: 2, make: func(g *generator) {
+			if g.since(6, 2) {
+				g.do("XGROUP", "CREATECONSUMER", g.key(kindStream), g.group(), g.consumer())
+			}
+		}},
+		{command: "xgroup", weight: 1, make: func(g *generator) {
+			g.do("XGROUP", "DELCONSUMER", g.key(kindStream), g.group(), g.consumer())
+		}},
+		{command: "xreadgroup", weight: 8, make: makeXReadGroup},
+		{command: "xack", weight: 4, make: func(g *generator) {
+			key := g.key(kindStream)
+			g.do(with([]any{"XACK", key, g.group()}, several(g, 1, 4, func() string { return g.entryID(key) })...)...)
+		}},
+		{command: "xackdel", weight: 3, make: func(g *generator) {
+			key := g.key(kindStream)
+			g.do(with(g.maybe([]any{"XACKDEL", key, g.group()}, "KEEPREF", "DELREF", "ACKED"), g.idList(key)...)...)
+		}},
+		{command: "xclaim", weight: 5, make: makeXClaim},
+		{command: "xautoclaim", weight: 4, make: func(g *generator) {
+			args := []any{"XAUTOCLAIM", g.key(kindStream), g.group(), g.consumer(), 0, "0-0"}
+			if g.chance(2) {
+				args = with(args, "COUNT", 1+g.IntN(10))
+			}
+			g.do(g.maybe(args, "JUSTID")...)
+		}},
+	}
+}
+
+func (g *generator) group() string    { return g.oneOf("group:0", "group:0", "group:0", "group:1") }
+func (g *generator) consumer() string { return fmt.Sprintf("consumer:%d", g.IntN(3)) }
+
+// makeXGroupCreate makes a group; one of that name goes first, mostly.
+func makeXGroupCreate(g *generator) {
+	key, group := g.key(kindStream), g.group()
+	if !g.chance(6) {
+		g.do("XGROUP", "DESTROY", key, group)
+	}
+	args := []any{"XGROUP", "CREATE", key, group, g.oneOf("0", "$", g.entryID(key)), "MKSTREAM"}
+	if g.since(7, 0) && g.chance(4) {
+		args = with(args, "ENTRIESREAD", g.IntN(20))
+	}
+	g.do(args...)
+}
+
+func makeXReadGroup(g *generator) {
+	args := []any{"XREADGROUP", "GROUP", g.group(), g.consumer()}
+	if g.chance(2) {
+		args = with(args, "COUNT", 1+g.IntN(10))
+	}
+	if g.chance(30) {
+		args = with(args, "BLOCK", 1)
+	}
+	if g.since(8, 4) && g.chance(4) {
+		args = with(args, "CLAIM", 0)
+	}
+	if g.chance(5) {
+		args = with(args, "NOACK")
+	}
+	g.do(with(args, "STREAMS", g.key(kindStream), g.oneOf(">", ">", ">", "0"))...)
+}
+
+func makeXClaim(g *generator) {
+	key := g.key(kindStream)
+	args := []any{"XCLAIM", key, g.group(), g.consumer(), 0}
+	args = with(args, several(g, 1, 4, func() string { return g.entryID(key) })...)
+	delivered := g.options.Now.Add(-time.Duration(g.IntN(1_000_000)) * time.Millisecond)
+	switch g.IntN(3) {
+	case 0:
+		args = with(args, "IDLE", g.IntN(100_000))
+	case 1:
+		args = with(args, "TIME", delivered.UnixMilli())
+	}
+	if g.chance(3) {
+		args = with(args, "RETRYCOUNT", g.IntN(9))
+	}
+	args = g.maybe(args, "FORCE")
+	args = g.maybe(args, "JUSTID")
+	if g.chance(6) {
+		args = with(args, "LASTID", g.entryID(key))
+	}
+	g.do(args...)
+}
