@@ -69,3 +69,18 @@ func (s capability) holds(f Feature) bool {
 		return true
 	}
 }
+
+// Held lists the features that a server has.
+func Held(ctx context.Context, c *server.Client) ([]Feature, error) {
+	s, err := ask(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	var held []Feature
+	for _, f := range Features() {
+		if s.holds(f) {
+			held = append(held, f)
+		}
+	}
+	return held, nil
+}

@@ -86,10 +86,17 @@ func (g *generator) mpop(command, kind string, ends ...string) []any {
 	return args
 }
 
+// makeSort has weights for lists only: elements of equal weight stay in the order
+// in which a server finds them, and that of a set or sorted set is by chance.
 func makeSort(g *generator) {
-	args := []any{"SORT", g.key(g.oneOf(kindList, kindSet, kindZset))}
-	if g.chance(4) {
-		args = with(args, "BY", g.oneOf("nosort", g.options.Prefix+"string:*"))
+	args := []any{"SORT"}
+	switch g.IntN(4) {
+	case 0:
+		args = with(args, g.keyOf(kindList), "BY", g.options.Prefix+"string:*")
+	case 1:
+		args = with(args, g.keyOf(g.oneOf(kindList, kindZset)), "BY", "nosort")
+	default:
+		args = with(args, g.keyOf(g.oneOf(kindList, kindSet, kindZset)))
 	}
 	if g.chance(3) {
 		args = with(args, "LIMIT", g.IntN(3), 1+g.IntN(20))

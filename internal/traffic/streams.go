@@ -150,7 +150,8 @@ func groupMakers() []maker {
 		}},
 		{command: "xclaim", weight: 5, make: makeXClaim},
 		{command: "xautoclaim", weight: 4, make: func(g *generator) {
-			args := []any{"XAUTOCLAIM", g.key(kindStream), g.group(), g.consumer(), 0, "0-0"}
+			key, group := g.key(kindStream), g.group()
+			args := []any{"XAUTOCLAIM", key, group, g.existing(key, group), 0, "0-0"}
 			if g.chance(2) {
 				args = with(args, "COUNT", 1+g.IntN(10))
 			}
@@ -161,6 +162,19 @@ func groupMakers() []maker {
 
 func (g *generator) group() string    { return g.oneOf("group:0", "group:0", "group:0", "group:1") }
 func (g *generator) consumer() string { return fmt.Sprintf("consumer:%d", g.IntN(3)) }
+
+// existing names a consumer after it has been made: one that a command makes by
+// the way, and gives nothing, is not replicated (t_stream.c xreadgroupCommand).
+func (g *generator) existing(key, group string) string {
+	consumer := g.consumer()
+	if g.since(6, 2) {
+		g.do("XGROUP", "CREATECONSUMER", key, group, consumer)
+	} else {
+		g.do("XADD", key, g.newID(), "for", consumer)
+		g.do("XREADGROUP", "GROUP", group, consumer, "COUNT", 1, "STREAMS", key, ">")
+	}
+	return consumer
+}
 
 // makeXGroupCreate makes a group; one of that name goes first, mostly.
 func makeXGroupCreate(g *generator) {
@@ -176,7 +190,8 @@ func makeXGroupCreate(g *generator) {
 }
 
 func makeXReadGroup(g *generator) {
-	args := []any{"XREADGROUP", "GROUP", g.group(), g.consumer()}
+	key, group := g.key(kindStream), g.group()
+	args := []any{"XREADGROUP", "GROUP", group, g.existing(key, group)}
 	if g.chance(2) {
 		args = with(args, "COUNT", 1+g.IntN(10))
 	}
@@ -189,12 +204,14 @@ func makeXReadGroup(g *generator) {
 	if g.chance(5) {
 		args = with(args, "NOACK")
 	}
-	g.do(with(args, "STREAMS", g.key(kindStream), g.oneOf(">", ">", ">", "0"))...)
+	// Not "0": that an entry was delivered once more is not replicated.
+	g.do(with(args, "STREAMS", key, ">")...)
 }
 
 func makeXClaim(g *generator) {
 	key := g.key(kindStream)
-	args := []any{"XCLAIM", key, g.group(), g.consumer(), 0}
+	group := g.group()
+	args := []any{"XCLAIM", key, group, g.existing(key, group), 0}
 	args = with(args, several(g, 1, 4, func() string { return g.entryID(key) })...)
 	delivered := g.options.Now.Add(-time.Duration(g.IntN(1_000_000)) * time.Millisecond)
 	switch g.IntN(3) {

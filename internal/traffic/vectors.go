@@ -18,9 +18,12 @@ func vectorMakers() []maker {
 
 func (g *generator) vector() string { return fmt.Sprintf("vector:%d", g.IntN(20)) }
 
-// makeVAdd gives each key a quantization of its own, for all its vectors.
+// makeVAdd gives each key a quantization of its own, for all its vectors. One that
+// is there goes first: another value for it is not replicated (vset.c VADD).
 func makeVAdd(g *generator) {
 	n := g.IntN(keysPerKind)
+	vector := g.vector()
+	g.do("VREM", g.name(kindVector, n), vector)
 	const dimensions = 4
 	args := []any{"VADD", g.name(kindVector, n)}
 	if g.chance(3) {
@@ -35,7 +38,7 @@ func makeVAdd(g *generator) {
 			args = append(args, g.Float64()*2-1)
 		}
 	}
-	args = with(args, g.vector())
+	args = with(args, vector)
 	if quantization := []string{"", "NOQUANT", "BIN", "Q8"}[n%4]; quantization != "" {
 		args = with(args, quantization)
 	}
