@@ -10,7 +10,9 @@ func streamMakers() []maker {
 	return []maker{
 		{command: "xadd", weight: 12, make: makeXAdd},
 		{command: "xtrim", weight: 4, make: func(g *generator) {
-			g.do(with([]any{"XTRIM", g.key(kindStream)}, g.trimming(true)...)...)
+			policy := g.policy()
+			args := with([]any{"XTRIM", g.key(kindStream)}, g.trimming(policy)...)
+			g.do(with(args, policy...)...)
 		}},
 		{command: "xdel", weight: 3, make: func(g *generator) {
 			key := g.key(kindStream)
@@ -59,9 +61,8 @@ func makeXAdd(g *generator) {
 	if g.since(6, 2) && g.chance(8) {
 		args = with(args, "NOMKSTREAM")
 	}
-	if g.has("xdelex") && g.chance(5) {
-		args = with(args, g.oneOf("KEEPREF", "DELREF", "ACKED"))
-	}
+	policy := g.policy()
+	args = with(args, policy...)
 	byServer := g.chance(3) // "*" for the ID
 	if byServer && g.may(StreamIDMP) && g.chance(3) {
 		producer := g.oneOf("producer:0", "producer:1")
@@ -72,7 +73,7 @@ func makeXAdd(g *generator) {
 		}
 	}
 	if g.chance(4) {
-		args = with(args, g.trimming(false)...)
+		args = with(args, g.trimming(policy)...)
 	}
 	if byServer {
 		args = with(args, "*")
@@ -90,23 +91,33 @@ func makeXAdd(g *generator) {
 	g.do(with(args, "sensor", g.IntN(100), "value", g.value())...)
 }
 
-// trimming are the words of MAXLEN and MINID.
-func (g *generator) trimming(alone bool) []any {
+// policy says what becomes of references to entries that are deleted; mostly nothing.
+func (g *generator) policy() []any {
+	if !g.has("xdelex") || !g.chance(3) {
+		return nil
+	}
+	return []any{g.oneOf("KEEPREF", "DELREF", "ACKED")}
+}
+
+// trimming are the words of MAXLEN and MINID. With a policy they are exact: what
+// XTRIM ~ ACKED deletes at a primary and at its replica is not the same in Redis
+// 8.6.3.
+func (g *generator) trimming(policy []any) []any {
 	args := []any{"MAXLEN"}
 	threshold := any(5 + g.IntN(120))
 	if g.since(6, 2) && g.chance(3) {
 		args, threshold = []any{"MINID"}, g.nextID-int64(20+g.IntN(200))
 	}
 	precision := g.oneOf("", "=", "~")
+	if precision == "~" && len(policy) > 0 {
+		precision = "="
+	}
 	if precision != "" {
 		args = append(args, precision)
 	}
 	args = append(args, threshold)
 	if precision == "~" && g.since(6, 2) && g.chance(2) {
 		args = append(args, "LIMIT", g.oneOf("0", "100", "1000"))
-	}
-	if alone && g.has("xdelex") {
-		args = g.maybe(args, "KEEPREF", "DELREF", "ACKED")
 	}
 	return args
 }
