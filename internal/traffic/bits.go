@@ -23,7 +23,7 @@ func bitMakers() []maker {
 
 func makeBitOp(g *generator) {
 	operation := g.oneOf("AND", "OR", "XOR", "NOT")
-	if g.since(8, 2) {
+	if g.may(BitOps) {
 		operation = g.oneOf("AND", "OR", "XOR", "NOT", "DIFF", "DIFF1", "ANDOR", "ONE")
 	}
 	args := []any{"BITOP", operation, g.key(kindBits), g.key(kindBits)}

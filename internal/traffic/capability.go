@@ -65,6 +65,10 @@ func (s capability) holds(f Feature) bool {
 		return s.has("vadd")
 	case StreamIDMP:
 		return s.has("xcfgset")
+	case BitOps:
+		return s.since(8, 2)
+	case GeoSearch:
+		return s.has("geosearchstore")
 	default:
 		return true
 	}

@@ -113,6 +113,7 @@ const (
 	kindSet    = "set"
 	kindHash   = "hash"
 	kindZset   = "zset"
+	kindLex    = "lex" // a sorted set with one score for all members
 	kindGeo    = "geo"
 	kindStream = "stream"
 	kindVector = "vector"
@@ -121,7 +122,7 @@ const (
 // kinds are those that the server can hold and the options want.
 func (g *generator) kinds() []string {
 	all := []string{
-		kindString, kindNumber, kindFloat, kindBits, kindHLL, kindList, kindSet, kindHash, kindZset, kindGeo, kindStream,
+		kindString, kindNumber, kindFloat, kindBits, kindHLL, kindList, kindSet, kindHash, kindZset, kindLex, kindGeo, kindStream,
 	}
 	if g.may(VectorSet) {
 		all = append(all, kindVector)
@@ -136,7 +137,9 @@ const keysPerKind = 10
 // applications.
 func (g *generator) key(kind string) string {
 	if g.chance(150) {
-		kind = g.kinds()[g.IntN(len(g.kinds()))]
+		if other := g.kinds()[g.IntN(len(g.kinds()))]; other != kindLex {
+			kind = other
+		}
 	}
 	return g.keyOf(kind)
 }

@@ -47,7 +47,7 @@ func makeGeoSearchStore(g *generator) {
 	} else {
 		args = with(args, "FROMLONLAT", g.longitude(), g.latitude())
 	}
-	if g.chance(2) {
+	if g.chance(2) || !g.may(GeoSearch) {
 		args = with(args, "BYRADIUS", 1+g.IntN(9000), "km")
 	} else {
 		args = with(args, "BYBOX", 1+g.IntN(9000), 1+g.IntN(9000), "mi")

@@ -187,6 +187,7 @@ func sampleValues(g *generator, key string) []sample {
 		{kindSet, many("SADD", 20, func(i int) []any { return []any{i} })},
 		{kindHash, many("HSET", 8, field)}, {kindHash, many("HSET", 600, field)},
 		{kindZset, many("ZADD", 8, scored)}, {kindZset, many("ZADD", 300, scored)},
+		{kindLex, many("ZADD", 30, func(i int) []any { return []any{0, fmt.Sprintf("member:%d", i)} })},
 		{kindStream, stream},
 	}
 	if g.may(HashFieldTTL) {

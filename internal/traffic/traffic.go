@@ -16,19 +16,25 @@ import (
 	"godwit/internal/server"
 )
 
-// Feature is something that only some servers hold. The names are those of --drop.
+// Feature is something that only some servers have.
 type Feature string
 
-// The features that Options.Without can leave out.
+// The features that Options.Without can leave out: data that some servers cannot
+// hold, by the names of --drop, and commands that others have no words for.
 const (
 	HashFieldTTL Feature = "hash-field-ttl" // Redis 7.4, Valkey 9.0
 	Function     Feature = "function"       // 7.0
 	VectorSet    Feature = "vector-set"     // Redis 8.0
 	StreamIDMP   Feature = "stream-idmp"    // Redis 8.6: producers of XADD IDMP
+
+	BitOps    Feature = "BITOP DIFF, DIFF1, ANDOR, ONE" // Redis 8.2
+	GeoSearch Feature = "GEOSEARCHSTORE BYBOX"          // 6.2
 )
 
 // Features are all of them.
-func Features() []Feature { return []Feature{HashFieldTTL, Function, VectorSet, StreamIDMP} }
+func Features() []Feature {
+	return []Feature{HashFieldTTL, Function, VectorSet, StreamIDMP, BitOps, GeoSearch}
+}
 
 // Options say what is sent.
 type Options struct {

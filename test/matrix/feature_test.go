@@ -77,6 +77,9 @@ func (m *migration) mustRefuse() (string, error) {
 // try has data of the feature in the source, then commands in its stream.
 func (m *migration) try(o *featureOutcome) error {
 	without := others(o.feature)
+	if !contains(rdb.Features(), rdb.Feature(o.feature)) {
+		return m.tryCommands(o)
+	}
 	if err := errors.Join(m.fill(featureKeys, without), m.write(m.source, featureCommands, without, false)); err != nil {
 		return err
 	}
@@ -95,14 +98,29 @@ func (m *migration) try(o *featureOutcome) error {
 		return fmt.Errorf("the copy with --drop: %w", err)
 	}
 	err = errors.Join(m.write(m.source, featureCommands, without, false), m.onlyLacks(o.feature))
-	if reason, named := refusal(err); err != nil && named {
-		o.dropped = reason
+	if err == nil {
 		return nil
 	}
-	if err != nil {
+	reason, named := refusal(err)
+	if !named {
 		return fmt.Errorf("the stream with --drop: %w", err)
 	}
+	o.dropped = reason
 	return nil
+}
+
+// tryCommands has commands in the stream that there are no words for at the
+// target: no data that a snapshot could not carry.
+func (m *migration) tryCommands(o *featureOutcome) error {
+	if err := m.fill(featureKeys, traffic.Features()); err != nil {
+		return err
+	}
+	m.begin()
+	err := errors.Join(m.ready(), m.write(m.source, featureCommands, others(o.feature), false))
+	if err == nil {
+		o.refused, err = m.mustRefuse()
+	}
+	return err
 }
 
 // tryBack has the target's clients use the feature after a cutover: the way back
