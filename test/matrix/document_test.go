@@ -101,7 +101,7 @@ func (f featureOutcome) text() string {
 	switch {
 	case f.back:
 		return fmt.Sprintf("The target has `%s`, and the source has not. Used after the cutover, it ends the way back by name.", f.feature)
-	case !contains(rdb.Features(), rdb.Feature(f.feature)):
+	case !slices.Contains(rdb.Features(), rdb.Feature(f.feature)):
 		return fmt.Sprintf("The source has `%s`, and the target has no words for it: the link stops at such a command, by name.", f.feature)
 	case f.dropped != "":
 		return fmt.Sprintf("The source has `%s`, and the target has not: refused by name. `--drop %s` leaves it out of the copy; in the stream: %s.", f.feature, f.feature, f.dropped)

@@ -3,8 +3,10 @@ package matrix
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"godwit/internal/audit"
 	"godwit/internal/rdb"
@@ -25,7 +27,7 @@ func runFeatures(t *testing.T, source, target string) []featureOutcome {
 	a, b := newHost(t, source), newHost(t, target)
 	var outcomes []featureOutcome
 	for _, f := range traffic.Features() {
-		inSource, inTarget := contains(a.holds, f), contains(b.holds, f)
+		inSource, inTarget := slices.Contains(a.holds, f), slices.Contains(b.holds, f)
 		if inSource == inTarget {
 			continue
 		}
@@ -63,21 +65,32 @@ func others(f traffic.Feature) []traffic.Feature {
 	return rest
 }
 
-// mustRefuse waits for a run to end by a refusal that names the feature, or at
-// least what it cannot carry of it.
-func (m *migration) mustRefuse() (string, error) {
-	err := m.until("the run has ended", func() bool { return false })
-	reason, named := refusal(err)
-	if !named {
-		return "", fmt.Errorf("not refused by name: %w", err)
+// mustRefuse sends commands that use the feature until the run ends by a refusal
+// that names what it cannot carry. Not every round must hold one that has an effect.
+func (m *migration) mustRefuse(to *host, f traffic.Feature) (string, error) {
+	const rounds, pause = 10, 300 * time.Millisecond
+	for range rounds {
+		if err := m.write(to, featureCommands, others(f), false); err != nil {
+			return "", err
+		}
+		select {
+		case err := <-m.done:
+			m.done <- err
+			reason, named := refusal(&endedError{err})
+			if !named {
+				return "", fmt.Errorf("not refused by name: %w", err)
+			}
+			return reason, nil
+		case <-time.After(pause):
+		}
 	}
-	return reason, nil
+	return "", fmt.Errorf("not refused: %d commands have passed", rounds*featureCommands)
 }
 
 // try has data of the feature in the source, then commands in its stream.
 func (m *migration) try(o *featureOutcome) error {
 	without := others(o.feature)
-	if !contains(rdb.Features(), rdb.Feature(o.feature)) {
+	if !slices.Contains(rdb.Features(), rdb.Feature(o.feature)) {
 		return m.tryCommands(o)
 	}
 	if err := errors.Join(m.fill(featureKeys, without), m.write(m.source, featureCommands, without, false)); err != nil {
@@ -85,7 +98,7 @@ func (m *migration) try(o *featureOutcome) error {
 	}
 	m.begin()
 	var err error
-	if o.refused, err = m.mustRefuse(); err != nil {
+	if o.refused, err = m.mustRefuse(m.source, o.feature); err != nil {
 		return err
 	}
 	m.abort()
@@ -97,7 +110,9 @@ func (m *migration) try(o *featureOutcome) error {
 	if err := m.onlyLacks(o.feature); err != nil {
 		return fmt.Errorf("the copy with --drop: %w", err)
 	}
-	err = errors.Join(m.write(m.source, featureCommands, without, false), m.onlyLacks(o.feature))
+	if err = m.write(m.source, featureCommands, without, false); err == nil {
+		err = m.onlyLacks(o.feature)
+	}
 	if err == nil {
 		return nil
 	}
@@ -116,9 +131,9 @@ func (m *migration) tryCommands(o *featureOutcome) error {
 		return err
 	}
 	m.begin()
-	err := errors.Join(m.ready(), m.write(m.source, featureCommands, others(o.feature), false))
+	err := m.ready()
 	if err == nil {
-		o.refused, err = m.mustRefuse()
+		o.refused, err = m.mustRefuse(m.source, o.feature)
 	}
 	return err
 }
@@ -126,45 +141,33 @@ func (m *migration) tryCommands(o *featureOutcome) error {
 // tryBack has the target's clients use the feature after a cutover: the way back
 // ends by name.
 func (m *migration) tryBack(o *featureOutcome) error {
-	without := others(o.feature)
 	if err := m.fill(featureKeys, traffic.Features()); err != nil {
 		return err
 	}
 	m.begin()
-	if err := errors.Join(m.ready(), m.cutover()); err != nil {
-		return err
+	err := m.cutover()
+	if err == nil {
+		o.refused, err = m.mustRefuse(m.target, o.feature)
 	}
-	if err := m.write(m.target, featureCommands, without, false); err != nil {
-		return err
-	}
-	var err error
-	o.refused, err = m.mustRefuse()
 	return err
 }
 
 // onlyLacks sees that nothing but data of the feature is missing at the target.
 func (m *migration) onlyLacks(f traffic.Feature) error {
-	differences, err := m.differences(m.source, m.target)
-	if err != nil {
-		return err
-	}
-	var wrong []audit.Difference
-	for _, d := range differences {
-		expected := false
+	wrong, err := m.differences(m.source, m.target, func(d audit.Difference) bool {
 		switch f {
 		case traffic.HashFieldTTL:
-			expected = d.Kind == audit.TTL && strings.HasPrefix(d.Detail, "field ")
+			return d.Kind != audit.TTL || !strings.HasPrefix(d.Detail, "field ")
 		case traffic.Function:
-			expected = d.DB < 0 && d.Kind == audit.Missing
+			return d.DB >= 0 || d.Kind != audit.Missing
 		case traffic.VectorSet:
-			expected = d.Kind == audit.Missing && strings.Contains(d.Detail, "vectorset")
+			return d.Kind != audit.Missing || !strings.Contains(d.Detail, "vectorset")
+		default:
+			return true
 		}
-		if !expected {
-			wrong = append(wrong, d)
-		}
+	})
+	if err != nil || len(wrong) == 0 {
+		return err
 	}
-	if len(wrong) > 0 {
-		return &differsError{wrong}
-	}
-	return nil
+	return &differsError{wrong}
 }

@@ -3,6 +3,7 @@ package matrix
 import (
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -76,7 +77,7 @@ func runBothWays(t *testing.T, source, target string, s size) (stage string, err
 func notShared(a, b *host) []traffic.Feature {
 	var features []traffic.Feature
 	for _, f := range traffic.Features() {
-		if !contains(a.holds, f) || !contains(b.holds, f) {
+		if !slices.Contains(a.holds, f) || !slices.Contains(b.holds, f) {
 			features = append(features, f)
 		}
 	}

@@ -13,7 +13,7 @@ func TestShort(t *testing.T) {
 		{"redis-6.0", "redis-8.6"},
 		{"valkey-9.1", "redis-8.0"},
 		{"redis-8.6", "valkey-9.1"},
-		{"redict-7.3", "valkey-8.0"},
+		{"redict-7.3", "valkey-9.1"},
 	} {
 		t.Run(versions[0]+" to "+versions[1], func(t *testing.T) {
 			t.Parallel()
