@@ -28,7 +28,8 @@ sides are compared by meaning at each stage: every value, score, stream ID,
 pending entry and TTL.
 
 **works** means all of that, there and back, with what both servers have. What
-only one of them has is tried on its own: the numbers lead to what becomes of it.
+only one of them has, or loads, is tried on its own: the numbers lead to what
+becomes of it.
 
 `
 
@@ -100,13 +101,13 @@ func writeDocument(t *testing.T, names []string, outcomes []outcome) {
 func (f featureOutcome) text() string {
 	switch {
 	case f.back:
-		return fmt.Sprintf("The target has `%s`, and the source has not. Used after the cutover, it ends the way back by name.", f.feature)
+		return fmt.Sprintf("The target's `%s` cannot be sent back to the source: used after the cutover, it ends the way back by name.", f.feature)
 	case !slices.Contains(rdb.Features(), rdb.Feature(f.feature)):
-		return fmt.Sprintf("The source has `%s`, and the target has no words for it: the link stops at such a command, by name.", f.feature)
+		return fmt.Sprintf("The target has no words for the source's `%s`: the link stops at such a command, by name.", f.feature)
 	case f.dropped != "":
-		return fmt.Sprintf("The source has `%s`, and the target has not: refused by name. `--drop %s` leaves it out of the copy; in the stream: %s.", f.feature, f.feature, f.dropped)
+		return fmt.Sprintf("The source's `%s` cannot be sent to the target: refused by name. `--drop %s` leaves it out of the copy; in the stream: %s.", f.feature, f.feature, f.dropped)
 	default:
-		return fmt.Sprintf("The source has `%s`, and the target has not: refused by name, and left out with `--drop %s`.", f.feature, f.feature)
+		return fmt.Sprintf("The source's `%s` cannot be sent to the target: refused by name, and left out with `--drop %s`.", f.feature, f.feature)
 	}
 }
 

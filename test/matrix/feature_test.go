@@ -13,28 +13,30 @@ import (
 	"godwit/internal/traffic"
 )
 
-// featureOutcome is what became of a feature that one of two servers lacks.
+// featureOutcome is what became of a feature that one of two servers has and the
+// other one does not take.
 type featureOutcome struct {
 	feature traffic.Feature
-	back    bool   // it is the source that lacks it: only the way back is concerned
+	back    bool   // it is the source that does not: only the way back is concerned
 	refused string // why, by name
 	dropped string // what --drop made of it; empty if it works
 }
 
-// runFeatures tries each feature that only one of two servers has: it must be
-// refused by its name, and --drop must leave out that and nothing else.
+// runFeatures tries each feature that cannot go both ways: it must be refused by
+// its name, and --drop must leave out that and nothing else.
 func runFeatures(t *testing.T, source, target string) []featureOutcome {
 	a, b := newHost(t, source), newHost(t, target)
 	var outcomes []featureOutcome
 	for _, f := range traffic.Features() {
-		inSource, inTarget := slices.Contains(a.holds, f), slices.Contains(b.holds, f)
-		if inSource == inTarget {
+		forward := slices.Contains(a.holds, f) && !carries(a, b, f)
+		back := slices.Contains(b.holds, f) && !carries(b, a, f)
+		if !forward && !back {
 			continue
 		}
 		m := &migration{t: t, source: newHost(t, source), target: newHost(t, target)}
-		o := featureOutcome{feature: f, back: inTarget}
+		o := featureOutcome{feature: f, back: back}
 		var err error
-		if inTarget {
+		if back {
 			err = m.tryBack(&o)
 		} else {
 			err = m.try(&o)
@@ -113,15 +115,38 @@ func (m *migration) try(o *featureOutcome) error {
 	if err = m.write(m.source, featureCommands, without, false); err == nil {
 		err = m.onlyLacks(o.feature)
 	}
+	if err == nil && o.feature == traffic.VectorSet {
+		err = m.renameLeftOut()
+	}
 	if err == nil {
 		return nil
 	}
 	reason, named := refusal(err)
-	if !named {
+	switch {
+	case named:
+		o.dropped = reason
+	case o.feature == traffic.VectorSet && strings.Contains(reason, "has refused"):
+		o.dropped = "a command that needs a key that was left out, such as RENAME, ends the link"
+	default:
 		return fmt.Errorf("the stream with --drop: %w", err)
 	}
-	o.dropped = reason
 	return nil
+}
+
+// renameLeftOut renames a key that the target does not have, as it was left out.
+func (m *migration) renameLeftOut() error {
+	for _, args := range [][]any{{"VADD", "left", "VALUES", 2, 1, 1, "out"}, {"RENAME", "left", "renamed"}} {
+		if _, err := m.source.client.Do(m.t.Context(), args...); err != nil {
+			return err
+		}
+	}
+	select {
+	case err := <-m.done:
+		m.done <- err
+		return &endedError{err}
+	case <-time.After(2 * time.Second):
+		return m.onlyLacks(traffic.VectorSet)
+	}
 }
 
 // tryCommands has commands in the stream that there are no words for at the

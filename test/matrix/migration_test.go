@@ -39,6 +39,7 @@ type host struct {
 	name   string
 	client *server.Client
 	holds  []traffic.Feature
+	format int  // of vector sets, by the version number: a newer one is not loaded by an older server
 	older  bool // before 7.0: TTLs in its stream are relative
 	vague  bool // Redis 7.0: does not replicate how many entries a group has read
 	rounds uint64
@@ -53,12 +54,19 @@ func newHost(t *testing.T, name string) *host {
 		t.Fatal(err)
 	}
 	v := info.Version()
+	h.format = v.Major*100 + v.Minor
 	h.older = !v.AtLeast(7, 0)
 	h.vague = v.Product == server.Redis && v.AtLeast(7, 0) && !v.AtLeast(7, 1)
 	if h.holds, err = traffic.Held(t.Context(), h.client); err != nil {
 		t.Fatal(err)
 	}
 	return h
+}
+
+// carries tells whether data of a feature can go from one server to the other.
+func carries(from, to *host, f traffic.Feature) bool {
+	newer := f == traffic.VectorSet && from.format > to.format
+	return slices.Contains(from.holds, f) && slices.Contains(to.holds, f) && !newer
 }
 
 // endedError says that a run has ended by itself.
