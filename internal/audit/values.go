@@ -73,7 +73,7 @@ func (p pair) compareGroup(ctx context.Context, items []item) ([]Difference, err
 		switch {
 		case detail != "":
 			found = append(found, p.difference(it.key, Value, "%s", detail))
-		case it.typ == "hash":
+		case it.typ == "hash" && len(array(inA[i])) > 0: // one whose fields have all expired looks empty
 			hashes = append(hashes, hashFields{it.key, evenOnes(array(inA[i]))})
 		}
 	}
