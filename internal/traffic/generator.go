@@ -41,8 +41,10 @@ func newGenerator(s capability, o Options) *generator {
 		capability: s,
 		options:    o,
 		ids:        make(map[string][]string),
-		// Above the time, so that an entry added as "*" stays below the next one.
-		nextID: o.Now.Add(365 * 24 * time.Hour).UnixMilli(),
+		// Far above the time, so that an entry added as "*" stays below the next one;
+		// and growing faster than they are used, so that those of a later run are
+		// higher. Redis 6.0 lets XSETID go back to below a deleted entry, others do not.
+		nextID: o.Now.UnixMicro(),
 	}
 	all := slices.Concat(stringMakers(), bitMakers(), listMakers(), setMakers(), hashMakers(), sortedSetMakers(),
 		geoMakers(), streamMakers(), groupMakers(), vectorMakers(), expiryMakers(), keyMakers(), dbMakers(), scriptMakers())
