@@ -8,7 +8,7 @@ LINT    := $(BIN)/golangci-lint
 LINT_VERSION := v2.15.0
 SOURCES := $(shell find cmd internal bench -name '*.go' -o -name '*.html' 2>/dev/null) go.mod go.sum
 
-.PHONY: all build check format lint vet test servers demo fault fuzz bench bench-short clean
+.PHONY: all build check format lint vet test servers demo fault matrix fuzz bench bench-short clean
 
 all: build
 
@@ -37,7 +37,7 @@ format:
 
 vet:
 	$(GO) vet ./...
-	$(GO) vet -tags failpoint,fault ./...
+	$(GO) vet -tags failpoint,fault,matrix ./...
 
 lint: $(LINT)
 	$(LINT) run ./...
@@ -50,6 +50,12 @@ $(LINT):
 fault: servers
 	$(GO) test -tags fault -race -timeout 60m -count=1 -v ./internal/migrate ./test/fault
 	$(GO) test -tags fault -timeout 20m -count=1 -v ./test/fault
+
+# Every ordered pair of the servers, there and back; writes docs/compatibility.md.
+# make test runs a few pairs in short.
+SEED ?= 1
+matrix: servers
+	$(GO) test -tags matrix -timeout 60m -count=1 ./test/matrix -args -seed $(SEED)
 
 # Each fuzz target for FUZZTIME.
 FUZZTIME ?= 60s

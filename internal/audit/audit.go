@@ -60,6 +60,10 @@ type Options struct {
 	MaxDifferences int           // to be listed; default 100
 	TTLTolerance   time.Duration // by which expiry times may differ
 
+	// NoEntriesRead leaves out how many entries a consumer group has read: Redis
+	// 7.0 does not replicate it, but for NOACK.
+	NoEntriesRead bool
+
 	// LargeValue is the size in bytes, in the server's memory, from which a value
 	// is read in pieces; default 8 MiB.
 	LargeValue int64

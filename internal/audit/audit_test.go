@@ -191,6 +191,28 @@ func TestPlantedFieldTTLIsFound(t *testing.T) {
 	}
 }
 
+// A hash whose fields have all expired is there until the server's next cycle.
+func TestExpiredFieldsAreNoFields(t *testing.T) {
+	for _, version := range []string{"redis-8.0", "redis-8.6", "valkey-9.1"} {
+		t.Run(version, func(t *testing.T) {
+			o := sandbox.Options{Args: []string{"--enable-debug-command yes"}}
+			a, b := sandboxtest.Start(t, version, o), sandboxtest.Start(t, version, o)
+			for _, s := range []*sandbox.Server{a, b} {
+				c := sandboxtest.Client(t, s)
+				do(t, c, "DEBUG", "SET-ACTIVE-EXPIRE", 0)
+				do(t, c, "HSET", "k", "f", "v")
+				do(t, c, "HPEXPIRE", "k", 1, "FIELDS", 1, "f")
+			}
+			time.Sleep(10 * time.Millisecond)
+			for _, o := range []audit.Options{{}, inPieces()} {
+				if report := compare(t, a, b, o); !report.Equal() {
+					t.Errorf("got %+v", report)
+				}
+			}
+		})
+	}
+}
+
 func TestPlantedVectorDifferencesAreFound(t *testing.T) {
 	vectors := [][]any{
 		{"VADD", "k", "VALUES", 2, 0.1, 0.9, "m"},

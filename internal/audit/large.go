@@ -56,7 +56,7 @@ func (p pair) compareWhole(ctx context.Context, it item) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return compareReplies(it.typ, inA[0], inB[0]), nil
+	return compareReplies(it.typ, inA[0], inB[0], p.options), nil
 }
 
 // compareRanges compares what has an order, by index. Sorted sets have one:
@@ -75,7 +75,7 @@ func (p pair) compareRanges(ctx context.Context, it item, read string, total, st
 		if it.typ == "list" {
 			detail = compareLists(array(inA[0]), array(inB[0]), int(first))
 		} else {
-			detail = compareReplies(it.typ, inA[0], inB[0])
+			detail = compareReplies(it.typ, inA[0], inB[0], p.options)
 		}
 		if detail != "" {
 			if it.typ == "string" {
@@ -174,7 +174,7 @@ func (p pair) compareLargeStream(ctx context.Context, it item, step int64) (stri
 		return "", err
 	}
 	streamA, streamB := fieldMap(inA[0]), fieldMap(inB[0])
-	optional := optionalFields(streamA, streamB)
+	optional := optionalFields(streamA, streamB, p.options)
 	parts := func(stream map[string]any, groups []any) []entry {
 		parts := streamHeader(stream, optional)
 		for _, g := range groups {

@@ -9,23 +9,27 @@ import (
 // compareStreams compares two replies to XINFO STREAM key FULL COUNT 0 (t_stream.c
 // xinfoReplyWithStreamInfo): entries, groups, consumers and pending entries. When
 // a consumer was last seen is not compared: a replica keeps its own time.
-func compareStreams(a, b map[string]any) string {
-	optional := optionalFields(a, b)
+func compareStreams(a, b map[string]any, o Options) string {
+	optional := optionalFields(a, b, o)
 	return compareEntries("", streamParts(a, optional), streamParts(b, optional))
 }
 
-// counterField came with 7.0, as did a group's "entries-read".
-const counterField = "entries-added"
+// readField is that of a group; the others are a stream's.
+const readField = "entries-read"
 
 // optionalFields lists what only newer servers keep, where both do.
-func optionalFields(a, b map[string]any) []string {
+func optionalFields(a, b map[string]any, o Options) []string {
 	var both []string
-	for _, field := range []string{counterField, "max-deleted-entry-id", "idmp-duration", "idmp-maxsize"} {
+	for _, field := range []string{"entries-added", "max-deleted-entry-id", "idmp-duration", "idmp-maxsize"} {
 		_, inA := a[field]
 		_, inB := b[field]
 		if inA && inB {
 			both = append(both, field)
 		}
+	}
+	// It came with the stream's counter, in 7.0.
+	if slices.Contains(both, "entries-added") && !o.NoEntriesRead {
+		both = append(both, readField)
 	}
 	return both
 }
@@ -62,7 +66,9 @@ func streamParts(info map[string]any, optional []string) []entry {
 func streamHeader(info map[string]any, optional []string) []entry {
 	parts := []entry{{"last ID", text(info["last-generated-id"])}}
 	for _, field := range optional {
-		parts = append(parts, entry{field, fmt.Sprint(info[field])})
+		if field != readField {
+			parts = append(parts, entry{field, fmt.Sprint(info[field])})
+		}
 	}
 	return parts
 }
@@ -70,8 +76,8 @@ func streamHeader(info map[string]any, optional []string) []entry {
 // groupHeader reads what XINFO STREAM FULL and XINFO GROUPS both say.
 func groupHeader(name string, group map[string]any, optional []string) []entry {
 	parts := []entry{{name, "last delivered " + text(group["last-delivered-id"])}}
-	if slices.Contains(optional, counterField) {
-		parts = append(parts, entry{name + " entries read", fmt.Sprint(group["entries-read"])})
+	if slices.Contains(optional, readField) {
+		parts = append(parts, entry{name + " entries read", fmt.Sprint(group[readField])})
 	}
 	return parts
 }

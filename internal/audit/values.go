@@ -69,11 +69,11 @@ func (p pair) compareGroup(ctx context.Context, items []item) ([]Difference, err
 	var found []Difference
 	var hashes []hashFields
 	for i, it := range items {
-		detail := compareReplies(it.typ, inA[i], inB[i])
+		detail := compareReplies(it.typ, inA[i], inB[i], p.options)
 		switch {
 		case detail != "":
 			found = append(found, p.difference(it.key, Value, "%s", detail))
-		case it.typ == "hash":
+		case it.typ == "hash" && len(array(inA[i])) > 0: // one whose fields have all expired looks empty
 			hashes = append(hashes, hashFields{it.key, evenOnes(array(inA[i]))})
 		}
 	}
@@ -106,7 +106,7 @@ func readAll(it item) command {
 }
 
 // compareReplies gives what differs between two values, "" if nothing does.
-func compareReplies(typ string, a, b any) string {
+func compareReplies(typ string, a, b any, o Options) string {
 	if sameReply(a, b) { // what most are: the same elements in the same order
 		return ""
 	}
@@ -122,7 +122,7 @@ func compareReplies(typ string, a, b any) string {
 	case "zset":
 		return compareEntries("member", scores(a), scores(b))
 	case "stream":
-		return compareStreams(fieldMap(a), fieldMap(b))
+		return compareStreams(fieldMap(a), fieldMap(b), o)
 	default:
 		return fmt.Sprintf("DUMP of type %s differs: %s, %s", typ, quote(text(a)), quote(text(b)))
 	}

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"slices"
 	"strconv"
 
 	"godwit/internal/rdb"
@@ -120,9 +121,12 @@ func (r *Rewriter) hpersist() (Verdict, error) {
 	return Replace, nil
 }
 
-// vectorSet is VADD, VREM and VSETATTR.
+// vectorSet is VADD, VREM and VSETATTR. Where those of the source do not load and
+// are left out of the copy, a target that has the commands would make sets of what
+// is added from now on.
 func (r *Rewriter) vectorSet() (Verdict, error) {
-	if r.target.Has(Option(r.command)) {
+	left := r.drop[rdb.FeatureVectorSet] && slices.Contains(r.target.Format.Lacks(r.source.Format), rdb.FeatureVectorSet)
+	if r.target.Has(Option(r.command)) && !left {
 		return Pass, nil
 	}
 	return Replace, r.noFeature(rdb.FeatureVectorSet, "")

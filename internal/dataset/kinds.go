@@ -93,6 +93,7 @@ func kindsFor(v server.Version, o Options) []kind {
 		{"stream large", 1, func(k *key) { k.addEntries(500) }},
 		{"stream emptied", 1, writeEmptiedStream},
 	}
+	kinds = append(kinds, boundaryKinds()...)
 	if hasFieldTTLs(v) && !o.NoFieldTTLs {
 		kinds = append(kinds,
 			kind{"hash listpack with field TTLs", 10, func(k *key) { k.writeExpiringHash(8) }},

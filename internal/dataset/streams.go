@@ -43,3 +43,32 @@ func writeEmptiedStream(k *key) {
 	k.do("XGROUP", "CREATE", k.name, "group", "0")
 	k.do("XDEL", k.name, entryID(0), entryID(1))
 }
+
+// writeLargeEntries makes nodes of one entry each (stream-node-max-bytes).
+func writeLargeEntries(k *key) {
+	for i := range 4 {
+		k.do("XADD", k.name, entryID(i), "", "", "field", k.text(5000), "\x00\xff", k.bytes(30), "9223372036854775807", "-9223372036854775808")
+	}
+}
+
+// writeTrimmedStream leaves a first node with deleted entries, and a group
+// whose consumers have pending entries that are gone.
+func writeTrimmedStream(k *key) {
+	k.addEntries(150)
+	k.do("XGROUP", "CREATE", k.name, "\x00group\xff", "0")
+	for i := range 40 {
+		k.do("XCLAIM", k.name, "\x00group\xff", fmt.Sprintf("consumer:%d", i%7), 0, entryID(i*3),
+			"TIME", k.now.UnixMilli()-int64(i), "RETRYCOUNT", i, "FORCE", "JUSTID")
+	}
+	k.do("XTRIM", k.name, "MAXLEN", 70)
+	k.do("XDEL", k.name, entryID(149), entryID(100), entryID(101))
+}
+
+// writeStreamOfLimits has the first and the last ID there can be.
+func writeStreamOfLimits(k *key) {
+	for _, id := range []string{"0-1", "1-0", "1-18446744073709551615", "9223372036854775808-0", "18446744073709551615-18446744073709551615"} {
+		k.do("XADD", k.name, id, "id", id)
+	}
+	k.do("XGROUP", "CREATE", k.name, "last", "$")
+	k.do("XGROUP", "CREATE", k.name, "first", "0-1")
+}

@@ -105,9 +105,11 @@ func (f Format) HasOpcode(o Opcode, from Format) bool {
 }
 
 // Loads tells whether the format's servers load a snapshot of the format from as
-// it is, whatever is in it.
+// it is, whatever is in it. Valkey refuses by its number alone what the others took
+// for themselves after the families parted (rdb.h RDB_FOREIGN_VERSION_MIN).
 func (f Format) Loads(from Format) bool {
-	if from.Version > f.Version {
+	foreign := f.Family == Valkey && from.Family != Valkey && from.Version > commonVersion
+	if from.Version > f.Version || foreign {
 		return false
 	}
 	for code := range 256 {

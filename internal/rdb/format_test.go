@@ -54,6 +54,32 @@ func TestLacks(t *testing.T) {
 	}
 }
 
+func TestLoads(t *testing.T) {
+	redis, valkey := func(v int) rdb.Format { return rdb.Format{Version: v} }, func(v int) rdb.Format { return rdb.Format{Family: rdb.Valkey, Version: v} }
+	redict := rdb.Format{Family: rdb.Redict, Version: 12}
+	for _, test := range []struct {
+		f, from rdb.Format
+		want    bool
+	}{
+		{redis(9), redis(9), true},
+		{redis(13), redis(9), true},
+		{redis(9), redis(10), false},
+		{valkey(80), redis(11), true},
+		{valkey(80), valkey(11), true},
+		{valkey(80), redis(12), false},
+		{valkey(80), redict, false}, // though it knows every type in it
+		{redis(13), valkey(80), false},
+		{redis(12), redict, true},
+		{redict, redis(12), false},
+		{redict, redis(11), true},
+		{valkey(11), redict, false},
+	} {
+		if got := test.f.Loads(test.from); got != test.want {
+			t.Errorf("%v loads %v: %t", test.f, test.from, got)
+		}
+	}
+}
+
 // TestTypesOfFormats has what HasType must not confuse.
 func TestTypesOfFormats(t *testing.T) {
 	redis12, valkey80 := rdb.Format{Version: 12}, rdb.Format{Family: rdb.Valkey, Version: 80}
