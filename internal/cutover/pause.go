@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"godwit/internal/psync"
+	"godwit/internal/server"
 )
 
 const (
@@ -24,7 +25,8 @@ const (
 	catchUpTimeout = 30 * time.Second
 )
 
-// catchUp waits until New lags so little that the pause will be short.
+// catchUp waits until New lags so little that the pause will be short, and Old
+// would take a FAILOVER to it.
 func (m *Machine) catchUp(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
 	defer cancel()
@@ -49,15 +51,32 @@ func (m *Machine) catchUp(ctx context.Context) error {
 			return fmt.Errorf("%s does not follow: role %s, master_link_status %s", m.New.address(), next["role"], next["master_link_status"])
 		}
 		lag := old.Int("master_repl_offset") - m.counted(next.Int("slave_repl_offset"))
-		if lag <= enough {
+		online := m.Method == Fence || m.online(old)
+		if lag <= enough && online {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
+			if !online {
+				return fmt.Errorf("%s does not list godwit (%s:%d) as an online replica", m.Old.address(), m.Old.AnnounceHost, m.Old.AnnouncePort)
+			}
 			return fmt.Errorf("%s lags %d bytes behind and does not catch up", m.New.address(), lag)
 		case <-time.After(watchInterval):
 		}
 	}
+}
+
+// online tells whether Old takes godwit for a replica that it may fail over to
+// (replication.c failoverCommand). It does once it has noticed that the child that
+// sent the snapshot is gone, which may be after New has loaded it and follows.
+func (m *Machine) online(old server.Info) bool {
+	godwit := fmt.Sprintf("ip=%s,port=%d,state=online,", m.Old.AnnounceHost, m.Old.AnnouncePort)
+	for i := range int(old.Int("connected_slaves")) {
+		if strings.HasPrefix(old["slave"+strconv.Itoa(i)], godwit) {
+			return true
+		}
+	}
+	return false
 }
 
 // poll asks New for its offset again and again and has each answer ACKed to

@@ -88,7 +88,7 @@ func Steps(method Method, old, next Side, limits Limits) []Step {
 	}
 	steps := []Step{
 		planned(Arm, old, "CONFIG SET masterauth *** (one-time; only where none is set)"),
-		planned(CatchUp, next, "INFO replication (until it lags less than 1 MB)"),
+		planned(CatchUp, next, "INFO replication (until it lags less than 1 MB, and the old primary lists it as online)"),
 	}
 	if method == Failover {
 		steps = append(steps,
