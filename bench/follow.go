@@ -13,22 +13,12 @@ import (
 	"godwit/internal/server"
 )
 
-// follow loads sources with redis-benchmark: one with a native replica, one
-// with godwit and its target, and another with a native replica, which tells
-// how far apart equals come out. Short loads take turns, so that what a shared
-// machine does to one it does to the others; and because two processes differ
-// for all their lives by where their memory lies, there are many groups of them.
-func (b *bench) follow(ctx context.Context) (err error) {
-	requests, groups, rounds := b.pick(200_000, 50_000), b.pick(12, 1), b.pick(4, 1)
-	native, relayed, control := &followed{name: "native"}, &followed{name: "godwit"}, &followed{name: "native again"}
-	for group := range groups {
-		if err := b.followGroup(ctx, []*followed{native, relayed, control}, group, rounds, requests); err != nil {
-			return err
-		}
-	}
-	for _, f := range []*followed{native, relayed, control} {
-		fmt.Printf("follow, %s: %.0f/s, CPU a command: source %.0f ns, target %.0f ns, godwit %.0f ns; caught up after %.1f ms at most; times native %s\n",
-			f.name, median(f.rates), mean(f.sourceCPU), mean(f.targetCPU), mean(f.godwitCPU), largest(f.lags), spread(ratios(f.rates, native.rates)))
+// follow times a source that is followed, twice: between servers of one version,
+// where bytes pass as they are, and between two where each command is looked at.
+func (b *bench) follow(ctx context.Context) error {
+	native, relayed, err := b.followed(ctx, version, version, b.pick(12, 1))
+	if err != nil {
+		return err
 	}
 	b.report.add(row{What: "throughput of the source while followed (redis-benchmark -c 50 -P 32 -t set,incr,lpush)",
 		Native: fmt.Sprintf("%.0f/s", median(native.rates)), Godwit: fmt.Sprintf("%.0f/s", median(relayed.rates)),
@@ -37,14 +27,45 @@ func (b *bench) follow(ctx context.Context) (err error) {
 		Ratio: mean(relayed.godwitCPU), Limit: 200, Unit: "ns", ShortIsNoise: b.short})
 	b.report.add(row{What: "lag back to 0 after the load's end, worst", Godwit: fmt.Sprintf("%.1f ms", largest(relayed.lags)),
 		Ratio: largest(relayed.lags), Limit: 1000, Unit: "ms"})
+
+	native, relayed, err = b.followed(ctx, "redis-8.0", "valkey-8.1", b.pick(6, 1))
+	if err != nil {
+		return err
+	}
+	b.report.add(row{What: "the same, redis-8.0 to valkey-8.1, each command looked at, against native redis-8.0 to redis-8.0",
+		Native: fmt.Sprintf("%.0f/s", median(native.rates)), Godwit: fmt.Sprintf("%.0f/s", median(relayed.rates)),
+		Ratio: median(ratios(relayed.rates, native.rates)), Limit: 0.95, AtLeast: true, Unit: "× native", ShortIsNoise: b.short})
+	b.report.add(row{What: "godwit's CPU a command followed and looked at", Godwit: fmt.Sprintf("%.0f ns", mean(relayed.godwitCPU)),
+		Ratio: mean(relayed.godwitCPU), Limit: 200, Unit: "ns", ShortIsNoise: b.short})
 	return nil
 }
 
+// followed loads sources with redis-benchmark: one with a native replica, one
+// with godwit and its target, and another with a native replica, which tells
+// how far apart equals come out. Short loads take turns, so that what a shared
+// machine does to one it does to the others; and because two processes differ
+// for all their lives by where their memory lies, there are many groups of them.
+func (b *bench) followed(ctx context.Context, from, to string, groups int) (native, relayed *followed, err error) {
+	requests, rounds := b.pick(200_000, 50_000), b.pick(4, 1)
+	native, relayed = &followed{name: "native", target: from}, &followed{name: "godwit", target: to, relayed: true}
+	control := &followed{name: "native again", target: from}
+	for group := range groups {
+		if err := b.followGroup(ctx, from, []*followed{native, relayed, control}, group, rounds, requests); err != nil {
+			return nil, nil, err
+		}
+	}
+	for _, f := range []*followed{native, relayed, control} {
+		fmt.Printf("follow, %s to %s, %s: %.0f/s, CPU a command: source %.0f ns, target %.0f ns, godwit %.0f ns; caught up after %.1f ms at most; times native %s\n",
+			from, f.target, f.name, median(f.rates), mean(f.sourceCPU), mean(f.targetCPU), mean(f.godwitCPU), largest(f.lags), spread(ratios(f.rates, native.rates)))
+	}
+	return native, relayed, nil
+}
+
 // followGroup adds the rounds of one group of fresh servers to what each has measured.
-func (b *bench) followGroup(ctx context.Context, measured []*followed, group, rounds, requests int) (err error) {
+func (b *bench) followGroup(ctx context.Context, from string, measured []*followed, group, rounds, requests int) (err error) {
 	rigs := make([]*followRig, len(measured))
 	for i, f := range measured {
-		if rigs[i], err = b.followRig(ctx, f.name == "godwit"); err != nil {
+		if rigs[i], err = b.followRig(ctx, from, f); err != nil {
 			return err
 		}
 		defer closing(&err, rigs[i].source, rigs[i].target)
@@ -69,6 +90,8 @@ func (b *bench) followGroup(ctx context.Context, measured []*followed, group, ro
 // command, milliseconds of lag.
 type followed struct {
 	name                                         string
+	target                                       string // version
+	relayed                                      bool
 	rates, sourceCPU, targetCPU, godwitCPU, lags []float64
 }
 
@@ -78,20 +101,20 @@ type followRig struct {
 	process        *process // nil for a native replica
 }
 
-func (b *bench) followRig(ctx context.Context, withGodwit bool) (r *followRig, err error) {
+func (b *bench) followRig(ctx context.Context, from string, f *followed) (r *followRig, err error) {
 	r = &followRig{}
 	defer func() {
 		if err != nil {
 			closing(&err, r.source, r.target)
 		}
 	}()
-	if r.source, err = b.start(ctx); err != nil {
+	if r.source, err = b.startVersion(ctx, from); err != nil {
 		return nil, err
 	}
-	if r.target, err = b.start(ctx); err != nil {
+	if r.target, err = b.startVersion(ctx, f.target); err != nil {
 		return nil, err
 	}
-	if withGodwit {
+	if f.relayed {
 		r.process, err = b.migrate(ctx, r.source, r.target)
 	} else {
 		err = do(ctx, r.target, "REPLICAOF", "127.0.0.1", r.source.Port())
