@@ -26,7 +26,11 @@ func makeBitOp(g *generator) {
 	if g.may(BitOps) {
 		operation = g.oneOf("AND", "OR", "XOR", "NOT", "DIFF", "DIFF1", "ANDOR", "ONE")
 	}
-	args := []any{"BITOP", operation, g.key(kindBits), g.key(kindBits)}
+	source := g.key(kindBits)
+	if g.chance(2) {
+		g.do("SETBIT", source, g.IntN(4000), 1) // of no sources there is no result, and nothing is replicated
+	}
+	args := []any{"BITOP", operation, g.key(kindBits), source}
 	if operation != "NOT" {
 		args = with(args, several(g, 1, 3, func() string { return g.key(kindBits) })...)
 	}
