@@ -71,7 +71,7 @@ func pieces(w io.Writer, b []byte, size func() int) error {
 	return nil
 }
 
-func testLink(t *testing.T, e Editor) *Link {
+func testLink(t testing.TB, e Editor) *Link {
 	t.Helper()
 	l := NewLink(Config{Editor: e, Spool: spool.Options{Dir: t.TempDir(), MemoryLimit: 64 << 20, DiskLimit: 1 << 30}})
 	t.Cleanup(func() {
