@@ -16,6 +16,7 @@ type NoEqualError struct {
 	DB      int         // the one selected
 	Key     []byte      // the one that would change; nil if there is none
 	Target  Version
+	Reason  string // what the target does with it; by default it drops it without a word
 }
 
 func (e *NoEqualError) Error() string {
@@ -29,7 +30,11 @@ func (e *NoEqualError) Error() string {
 	if e.Key != nil {
 		what += fmt.Sprintf(" of db %d, key %.100q", e.DB, e.Key)
 	}
-	return fmt.Sprintf("%s: %s has no equal, and would drop it without a word", what, e.Target)
+	reason := "has no equal, and would drop it without a word"
+	if e.Reason != "" {
+		reason = e.Reason
+	}
+	return fmt.Sprintf("%s: %s %s", what, e.Target, reason)
 }
 
 // SyntaxError says that a command is not as its server propagates it.

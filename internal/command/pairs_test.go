@@ -120,7 +120,7 @@ type outcome struct {
 }
 
 func features() []rdb.Feature {
-	return []rdb.Feature{rdb.FeatureHashFieldTTL, rdb.FeatureFunction, rdb.FeatureStreamIDMP, rdb.FeatureVectorSet, rdb.FeatureModule}
+	return []rdb.Feature{command.FeatureGeoStore, rdb.FeatureHashFieldTTL, rdb.FeatureFunction, rdb.FeatureStreamIDMP, rdb.FeatureVectorSet, rdb.FeatureModule}
 }
 
 // rewrite makes the target's stream. A strict rewriter beside the one that drops

@@ -1,5 +1,34 @@
 package command
 
+import (
+	"errors"
+
+	"godwit/internal/rdb"
+)
+
+// FeatureGeoStore is that what a search by distance stores is the same at both
+// servers. Dropped, the target stores what it computes itself.
+const FeatureGeoStore rdb.Feature = "geo-store"
+
+// Features are those that may be dropped by name, in copy and stream.
+func Features() []rdb.Feature { return append(rdb.Features(), FeatureGeoStore) }
+
+// geoStore fails where the target may find other members or distances than the
+// source: Redis before 7.0 misses members in searches across a pole, and some of its
+// distances differ in the last digit (geohash_helper.c was changed in 7.0).
+func (r *Rewriter) geoStore() error {
+	old := func(v Version) bool { return v.Product == rdb.Redis && !v.AtLeast(7, 0) }
+	if old(r.source.Version) == old(r.target.Version) {
+		return nil
+	}
+	err := r.noFeature(FeatureGeoStore, "")
+	var noEqual *NoEqualError
+	if errors.As(err, &noEqual) {
+		noEqual.Reason = "computes it otherwise, and may store other members or distances"
+	}
+	return err
+}
+
 // geoadd is GEOADD, which every server so far propagates as ZADD.
 func (r *Rewriter) geoadd() (Verdict, error) {
 	for _, o := range r.args[min(2, len(r.args)):] {
@@ -15,7 +44,7 @@ func (r *Rewriter) geoadd() (Verdict, error) {
 
 // georadius is GEORADIUS and GEORADIUSBYMEMBER with STORE or STOREDIST.
 func (r *Rewriter) georadius() (Verdict, error) {
-	if len(r.args) < 5 || !r.lacks("ANY") {
+	if len(r.args) < 5 {
 		return Pass, nil
 	}
 	first := 5 // after key, member, radius and unit
@@ -25,7 +54,7 @@ func (r *Rewriter) georadius() (Verdict, error) {
 	dest := []byte(nil)
 	for i := first; i < len(r.args); i++ {
 		switch o := r.args[i]; {
-		case is(o, "ANY"):
+		case is(o, "ANY") && r.lacks("ANY"):
 			return Pass, r.noEqual("ANY")
 		case is(o, "COUNT"):
 			i++
@@ -34,8 +63,12 @@ func (r *Rewriter) georadius() (Verdict, error) {
 			dest = r.args[i]
 		}
 	}
-	if dest == nil || string(dest) == string(r.args[1]) {
+	if dest == nil {
 		return Pass, nil
+	}
+	keeps := r.lacks("ANY") && r.source.Has("GEORADIUS ANY")
+	if err := r.geoStore(); err != nil || !keeps || string(dest) == string(r.args[1]) {
+		return Pass, err
 	}
 	// Before 6.2 the destination stays if the source does not exist (geo.c
 	// georadiusGeneric).
@@ -84,8 +117,8 @@ func (r *Rewriter) geosearchstore() (Verdict, error) {
 			return Pass, r.noEqual(printable(o))
 		}
 	}
-	if knows {
-		return Pass, nil
+	if err := r.geoStore(); err != nil || knows {
+		return Pass, err
 	}
 	if from == nil || radius == nil {
 		return Pass, r.syntax("no centre or no radius")

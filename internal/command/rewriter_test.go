@@ -102,7 +102,8 @@ func TestRewrite(t *testing.T) {
 		{onRedis(7, 0), onRedis(6, 0), "ZADD k XX GT CH 1 a", "ZADD k XX CH 1 a"},
 		{onRedis(7, 0), onRedis(6, 0), "ZADD k GT 1 a 2 b", "EVAL … 1 k GT  1 a 2 b"},
 		{onRedis(7, 0), onRedis(6, 0), "ZADD k 1 GT 2 LT", pass},
-		{onRedis(7, 0), onRedis(6, 0), "GEOSEARCHSTORE d s FROMMEMBER m BYRADIUS 1 km COUNT 3 STOREDIST", "MULTI; DEL d; GEORADIUSBYMEMBER s m 1 km COUNT 3 STOREDIST d; EXEC"},
+		{onRedis(6, 2), onRedis(6, 0), "GEOSEARCHSTORE d s FROMMEMBER m BYRADIUS 1 km COUNT 3 STOREDIST", "MULTI; DEL d; GEORADIUSBYMEMBER s m 1 km COUNT 3 STOREDIST d; EXEC"},
+		{onRedis(6, 0), onRedis(7, 0), "GEORADIUS s 1 1 5 km", pass},
 		{onRedis(8, 0), onRedis(7, 0), "HSETEX h KEEPTTL FIELDS 1 f v", "HSET h f v"},
 		{onRedis(8, 0), onRedis(7, 4), "HSETEX h FNX PXAT 5 FIELDS 2 f v g w", "MULTI; HSET h f v g w; HPEXPIREAT h 5 FIELDS 2 f g; EXEC"},
 		{onRedis(8, 0), onRedis(7, 4), "HSETEX h KEEPTTL FIELDS 1 f v", "EVAL … 1 h f v"},
@@ -214,6 +215,37 @@ func TestTransactions(t *testing.T) {
 	var noEqual *command.NoEqualError
 	if _, _, err := r.Rewrite(nil, args(t, "NEW k")); !errors.As(err, &noEqual) || noEqual.DB != 2 {
 		t.Error(err)
+	}
+}
+
+// What a search by distance stores is computed by whoever gets it: otherwise
+// before 7.0 and from then on.
+func TestGeoStore(t *testing.T) {
+	for _, test := range []struct {
+		from, to command.Capabilities
+		line     string
+		want     string // once it may be dropped
+	}{
+		{onRedis(6, 0), onRedis(7, 0), "GEORADIUS s 1 1 5 km STORE d", "pass"},
+		{onRedis(6, 0), onValkey(8, 0), "GEORADIUSBYMEMBER s m 5 km STOREDIST d", "pass"},
+		{onRedis(6, 2), onRedis(8, 6), "GEOSEARCHSTORE d s FROMMEMBER m BYBOX 1 1 km", "pass"},
+		{onRedis(7, 0), onRedis(6, 0), "GEOSEARCHSTORE d s FROMMEMBER m BYRADIUS 1 km", "MULTI; DEL d; GEORADIUSBYMEMBER s m 1 km STORE d; EXEC"},
+	} {
+		r := command.NewRewriter(test.from, test.to, command.Options{})
+		_, _, err := r.Rewrite(nil, args(t, test.line))
+		var noEqual *command.NoEqualError
+		if !errors.As(err, &noEqual) || noEqual.Feature != command.FeatureGeoStore || string(noEqual.Key) != "d" || !strings.Contains(err.Error(), "computes it otherwise") {
+			t.Errorf("%s: %v", test.line, err)
+		}
+		r = command.NewRewriter(test.from, test.to, command.Options{Drop: []rdb.Feature{command.FeatureGeoStore}})
+		out, verdict, err := r.Rewrite(nil, args(t, test.line))
+		got := text(t, out)
+		if verdict == command.Pass {
+			got = "pass"
+		}
+		if err != nil || got != test.want || r.Dropped()[command.FeatureGeoStore] != 1 {
+			t.Errorf("%s, dropped: %q, %v, %v", test.line, got, err, r.Dropped())
+		}
 	}
 }
 

@@ -35,6 +35,7 @@ func (r *Rewriter) newRules() map[string]rule {
 	if !r.target.Version.Includes(r.source.Version) {
 		maps.Copy(special, optionRules())
 	}
+	maps.Copy(special, geoRules())
 	for name, rule := range special {
 		rule.unknown = !known[name]
 		rules[name] = rule
@@ -74,6 +75,15 @@ func expiryRules() map[string]rule {
 	}
 }
 
+// geoRules are for what a target may compute otherwise, or not know.
+func geoRules() map[string]rule {
+	return map[string]rule{
+		"GEORADIUS":         {rewrite: (*Rewriter).georadius},
+		"GEORADIUSBYMEMBER": {rewrite: (*Rewriter).georadius},
+		"GEOSEARCHSTORE":    {rewrite: (*Rewriter).geosearchstore},
+	}
+}
+
 // optionRules are for what a target may not know, or not with every option.
 func optionRules() map[string]rule {
 	return map[string]rule{
@@ -99,15 +109,12 @@ func optionRules() map[string]rule {
 		"HPEXPIREAT": {rewrite: (*Rewriter).hexpire},
 		"HPERSIST":   {rewrite: (*Rewriter).hpersist},
 
-		"ZADD":              {rewrite: (*Rewriter).zadd, passes: zaddPasses},
-		"ZUNIONSTORE":       {rewrite: (*Rewriter).zcombine},
-		"ZINTERSTORE":       {rewrite: (*Rewriter).zcombine},
-		"ZDIFFSTORE":        {rewrite: (*Rewriter).zdiffstore},
-		"ZRANGESTORE":       {rewrite: (*Rewriter).zrangestore},
-		"GEOADD":            {rewrite: (*Rewriter).geoadd},
-		"GEORADIUS":         {rewrite: (*Rewriter).georadius},
-		"GEORADIUSBYMEMBER": {rewrite: (*Rewriter).georadius},
-		"GEOSEARCHSTORE":    {rewrite: (*Rewriter).geosearchstore},
+		"ZADD":        {rewrite: (*Rewriter).zadd, passes: zaddPasses},
+		"ZUNIONSTORE": {rewrite: (*Rewriter).zcombine},
+		"ZINTERSTORE": {rewrite: (*Rewriter).zcombine},
+		"ZDIFFSTORE":  {rewrite: (*Rewriter).zdiffstore},
+		"ZRANGESTORE": {rewrite: (*Rewriter).zrangestore},
+		"GEOADD":      {rewrite: (*Rewriter).geoadd},
 
 		"XADD":        {rewrite: (*Rewriter).xadd, passes: xaddPasses},
 		"XTRIM":       {rewrite: (*Rewriter).xtrim},
