@@ -137,7 +137,12 @@ func (to *target) rewrite(from command.Capabilities, played []done) *outcome {
 			original := resp.AppendArgs(nil, p.args...)
 			o.lengthOfTheOriginal += len(original)
 			_, _, strictErr := strict.Rewrite(nil, p.args)
+			before := r.Dropped()[rdb.FeatureVectorSet]
 			out, verdict, err := r.Rewrite(nil, p.args)
+			if r.Dropped()[rdb.FeatureVectorSet] > before {
+				// Also where the strict one lets it pass: the target has the command.
+				o.affected[string(p.args[1])] = rdb.FeatureVectorSet
+			}
 			var noEqual *command.NoEqualError
 			switch {
 			case errors.As(strictErr, &noEqual):
