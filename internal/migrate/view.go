@@ -92,6 +92,9 @@ func (m *Migration) statusLocked() Status {
 	s.Running = m.running
 	s.At = time.Now()
 	s.Source, s.Target = m.source.status(), m.target.status()
+	if m.link != nil {
+		s.Dropped = m.dropped(m.link)
+	}
 	s.Links, s.Spool, s.Copy = []LinkStatus{}, SpoolStatus{}, CopyStatus{ETASeconds: -1}
 	s.Emergency = emergency(&m.rec, m.byHand(Source), m.byHand(Target))
 	if m.link == nil {
@@ -221,6 +224,9 @@ func (r *record) status() Status {
 	s.Source.URL, s.Target.URL = r.From, r.To
 	if s.Links == nil {
 		s.Links = []LinkStatus{}
+	}
+	if s.Dropped == nil {
+		s.Dropped = []DroppedStatus{}
 	}
 	s.NextSteps = nextSteps(s)
 	if r.untouched() {

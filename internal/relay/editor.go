@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"godwit/internal/rdb"
 	"godwit/internal/resp"
 )
 
@@ -34,6 +35,9 @@ type Editor interface {
 	// on after a crash counts by it. Where it is shorter than the command, no-ops
 	// make up for that; only a link with OwnReplID may have it longer.
 	Edit(dst []byte, args [][]byte, total int) (out []byte, verdict Verdict, err error)
+	// LeftOut is what the Edit before has left out of a command that it replaced,
+	// for want of an equal; nil for nothing. It is valid until the next Edit.
+	LeftOut() []rdb.LeftOut
 	// Reset is called before a stream begins, after a snapshot.
 	Reset()
 }
@@ -159,7 +163,8 @@ func (l *Link) replace(ctx context.Context, e resp.Extent) error {
 	if cap(out) > headSize {
 		l.edit.out = nil // it was made for a large command
 	}
-	switch before := l.end.Load(); {
+	before := l.end.Load()
+	switch {
 	case len(out) < e.Size:
 		// In front, so that bare newlines, if that is all there is room for, are
 		// followed by a command and count.
@@ -170,6 +175,11 @@ func (l *Link) replace(ctx context.Context, e resp.Extent) error {
 		return &FatalError{Err: fmt.Errorf("stream at offset %d: %.60q becomes %d bytes longer, and offsets would not be the source's any more", before, e.Args[0], len(out)-e.Size)}
 	case len(out) > e.Size:
 		l.offsets.replaced(before, e.Size, len(out))
+	}
+	for _, left := range l.cfg.Editor.LeftOut() {
+		if l.drops.ofStream(left.Feature, before+int64(e.Size)) {
+			l.tellDropped("the stream", left)
+		}
 	}
 	l.arrived(e.Size)
 	if err := l.spool.Write(ctx, out); err != nil {

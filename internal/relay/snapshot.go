@@ -139,10 +139,16 @@ func (l *Link) convertSnapshot(ctx context.Context, u *upstream, header psync.Sn
 	if header.Mark == nil {
 		source = io.LimitReader(source, header.Length-int64(len(begin)))
 	}
-	c := rdb.NewConverter(&spoolWriter{ctx, l}, io.MultiReader(bytes.NewReader(begin), source), *l.cfg.Snapshot)
+	options := *l.cfg.Snapshot
+	options.Dropped = func(left rdb.LeftOut) {
+		if l.drops.ofCopy(left.Feature) {
+			l.tellDropped("the copy", left)
+		}
+	}
+	c := rdb.NewConverter(&spoolWriter{ctx, l}, io.MultiReader(bytes.NewReader(begin), source), options)
 	err := c.Run()
 	l.mu.Lock()
-	l.rewritten, l.dropped = c.Rewritten(), c.Dropped()
+	l.rewritten = c.Rewritten()
 	l.mu.Unlock()
 	if err != nil {
 		return l.conversionError(ctx, err)
