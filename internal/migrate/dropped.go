@@ -48,3 +48,14 @@ func (m *Migration) dropped(link *linkRun) []DroppedStatus {
 	}
 	return list
 }
+
+// leftOutOfStream are the features that a server has been seen to be without.
+func (s Status) leftOutOfStream(address string) []rdb.Feature {
+	var features []rdb.Feature
+	for _, d := range s.Dropped {
+		if d.Server == address && d.Stream > 0 {
+			features = append(features, rdb.Feature(d.Feature))
+		}
+	}
+	return features
+}

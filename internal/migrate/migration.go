@@ -425,7 +425,7 @@ func (m *Migration) startLink(from *end, s linkStart) *relay.Link {
 	l := &linkRun{from: from.side, cancel: cancel, done: make(chan struct{})}
 	config := m.linkConfig(from, to, s.editor)
 	config.From, config.Knows, config.OwnReplID = s.from, s.knows, s.own
-	config.Dropped = m.rec.Dropped[to.side]
+	config.Dropped, config.Told = m.rec.Dropped[to.side], m.rec.Last.leftOutOfStream(to.address())
 	if s.tracked() {
 		config.Checkpoint = m.checkpoint(from, rulesOf(s.editor))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"godwit/internal/rdb"
@@ -177,7 +178,7 @@ func (l *Link) replace(ctx context.Context, e resp.Extent) error {
 		l.offsets.replaced(before, e.Size, len(out))
 	}
 	for _, left := range l.cfg.Editor.LeftOut() {
-		if l.drops.ofStream(left.Feature, before+int64(e.Size)) {
+		if l.drops.ofStream(left.Feature, before+int64(e.Size)) && !slices.Contains(l.cfg.Told, left.Feature) {
 			l.tellDropped("the stream", left)
 		}
 	}

@@ -63,6 +63,9 @@ type Config struct {
 	Checkpoint func(source, target Position, dropped Dropped)
 	// Dropped is what earlier links of the same stream have left out up to From.
 	Dropped Dropped
+	// Told are features of which a user has heard already that they are left out of
+	// the stream.
+	Told []rdb.Feature
 	Log     *slog.Logger
 	// AllowFull is asked before a full resync of the target is passed on; an
 	// error ends the link with it, unless it is a *server.ConnError: then the
