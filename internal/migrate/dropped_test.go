@@ -86,4 +86,3 @@ func TestDroppedIsCounted(t *testing.T) {
 	expire(source, 3)
 	m.until("counted after a rollback", counted)
 }
-

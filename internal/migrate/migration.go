@@ -437,7 +437,7 @@ func (m *Migration) startLink(from *end, s linkStart) *relay.Link {
 		defer close(l.done)
 		if err := l.link.Run(ctx); ctx.Err() == nil {
 			select {
-			case m.fatal <- fmt.Errorf("link %s to %s: %w", from.endpoint.Address, to.endpoint.Address, err):
+			case m.fatal <- linkError(from, to, err):
 			default:
 			}
 		}

@@ -66,7 +66,7 @@ type Config struct {
 	// Told are features of which a user has heard already that they are left out of
 	// the stream.
 	Told []rdb.Feature
-	Log     *slog.Logger
+	Log  *slog.Logger
 	// AllowFull is asked before a full resync of the target is passed on; an
 	// error ends the link with it, unless it is a *server.ConnError: then the
 	// target asks again. nil allows every one.

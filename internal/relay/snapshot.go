@@ -207,8 +207,7 @@ func (l *Link) conversionError(ctx context.Context, err error) error {
 	case errors.As(err, &read):
 		return fmt.Errorf("within the snapshot: %w", err)
 	case errors.As(err, &noEqual):
-		return &FatalError{Err: fmt.Errorf("the target cannot be sent it: %w", err),
-			Hint: fmt.Sprintf("--drop %s leaves it out, and counts what it left out", noEqual.What)}
+		return &FatalError{Err: fmt.Errorf("the copy: %w", err)}
 	default:
 		return &FatalError{Err: fmt.Errorf("the source's snapshot: %w", err)}
 	}
