@@ -130,7 +130,7 @@ func (in *input) newAtTarget() string {
 	return list(append(names, "options of some commands"))
 }
 
-// names of features, for --drop.
+// featureNames are what people call them.
 func featureNames(all []feature) []string {
 	names := make([]string, len(all))
 	for i, f := range all {

@@ -88,17 +88,16 @@ func featureRules() []rule {
 			return "the target has no " + alternatives(featureNames(unused)) + "; the source has none either, and no client has used them since its statistics began. Should one appear, the migration stops", ""
 		}},
 		{"dropped", warning, func(in *input) (string, string) {
-			return in.dropped(in.lacks, "what the target does not have is left out, and counted")
+			return in.dropped(in.lacks, "what the target does not have is left out, and counted: %s (--drop)")
 		}},
 		{"dropped-back", warning, func(in *input) (string, string) {
 			if !in.wantsBack() {
 				return "", ""
 			}
-			return in.dropped(in.lostBack, "what the source does not have is left out on the way back, and counted: after a rollback it is missing")
+			return in.dropped(in.lostBack, "on the way back %s is left out, and counted (--drop), so a rollback keeps every other write")
 		}},
 		{"drop-needless", note, func(in *input) (string, string) {
-			text, _ := in.dropped(func(f rdb.Feature) bool { return !in.lacks(f) && !in.lostBack(f) }, "nothing is left out, because neither server lacks what the other one has")
-			return text, ""
+			return in.dropped(func(f rdb.Feature) bool { return !in.lacks(f) && !in.lostBack(f) }, "--drop %s leaves nothing out: neither server lacks what the other one has of it")
 		}},
 	}
 }
@@ -134,8 +133,9 @@ func (in *input) unsure() []feature {
 // lostBack tells whether the source lacks what the target has.
 func (in *input) lostBack(f rdb.Feature) bool { return lacks(in.Target, in.Source, f) }
 
-// dropped words which of the features to drop a test picks.
-func (in *input) dropped(pick func(rdb.Feature) bool, text string) (string, string) {
+// dropped is a finding about the features to drop that a test picks; format is
+// given their names.
+func (in *input) dropped(pick func(rdb.Feature) bool, format string) (text, hint string) {
 	var names []string
 	for _, f := range in.Drop {
 		if pick(f) {
@@ -145,5 +145,5 @@ func (in *input) dropped(pick func(rdb.Feature) bool, text string) (string, stri
 	if len(names) == 0 {
 		return "", ""
 	}
-	return text + ": " + list(names) + " (--drop)", ""
+	return fmt.Sprintf(format, list(names)), ""
 }
