@@ -96,9 +96,9 @@ type SpoolStatus struct {
 }
 
 // DroppedStatus is what --drop has left out of one feature, because a server does
-// not have it. It is exact while godwit runs and over any restart of it, but for
-// one case: killed within the second before a switch, godwit may know of fewer
-// commands than it left out.
+// not have it. The counts are exact while godwit runs and over its restarts. After a
+// kill Stream is a lower bound in two cases: within a switch, by what the second
+// before it left out, and where very many of them still waited for a slow server.
 type DroppedStatus struct {
 	Feature string `json:"feature"`
 	Server  string `json:"server"` // address of the one that does not have it

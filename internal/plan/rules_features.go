@@ -123,7 +123,7 @@ func (in *input) unsure() []feature {
 	for _, f := range in.open() {
 		_, _, whole := in.found(f.Feature)
 		calls, counted := in.calls(f)
-		if len(calls) == 0 && !(whole && counted) {
+		if len(calls) == 0 && (!whole || !counted) {
 			unsure = append(unsure, f)
 		}
 	}
