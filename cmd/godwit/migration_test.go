@@ -206,6 +206,38 @@ func TestInterruptThenGoOnThenAbort(t *testing.T) {
 	}
 }
 
+// What --drop leaves out is counted where a user looks.
+func TestDroppedIsShown(t *testing.T) {
+	source := sandboxtest.Start(t, "redis-8.0", sandbox.Options{})
+	target := sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
+	client := sandboxtest.Client(t, source)
+	expire := func(key string) {
+		for _, args := range [][]any{{"HSET", key, "f", 1}, {"HEXPIRE", key, 1000, "FIELDS", 1, "f"}} {
+			if _, err := client.Do(t.Context(), args...); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	expire("before")
+	dir := t.TempDir()
+	run := start(t, nil, "run", "--from", source.Address(), "--to", target.Address(), "--state-dir", dir, "--drop", "hash-field-ttl")
+	await(t, dir, ready)
+	expire("after")
+	expire("after that")
+	want := migrate.DroppedStatus{Feature: "hash-field-ttl", Server: target.Address(), Count: 3, Copy: 1, Stream: 2}
+	await(t, dir, func(s migrate.Status) bool { return len(s.Dropped) == 1 && s.Dropped[0] == want })
+	verb(t, dir, "status --json", `"dropped":[{"feature":"hash-field-ttl","server":"`+target.Address()+`","count":3,"copy":1,"stream":2}]`)
+	text := "dropped hash-field-ttl: 3 left out, 1 in the copy and 2 in the stream; " + target.Address() + " does not have it"
+	verb(t, dir, "status", text)
+	verb(t, dir, "abort", "")
+	if code := run.wait(t); code != 0 {
+		t.Errorf("exit code %d: %s", code, run.err.String())
+	}
+	mustContain(t, "run", run.out.String(), `hash-field-ttl is left out of the copy and counted, first at key "before" of db 0`,
+		`hash-field-ttl is left out of the stream and counted, first at key "after" of db 0`, text)
+	verb(t, dir, "status", text)
+}
+
 // A switch that gives up is exit code 5, from the process that asked for it.
 func TestASwitchThatGivesUp(t *testing.T) {
 	source, target := pair(t, sandbox.Options{})

@@ -16,17 +16,26 @@ func Features() []rdb.Feature { return append(rdb.Features(), FeatureGeoStore) }
 // geoStore fails where the target may find other members or distances than the
 // source: Redis before 7.0 misses members in searches across a pole, and some of its
 // distances differ in the last digit (geohash_helper.c was changed in 7.0).
-func (r *Rewriter) geoStore() error {
+func (r *Rewriter) geoStore() (otherwise bool, err error) {
 	old := func(v Version) bool { return v.Product == rdb.Redis && !v.AtLeast(7, 0) }
 	if old(r.source.Version) == old(r.target.Version) {
-		return nil
+		return false, nil
 	}
-	err := r.noFeature(FeatureGeoStore, "")
+	err = r.noFeature(FeatureGeoStore, "")
 	var noEqual *NoEqualError
 	if errors.As(err, &noEqual) {
 		noEqual.Reason = "computes it otherwise, and may store other members or distances"
 	}
-	return err
+	return true, err
+}
+
+// asItIs leaves a command as it is; where that was told of, it counts as replaced.
+func (r *Rewriter) asItIs(told bool) (Verdict, error) {
+	if !told {
+		return Pass, nil
+	}
+	r.add(r.args...)
+	return Replace, nil
 }
 
 // geoadd is GEOADD, which every server so far propagates as ZADD.
@@ -67,8 +76,12 @@ func (r *Rewriter) georadius() (Verdict, error) {
 		return Pass, nil
 	}
 	keeps := r.lacks("ANY") && r.source.Has("GEORADIUS ANY")
-	if err := r.geoStore(); err != nil || !keeps || string(dest) == string(r.args[1]) {
+	otherwise, err := r.geoStore()
+	if err != nil {
 		return Pass, err
+	}
+	if !keeps || string(dest) == string(r.args[1]) {
+		return r.asItIs(otherwise)
 	}
 	// Before 6.2 the destination stays if the source does not exist (geo.c
 	// georadiusGeneric).
@@ -117,8 +130,12 @@ func (r *Rewriter) geosearchstore() (Verdict, error) {
 			return Pass, r.noEqual(printable(o))
 		}
 	}
-	if err := r.geoStore(); err != nil || knows {
+	otherwise, err := r.geoStore()
+	if err != nil {
 		return Pass, err
+	}
+	if knows {
+		return r.asItIs(otherwise)
 	}
 	if from == nil || radius == nil {
 		return Pass, r.syntax("no centre or no radius")

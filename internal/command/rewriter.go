@@ -1,8 +1,6 @@
 package command
 
 import (
-	"maps"
-
 	"godwit/internal/rdb"
 	"godwit/internal/resp"
 )
@@ -27,6 +25,9 @@ type Options struct {
 	// where the target can take them so: they would grow by the time that commands
 	// wait on their way. Nil leaves them, and the commands that have them, as they are.
 	Now func() int64
+
+	// Dropped, if not nil, is told within Rewrite of each thing that is left out.
+	Dropped func(rdb.LeftOut)
 }
 
 // Rewriter says the commands of one server's replication stream in the words of
@@ -46,6 +47,7 @@ type Rewriter struct {
 	now            func() int64
 	drop           map[rdb.Feature]bool
 	dropped        map[rdb.Feature]int64
+	told           func(rdb.LeftOut)       // never nil
 	transcoders    map[int]*rdb.Transcoder // by the version in a payload's footer
 	transcoding    rdb.TranscoderOptions
 	crc            *rdb.CRC64
@@ -68,9 +70,12 @@ func NewRewriter(source, target Capabilities, o Options) *Rewriter {
 		source: source, target: target, now: o.Now,
 		drop: make(map[rdb.Feature]bool), dropped: make(map[rdb.Feature]int64),
 		transcoders: make(map[int]*rdb.Transcoder),
-		transcoding: rdb.TranscoderOptions{Drop: o.Drop, Module: target.Module},
 		crc:         rdb.NewCRC64(),
 	}
+	if r.told = o.Dropped; r.told == nil {
+		r.told = func(rdb.LeftOut) {}
+	}
+	r.transcoding = rdb.TranscoderOptions{Drop: o.Drop, Module: target.Module, Dropped: r.leaveOut}
 	for _, f := range o.Drop {
 		r.drop[f] = true
 	}
@@ -88,16 +93,9 @@ func (r *Rewriter) InTransaction() bool { return r.multi }
 // DB is the db that is selected.
 func (r *Rewriter) DB() int { return r.db }
 
-// Dropped counts what was left out, by feature.
-func (r *Rewriter) Dropped() map[rdb.Feature]int64 {
-	all := maps.Clone(r.dropped)
-	for _, t := range r.transcoders {
-		for f, n := range t.Dropped() {
-			all[f] += n
-		}
-	}
-	return all
-}
+// Dropped counts the commands of which something was left out, by feature. The map is
+// the Rewriter's own.
+func (r *Rewriter) Dropped() map[rdb.Feature]int64 { return r.dropped }
 
 // PassesHead tells of a command whose beginning has come, args, out of total
 // arguments, that it passes whatever the rest of it is. It must still be given to
@@ -198,10 +196,16 @@ func (r *Rewriter) noEqual(option string) error { return r.noFeature("", option)
 // noFeature counts a feature that may be dropped, and is the error otherwise.
 func (r *Rewriter) noFeature(f rdb.Feature, option string) error {
 	if f != "" && r.drop[f] {
-		r.dropped[f]++
+		r.leaveOut(f, option)
 		return nil
 	}
 	return &NoEqualError{Command: r.command, Option: option, Feature: f, DB: r.db, Key: r.key(), Target: r.target.Version}
+}
+
+// leaveOut counts what is left out of the present command.
+func (r *Rewriter) leaveOut(f rdb.Feature, detail string) {
+	r.dropped[f]++
+	r.told(rdb.LeftOut{Feature: f, DB: r.db, Key: r.key(), Detail: detail})
 }
 
 func (r *Rewriter) syntax(reason string) error {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"godwit/internal/migrate"
+	"godwit/internal/rdb"
 	"godwit/internal/server"
 )
 
@@ -32,6 +33,7 @@ type order struct {
 	ListenPort             int
 	MaxPause               time.Duration
 	SpoolMemory, SpoolDisk int64
+	Drop                   []rdb.Feature
 	KillAt                 string // the point of Config.Trace at which it kills itself
 }
 
@@ -52,7 +54,7 @@ func beChild() error {
 	}
 	c := migrate.NewConfig()
 	c.StateDir, c.Announce, c.ListenPort, c.MaxPause = o.StateDir, o.Announce, o.ListenPort, o.MaxPause
-	c.SpoolMemory, c.SpoolDisk = o.SpoolMemory, o.SpoolDisk
+	c.SpoolMemory, c.SpoolDisk, c.Drop = o.SpoolMemory, o.SpoolDisk, o.Drop
 	var err error
 	if c.From, err = server.ParseEndpoint(o.From); err != nil {
 		return err
@@ -131,7 +133,7 @@ func startChild(t *testing.T, c migrate.Config, killAt string) *child {
 	t.Helper()
 	text, err := json.Marshal(order{
 		StateDir: c.StateDir, From: c.From.String(), To: c.To.String(), Announce: c.Announce, ListenPort: c.ListenPort,
-		MaxPause: c.MaxPause, SpoolMemory: c.SpoolMemory, SpoolDisk: c.SpoolDisk, KillAt: killAt,
+		MaxPause: c.MaxPause, SpoolMemory: c.SpoolMemory, SpoolDisk: c.SpoolDisk, Drop: c.Drop, KillAt: killAt,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -51,6 +51,9 @@ type record struct {
 	// Track is for a link whose target counts otherwise than its source; nil where
 	// both count alike.
 	Track *track `json:"track,omitempty"`
+	// Dropped is what was left out, by the side that does not have it; of a stream
+	// up to Track, from which it is read again.
+	Dropped map[Side]relay.Dropped `json:"dropped,omitempty"`
 	// Settings were changed at the servers and are to be restored.
 	Settings []setting `json:"settings,omitempty"`
 	// Followed is true once the target has followed the source: a later full

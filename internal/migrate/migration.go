@@ -273,6 +273,7 @@ func (m *Migration) update(change func(*record)) error {
 
 func (m *Migration) saveLocked() error {
 	m.rec.Updated = time.Now()
+	m.keepCopyDropped()
 	m.rec.Last = m.statusLocked()
 	return m.journal.save(m.rec)
 }
@@ -413,14 +414,18 @@ type linkRun struct {
 // startLink carries the stream of one side to the other from now on, in place
 // of the link before.
 func (m *Migration) startLink(from *end, s linkStart) *relay.Link {
-	m.stopLink()
+	before := m.stopLink()
 	to := m.other(from)
 	m.mu.Lock()
+	if before != nil && before.from != from.side {
+		m.rec.setDropped(before.from.other(), before.link.Snapshot().Dropped) // its stream was applied to the end
+	}
 	base, wg := m.base, m.wg
 	ctx, cancel := context.WithCancel(base)
 	l := &linkRun{from: from.side, cancel: cancel, done: make(chan struct{})}
 	config := m.linkConfig(from, to, s.editor)
 	config.From, config.Knows, config.OwnReplID = s.from, s.knows, s.own
+	config.Dropped, config.Told = m.rec.Dropped[to.side], m.rec.Last.leftOutOfStream(to.address())
 	if s.tracked() {
 		config.Checkpoint = m.checkpoint(from, rulesOf(s.editor))
 	}
@@ -432,7 +437,7 @@ func (m *Migration) startLink(from *end, s linkStart) *relay.Link {
 		defer close(l.done)
 		if err := l.link.Run(ctx); ctx.Err() == nil {
 			select {
-			case m.fatal <- fmt.Errorf("link %s to %s: %w", from.endpoint.Address, to.endpoint.Address, err):
+			case m.fatal <- linkError(from, to, err):
 			default:
 			}
 		}
@@ -440,7 +445,8 @@ func (m *Migration) startLink(from *end, s linkStart) *relay.Link {
 	return l.link
 }
 
-func (m *Migration) stopLink() {
+// stopLink ends the link under way, and returns it; nil if there was none.
+func (m *Migration) stopLink() *linkRun {
 	m.mu.Lock()
 	l := m.link
 	m.link = nil
@@ -448,7 +454,11 @@ func (m *Migration) stopLink() {
 	if l != nil {
 		l.cancel()
 		<-l.done
+		m.mu.Lock()
+		m.rec.Last.Dropped = m.dropped(l)
+		m.mu.Unlock()
 	}
+	return l
 }
 
 func (m *Migration) present() *relay.Link {

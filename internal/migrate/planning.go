@@ -49,6 +49,11 @@ func planFor(ctx context.Context, c Config, source, target *end) (plan.Plan, err
 			facts.Target, facts.Listener.TargetAddress = e.found(), address
 		}
 	}
+	survey, err := topology.TakeSurvey(ctx, facts.Source, plan.SurveyOf(facts.Source, facts.Target))
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	facts.Source.Survey = &survey
 	return plan.Make(facts, plan.Wants{
 		Name: c.Name, Replace: c.Replace, Announce: c.Announce, CopyOnly: c.Cutover == Never, NoKill: c.NoKill,
 		MaxPause: c.MaxPause, RollbackWindow: c.RollbackWindow, Drop: c.Drop, SpoolMemory: c.SpoolMemory, SpoolDisk: c.SpoolDisk,

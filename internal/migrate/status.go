@@ -24,27 +24,28 @@ func (p Phase) Ended() bool { return p == Completed || p == Aborted || p == Fail
 // Status is a snapshot of a migration, the same for the live view, the API,
 // status --json and the metrics. It holds no password.
 type Status struct {
-	Name      string        `json:"name"`
-	Phase     Phase         `json:"phase"`
-	Ready     bool          `json:"ready"`               // a cutover (or rollback) now would succeed within its limits
-	NotReady  string        `json:"not_ready,omitempty"` // why it would not
-	Running   bool          `json:"running"`             // false when read from the journal of a dead run
-	PID       int           `json:"pid,omitempty"`
-	Engine    string        `json:"engine"`
-	Source    ServerStatus  `json:"source"`
-	Target    ServerStatus  `json:"target"`
-	Copy      CopyStatus    `json:"copy"`
-	Links     []LinkStatus  `json:"links"`
-	Spool     SpoolStatus   `json:"spool"`
-	Cutover   CutoverStatus `json:"cutover"`
-	Verify    VerifyStatus  `json:"verify"`
-	NextSteps []string      `json:"next_steps"`
-	Emergency []string      `json:"emergency,omitempty"` // redis-cli lines for when godwit is gone for good
-	Events    []Event       `json:"events"`              // the last ones, oldest first
-	Error     string        `json:"error,omitempty"`
-	Hint      string        `json:"hint,omitempty"`
-	StartedAt time.Time     `json:"started_at"`
-	At        time.Time     `json:"at"`
+	Name      string          `json:"name"`
+	Phase     Phase           `json:"phase"`
+	Ready     bool            `json:"ready"`               // a cutover (or rollback) now would succeed within its limits
+	NotReady  string          `json:"not_ready,omitempty"` // why it would not
+	Running   bool            `json:"running"`             // false when read from the journal of a dead run
+	PID       int             `json:"pid,omitempty"`
+	Engine    string          `json:"engine"`
+	Source    ServerStatus    `json:"source"`
+	Target    ServerStatus    `json:"target"`
+	Copy      CopyStatus      `json:"copy"`
+	Links     []LinkStatus    `json:"links"`
+	Spool     SpoolStatus     `json:"spool"`
+	Dropped   []DroppedStatus `json:"dropped"` // by feature; empty if nothing was left out
+	Cutover   CutoverStatus   `json:"cutover"`
+	Verify    VerifyStatus    `json:"verify"`
+	NextSteps []string        `json:"next_steps"`
+	Emergency []string        `json:"emergency,omitempty"` // redis-cli lines for when godwit is gone for good
+	Events    []Event         `json:"events"`              // the last ones, oldest first
+	Error     string          `json:"error,omitempty"`
+	Hint      string          `json:"hint,omitempty"`
+	StartedAt time.Time       `json:"started_at"`
+	At        time.Time       `json:"at"`
 }
 
 // ServerStatus is one end as it was last seen.
@@ -92,6 +93,18 @@ type SpoolStatus struct {
 	DiskBytes   int64 `json:"disk_bytes"`
 	DiskLimit   int64 `json:"disk_limit"`
 	Full        bool  `json:"full"` // the source is being slowed down
+}
+
+// DroppedStatus is what --drop has left out of one feature, because a server does
+// not have it. The counts are exact while godwit runs and over its restarts. After a
+// kill Stream is a lower bound in two cases: within a switch, by what the second
+// before it left out, and where very many of them still waited for a slow server.
+type DroppedStatus struct {
+	Feature string `json:"feature"`
+	Server  string `json:"server"` // address of the one that does not have it
+	Count   int64  `json:"count"`  // both together
+	Copy    int64  `json:"copy"`   // keys, or function libraries, of the last full copy
+	Stream  int64  `json:"stream"` // commands since then
 }
 
 // CutoverStatus is the last switch, in either direction.

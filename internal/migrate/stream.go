@@ -35,14 +35,16 @@ func (m *Migration) editor(ctx context.Context, from, to *end) (relay.Editor, er
 			return nil, fmt.Errorf("%s: %w", x.end.address(), err)
 		}
 	}
-	o := command.Options{Drop: m.cfg.Drop}
+	e := &streamEditor{}
+	o := command.Options{Drop: m.cfg.Drop, Dropped: e.leaveOut}
 	if absolute {
 		o.Now = func() int64 { return time.Now().UnixMilli() }
 	}
 	m.log.Log(ctx, slog.LevelDebug, "each command is looked at", "source", from.version().String(), "target", to.version().String())
-	rules := fmt.Sprintf("%d: %s %v to %s %v, %d dbs, drop %v, absolute %v", command.Revision,
+	e.rules = fmt.Sprintf("%d: %s %v to %s %v, %d dbs, drop %v, absolute %v", command.Revision,
 		from.version(), source.Format, to.version(), target.Format, target.Databases, m.cfg.Drop, absolute)
-	return streamEditor{command.NewRewriter(source, target, o), rules}, nil
+	e.rewriter = command.NewRewriter(source, target, o)
+	return e, nil
 }
 
 // relativeTTLs tells whether a server propagates TTLs as its clients said them,
@@ -64,10 +66,12 @@ func capabilities(e *end) command.Capabilities {
 type streamEditor struct {
 	rewriter *command.Rewriter
 	rules    string
+	left     []rdb.LeftOut // by the last Edit
 }
 
 // Edit is that of relay.Editor.
-func (e streamEditor) Edit(dst []byte, args [][]byte, total int) ([]byte, relay.Verdict, error) {
+func (e *streamEditor) Edit(dst []byte, args [][]byte, total int) ([]byte, relay.Verdict, error) {
+	e.left = e.left[:0]
 	if len(args) < total && !e.rewriter.PassesHead(args, total) {
 		return dst, relay.Whole, nil
 	}
@@ -78,13 +82,18 @@ func (e streamEditor) Edit(dst []byte, args [][]byte, total int) ([]byte, relay.
 	return out, relay.Keep, err
 }
 
+func (e *streamEditor) leaveOut(left rdb.LeftOut) { e.left = append(e.left, left) }
+
+// LeftOut is that of relay.Editor.
+func (e *streamEditor) LeftOut() []rdb.LeftOut { return e.left }
+
 // Reset is that of relay.Editor.
-func (e streamEditor) Reset() { e.rewriter.Reset(0) }
+func (e *streamEditor) Reset() { e.rewriter.Reset(0) }
 
 // rulesOf says by what rules an editor makes of a command what it does: only by
 // the same ones does it make the same again. It is empty for none.
 func rulesOf(e relay.Editor) string {
-	if e, ok := e.(streamEditor); ok {
+	if e, ok := e.(*streamEditor); ok {
 		return e.rules
 	}
 	return ""

@@ -76,8 +76,8 @@ func (m *Migration) keepTrack(from *end, s linkStart) error {
 
 // checkpoint journals how far a link has come. Nothing is journaled within a
 // switch: that would take time while writes are stopped.
-func (m *Migration) checkpoint(from *end, rules string) func(source, target relay.Position) {
-	return func(source, target relay.Position) {
+func (m *Migration) checkpoint(from *end, rules string) func(source, target relay.Position, dropped relay.Dropped) {
+	return func(source, target relay.Position, dropped relay.Dropped) {
 		t := track{From: from.side, Source: source, Target: target, Rules: rules}
 		m.mu.Lock()
 		needless := m.votes != nil || m.rec.Track != nil && *m.rec.Track == t
@@ -85,7 +85,10 @@ func (m *Migration) checkpoint(from *end, rules string) func(source, target rela
 		if needless {
 			return
 		}
-		err := m.update(func(r *record) { r.Track = &t })
+		err := m.update(func(r *record) {
+			r.Track = &t
+			r.setDropped(from.side.other(), dropped)
+		})
 		if err != nil {
 			m.event(slog.LevelWarn, "the journal cannot be written, so a restart may need a full resync: "+err.Error())
 		}

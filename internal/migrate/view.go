@@ -92,11 +92,14 @@ func (m *Migration) statusLocked() Status {
 	s.Running = m.running
 	s.At = time.Now()
 	s.Source, s.Target = m.source.status(), m.target.status()
+	if m.link != nil {
+		s.Dropped = m.dropped(m.link)
+	}
 	s.Links, s.Spool, s.Copy = []LinkStatus{}, SpoolStatus{}, CopyStatus{ETASeconds: -1}
 	s.Emergency = emergency(&m.rec, m.byHand(Source), m.byHand(Target))
 	if m.link == nil {
 		s.NotReady = "no link is up"
-		s.NextSteps = nextSteps(s)
+		s.NextSteps = nextSteps(s, m.rec.Primary)
 		return s
 	}
 	from := m.side(m.link.from)
@@ -122,7 +125,7 @@ func (m *Migration) statusLocked() Status {
 	}
 	s.Copy = m.copyStatus(l, s.At)
 	s.Ready, s.NotReady = m.ready(l, from, to)
-	s.NextSteps = nextSteps(s)
+	s.NextSteps = nextSteps(s, m.rec.Primary)
 	return s
 }
 
@@ -222,15 +225,18 @@ func (r *record) status() Status {
 	if s.Links == nil {
 		s.Links = []LinkStatus{}
 	}
-	s.NextSteps = nextSteps(s)
+	if s.Dropped == nil {
+		s.Dropped = []DroppedStatus{}
+	}
+	s.NextSteps = nextSteps(s, r.Primary)
 	if r.untouched() {
 		s.NextSteps = s.NextSteps[:1] // there is nothing to abort
 	}
 	return s
 }
 
-// nextSteps are the commands that make sense now.
-func nextSteps(s Status) []string {
+// nextSteps are the commands that make sense now, by who accepts writes.
+func nextSteps(s Status, primary Side) []string {
 	name := ""
 	if s.Name != DefaultName {
 		name = " " + s.Name
@@ -243,6 +249,12 @@ func nextSteps(s Status) []string {
 			return []string{"godwit run … (the same command goes on; needed for a rollback)", "godwit complete" + name}
 		case Switching:
 			return []string{"godwit run … (the same command brings the switch to an end)"}
+		case Failed:
+			end := "godwit abort"
+			if primary == Target {
+				end = "godwit complete"
+			}
+			return []string{"godwit run … (the same command goes on once the cause is mended: see the hint)", end + name}
 		}
 		return []string{"godwit run … (the same command goes on)", "godwit abort" + name}
 	}

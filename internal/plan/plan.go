@@ -159,7 +159,7 @@ func (p *Plan) judge(in *input) bool {
 // ruleGroups are all rules, those about the servers' identity first.
 func ruleGroups(in *input) [][]rule {
 	return [][]rule{
-		identityRules(), roleRules(), dataRules(), memoryRules(), versionRules(),
+		identityRules(), roleRules(), dataRules(), memoryRules(), versionRules(), featureRules(),
 		replicationRules(), networkRules(), permissionRules(in),
 	}
 }

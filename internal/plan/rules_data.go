@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"godwit/internal/rdb"
 	"godwit/internal/topology"
 )
 
@@ -54,21 +53,6 @@ func dataRules() []rule {
 				return "", ""
 			}
 			return "the source has modules that the target lacks: " + list(missing), "load them at the target: " + in.Target.CLI("MODULE", "LOAD", "PATH")
-		}},
-		{"vector-sets", warning, func(in *input) (string, string) {
-			lacks := in.lacks(rdb.FeatureVectorSet) || !in.Target.HasModule(vectorSets)
-			if !in.Source.HasModule(vectorSets) || !lacks || in.drops(rdb.FeatureVectorSet) {
-				return "", ""
-			}
-			return "the source's version has vector sets, and the target cannot be sent its: a key of that type stops the copy",
-				"leave them out with --drop " + string(rdb.FeatureVectorSet) + ", or see that there is none, cursor by cursor: " + in.Source.CLI("SCAN", "0", "TYPE", "vectorset", "COUNT", "10000")
-		}},
-		{"functions", blocker, func(in *input) (string, string) {
-			if in.Source.Libraries == 0 || in.Target.Version.AtLeast(7, 0) || in.drops(rdb.FeatureFunction) {
-				return "", ""
-			}
-			return fmt.Sprintf("the source has %s of functions, which the target (%s) does not know", count(int64(in.Source.Libraries), "library", "libraries"), in.Target.Version),
-				"choose a target from 7.0 on, delete them: " + in.Source.CLI("FUNCTION", "FLUSH") + ", or leave them out with --drop " + string(rdb.FeatureFunction)
 		}},
 		{"target-not-persistent", warning, func(in *input) (string, string) {
 			if persistence(in.Source) == "" || in.Target.Settings == nil || persistence(in.Target) != "" {

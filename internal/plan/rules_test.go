@@ -97,15 +97,57 @@ var ruleTests = []struct {
 	},
 		blockers: []string{"modules"}, says: "ReJSON and search"},
 	{name: "vector sets", change: func(f *Facts, _ *Wants) { f.Source.Modules = []string{"vectorset"} },
-		warnings: []string{"vector-sets"}, says: "TYPE vectorset"},
+		warnings: []string{"later"}, says: "TYPE vectorset"},
+	{name: "vector sets, none found where all was looked at", change: func(f *Facts, _ *Wants) {
+		f.Source.Modules = []string{"vectorset"}
+		f.Source.Survey = &topology.Survey{Samples: map[rdb.Feature]topology.Sample{rdb.FeatureVectorSet: {Whole: true}}}
+	}, notes: []string{"unused"}, says: "the target has no vector sets; the source has none either"},
+	{name: "vector sets, none found in a part", change: func(f *Facts, _ *Wants) {
+		f.Source.Modules = []string{"vectorset"}
+		f.Source.Survey = &topology.Survey{Samples: map[rdb.Feature]topology.Sample{rdb.FeatureVectorSet: {}}}
+	}, warnings: []string{"later"}, says: "--drop vector-set"},
+	{name: "vector sets, found", change: func(f *Facts, _ *Wants) {
+		f.Source.Modules = []string{"vectorset"}
+		f.Source.Survey = &topology.Survey{Calls: map[string]int64{"VADD": 5}, Samples: map[rdb.Feature]topology.Sample{rdb.FeatureVectorSet: {Found: 3, DB: 2, Key: "similar"}}}
+	}, blockers: []string{"vector-set"}, says: `at least 3 vector sets, such as key "similar" of db 2`},
+	{name: "vector sets, found and left out", change: func(f *Facts, w *Wants) {
+		f.Source.Modules = []string{"vectorset"}
+		f.Source.Survey = &topology.Survey{Calls: map[string]int64{"VADD": 5}, Samples: map[rdb.Feature]topology.Sample{rdb.FeatureVectorSet: {Found: 3, Whole: true}}}
+		w.Drop = []rdb.Feature{rdb.FeatureVectorSet}
+	}, warnings: []string{"dropped"}, says: "counted: vector-set (--drop)"},
+	{name: "producers of streams", change: func(f *Facts, _ *Wants) {
+		f.Source, f.Target = redis86(from), redis80(to)
+		f.Source.Modules, f.Target.Modules = []string{"vectorset"}, []string{"vectorset"}
+		f.Source.Survey = &topology.Survey{Samples: map[rdb.Feature]topology.Sample{
+			rdb.FeatureStreamIDMP: {Found: 1, Key: "events", Whole: true}, rdb.FeatureVectorSet: {Whole: true},
+		}}
+	}, blockers: []string{"stream-producers"}, notes: []string{"snapshot-rewritten", "stream-commands", "unused"}, says: `1 stream that remembers producers of XADD IDMP, such as key "events" of db 0`},
+	{name: "commands that were used", change: func(f *Facts, _ *Wants) {
+		f.Source = redis80(from)
+		f.Source.Survey = &topology.Survey{Calls: map[string]int64{"HEXPIRE": 12, "HGETEX": 1, "GET": 1000}}
+	}, warnings: []string{"used-commands"}, notes: []string{"snapshot-rewritten", "stream-commands"}, says: "HEXPIRE (12 calls) and HGETEX (1 call)"},
+	{name: "libraries that were loaded", change: func(f *Facts, w *Wants) {
+		f.Target, w.RollbackWindow = redis60(to), 0
+		f.Source.Survey = &topology.Survey{Calls: map[string]int64{"FUNCTION|LOAD": 2}}
+	}, warnings: []string{"used-commands"}, notes: []string{"snapshot-rewritten", "stream-commands"}, says: "FUNCTION LOAD (2 calls)", noBack: true},
+	{name: "functions that call server.*", change: func(f *Facts, _ *Wants) {
+		f.Source, f.Target = valkey81(from), redis70(to)
+		f.Source.Libraries = 2
+		f.Source.Survey = &topology.Survey{Libraries: []topology.Library{{Name: "mine", Engine: "LUA", Server: true}, {Name: "yours", Engine: "LUA"}}}
+	}, blockers: []string{"functions-server"}, notes: []string{"snapshot-rewritten", "stream-commands"}, says: "the target (Redis 7.0.0) does not have: mine"},
 	{name: "functions", change: func(f *Facts, w *Wants) {
 		f.Source.Libraries, f.Target = 2, redis60(to)
 		w.RollbackWindow = 0
-	}, blockers: []string{"functions"}, notes: []string{"snapshot-rewritten", "stream-commands"}, says: "2 libraries of functions", noBack: true},
+		f.Source.Survey = &topology.Survey{Libraries: []topology.Library{{Name: "mine"}, {Name: "yours"}}}
+	}, blockers: []string{"functions"}, notes: []string{"snapshot-rewritten", "stream-commands"}, says: "2 libraries of functions (mine and yours)", noBack: true},
 	{name: "functions, left out", change: func(f *Facts, w *Wants) {
 		f.Source.Libraries, f.Target = 2, redis60(to)
 		w.RollbackWindow, w.Drop = 0, []rdb.Feature{rdb.FeatureFunction, rdb.FeatureVectorSet}
-	}, warnings: []string{"dropped"}, notes: []string{"snapshot-rewritten", "stream-commands"}, says: "counted: function (--drop)", noBack: true},
+	}, warnings: []string{"dropped"}, notes: []string{"snapshot-rewritten", "stream-commands", "drop-needless"}, says: "counted: function (--drop)", noBack: true},
+	{name: "left out on the way back", change: func(f *Facts, w *Wants) {
+		f.Target, w.Drop = redis80(to), []rdb.Feature{rdb.FeatureHashFieldTTL}
+		f.Target.Modules = []string{"vectorset"}
+	}, warnings: []string{"way-back-commands", "dropped-back"}, says: "(TTLs on fields of hashes, vector sets and options of some commands)"},
 	{name: "the source alone persists", change: func(f *Facts, _ *Wants) { f.Source.Settings["save"] = "3600 1" },
 		warnings: []string{"target-not-persistent"}, says: `save "3600 1"`},
 	{name: "the target alone persists", change: func(f *Facts, _ *Wants) { f.Target.Persistence.AOF = true },
@@ -148,12 +190,12 @@ var ruleTests = []struct {
 		warnings: []string{"source-fork-memory"}},
 
 	{name: "newer to older", change: func(f *Facts, _ *Wants) { f.Source = redis80(from) },
-		notes: []string{"snapshot-rewritten", "stream-commands"}, warnings: []string{"field-ttl-later"}, says: "RDB version 12"},
+		notes: []string{"snapshot-rewritten", "stream-commands"}, warnings: []string{"later"}, says: "RDB version 12"},
 	{name: "newer than godwit to older", change: func(f *Facts, _ *Wants) { f.Source.RDBVersion = 14 },
 		blockers: []string{"snapshot-unknown"}, says: "RDB version 14"},
 	{name: "both newer than godwit", change: func(f *Facts, _ *Wants) { f.Source.RDBVersion, f.Target.RDBVersion = 14, 14 }},
 	{name: "Redis 8.6 to Valkey 9.1", change: func(f *Facts, _ *Wants) { f.Source, f.Target = redis86(from), valkey91(to) },
-		notes: []string{"snapshot-rewritten", "stream-commands"}, warnings: []string{"way-back-commands"}},
+		notes: []string{"snapshot-rewritten", "stream-commands"}, warnings: []string{"later", "way-back-commands"}},
 	{name: "Redis 7.0 to Valkey 8.1", change: func(f *Facts, _ *Wants) { f.Target = valkey81(to) },
 		warnings: []string{"way-back-commands"}},
 	{name: "Redis 6.0 to 7.0", change: func(f *Facts, _ *Wants) { f.Source = redis60(from) },
@@ -161,7 +203,7 @@ var ruleTests = []struct {
 	{name: "Valkey 8.1 to 9.1: the old one loads what the new one writes for it", change: func(f *Facts, _ *Wants) { f.Source, f.Target = valkey81(from), valkey91(to) },
 		warnings: []string{"way-back-commands"}},
 	{name: "Valkey 9.1 to 8.1", change: func(f *Facts, _ *Wants) { f.Source, f.Target = valkey91(from), valkey81(to) },
-		warnings: []string{"field-ttl-later"}, notes: []string{"snapshot-rewritten", "stream-commands"}},
+		warnings: []string{"later"}, notes: []string{"snapshot-rewritten", "stream-commands"}},
 	{name: "Valkey 9.1 to 8.1 with field TTLs", change: func(f *Facts, _ *Wants) {
 		f.Source, f.Target = valkey91(from), valkey81(to)
 		f.Source.DBs = []topology.DB{{Keys: 5, FieldExpires: 3}}

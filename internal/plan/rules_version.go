@@ -2,9 +2,7 @@ package plan
 
 import (
 	"fmt"
-	"slices"
 
-	"godwit/internal/rdb"
 	"godwit/internal/topology"
 )
 
@@ -27,32 +25,6 @@ func versionRules() []rule {
 			return fmt.Sprintf("the target does not load every snapshot of the source (RDB version %d): they are rewritten on the way (to version %d)",
 				in.Source.RDBFormat().Version, in.Target.RDBFormat().Version), ""
 		}},
-		{"field-ttl", blocker, func(in *input) (string, string) {
-			n := in.Source.FieldExpires()
-			if n == 0 || !in.lacks(rdb.FeatureHashFieldTTL) || in.drops(rdb.FeatureHashFieldTTL) {
-				return "", ""
-			}
-			return fmt.Sprintf("%s of the source with a TTL on a field, which the target (%s) does not have", count(n, "hash", "hashes"), in.Target.Version),
-				"choose a target that has them (Redis from 7.4, Valkey from 9.0 on), remove these TTLs with HPERSIST, or leave them out with --drop " + string(rdb.FeatureHashFieldTTL)
-		}},
-		{"field-ttl-later", warning, func(in *input) (string, string) {
-			if in.Source.FieldExpires() > 0 || !in.lacks(rdb.FeatureHashFieldTTL) || in.drops(rdb.FeatureHashFieldTTL) {
-				return "", ""
-			}
-			return "the target has no TTLs on fields of hashes: should one appear, the migration stops", "see that no client uses HEXPIRE and the like"
-		}},
-		{"dropped", warning, func(in *input) (string, string) {
-			var names []string
-			for _, f := range in.Drop {
-				if in.lacks(f) {
-					names = append(names, string(f))
-				}
-			}
-			if len(names) == 0 {
-				return "", ""
-			}
-			return "what the target does not have is left out of the copy, and counted: " + list(names) + " (--drop)", ""
-		}},
 		{"stream-commands", note, func(in *input) (string, string) {
 			if in.Target.KnowsCommandsOf(in.Source.Version) {
 				return "", ""
@@ -63,8 +35,8 @@ func versionRules() []rule {
 			if !in.wantsBack() || in.Source.KnowsCommandsOf(in.Target.Version) {
 				return "", ""
 			}
-			return fmt.Sprintf("the way back has a limit: after the cutover the target (%s) may replicate commands that the source (%s) does not know; they are said in its words, but the first one that has no equal there ends the reverse link, by name, and a rollback is possible no more",
-				in.Target.Version, in.Source.Version), "go back, if at all, before clients use what only the new version has"
+			return fmt.Sprintf("the way back has a limit: after the cutover clients may use at the target (%s) what the source (%s) has no equal for (%s): the first such command ends the reverse link, by name, and a rollback is possible no more",
+				in.Target.Version, in.Source.Version, in.newAtTarget()), "go back, if at all, before clients use what only the new version has"
 		}},
 	}
 }
@@ -80,12 +52,3 @@ func (in *input) rewrites() bool {
 	from, to := in.Source.RDBFormat(), in.Target.RDBFormat()
 	return from != to && from.Known() && to.Known() && !to.Loads(from)
 }
-
-// lacks tells whether the target cannot hold something that the source can.
-func (in *input) lacks(f rdb.Feature) bool {
-	from := in.Source.RDBFormat()
-	return from.Known() && slices.Contains(in.Target.RDBFormat().Lacks(from), f)
-}
-
-// drops tells whether the user would rather lose it.
-func (in *input) drops(f rdb.Feature) bool { return slices.Contains(in.Drop, f) }

@@ -13,6 +13,16 @@ type ConverterOptions struct {
 	CRC        *CRC64 // to share its tables
 	NoChecksum bool   // write 0 in place of the checksum; that of the source is always verified
 	BufferSize int    // of the Scanner, bytes; default 256 KiB
+	// Dropped, if not nil, is told of each thing that is left out, as it is counted.
+	Dropped func(LeftOut)
+}
+
+// LeftOut is something that was left out because the target has no equal for it.
+type LeftOut struct {
+	Feature Feature
+	DB      int
+	Key     []byte // valid during the call; nil for what belongs to no key
+	Detail  string // the name of a module or a library, for instance; may be empty
 }
 
 // Converter turns a snapshot into one of another format. What both formats have
@@ -24,7 +34,9 @@ type Converter struct {
 	dest      io.Writer
 	transcode *Transcoder
 	rewritten int64
+	db        int    // of the present key
 	name      []byte // of the present key
+	keyed     bool   // there is one
 	value     []byte
 }
 
@@ -78,7 +90,9 @@ func (c *Converter) Run() error {
 func (c *Converter) span(s *Span) error {
 	switch s.Kind {
 	case KindHeader:
-		c.transcode = NewTranscoder(c.scanner.Format(), c.options.To, c.options.Transcoder)
+		o := c.options.Transcoder
+		o.Dropped = c.leftOut
+		c.transcode = NewTranscoder(c.scanner.Format(), c.options.To, o)
 		c.scanner.Single(c.transcode.Touches())
 		c.writer = NewWriter(c.dest, c.options.To, WriterOptions{CRC: c.options.CRC, NoChecksum: c.options.NoChecksum})
 		return nil
@@ -96,12 +110,25 @@ func (c *Converter) span(s *Span) error {
 
 // key writes a key that cannot pass as it is.
 func (c *Converter) key(s *Span) error {
-	db := s.DB
+	c.db, c.keyed = s.DB, true
+	defer func() { c.keyed = false }()
 	c.name = append(c.name[:0], s.Key...) // the span may be gone by the time of an error
 	if err := c.rewrite(s); err != nil {
-		return withKey(err, db, c.name)
+		return withKey(err, c.db, c.name)
 	}
 	return nil
+}
+
+// leftOut passes on what the transcoder tells, with the key.
+func (c *Converter) leftOut(f Feature, detail string) {
+	if c.options.Dropped == nil {
+		return
+	}
+	left := LeftOut{Feature: f, Detail: detail}
+	if c.keyed {
+		left.DB, left.Key = c.db, c.name
+	}
+	c.options.Dropped(left)
 }
 
 // withKey completes a *NoEqualError.

@@ -77,12 +77,12 @@ type NoEqualError struct {
 }
 
 func (e *NoEqualError) Error() string {
-	text := fmt.Sprintf("rdb: %s has no equal in %s", e.What, e.To)
+	text := "rdb: " + string(e.What)
 	if e.Detail != "" {
 		text += " (" + e.Detail + ")"
 	}
 	if e.Key != nil {
-		text += fmt.Sprintf(": db %d, key %.200q", e.DB, e.Key)
+		text += fmt.Sprintf(" of db %d, key %.200q", e.DB, e.Key)
 	}
-	return text
+	return fmt.Sprintf("%s has no equal in %s", text, e.To)
 }

@@ -12,6 +12,10 @@ type TranscoderOptions struct {
 	// Module tells whether the target can load data of that module; nil means
 	// that it can load none. Vector sets are data of a module named "vectorset".
 	Module func(ModuleID) bool
+
+	// Dropped, if not nil, is told of each thing that is left out, as it is counted;
+	// detail may be the name of a module or a library.
+	Dropped func(f Feature, detail string)
 }
 
 // Transcoder rewrites values of one format for servers that load another. Values
@@ -21,6 +25,7 @@ type Transcoder struct {
 	drop     map[Feature]bool
 	module   func(ModuleID) bool
 	dropped  map[Feature]int64
+	told     func(Feature, string) // never nil
 
 	d    Decoder
 	out  output
@@ -32,6 +37,9 @@ type Transcoder struct {
 // NewTranscoder prepares to rewrite values of format from for servers that load to.
 func NewTranscoder(from, to Format, o TranscoderOptions) *Transcoder {
 	t := &Transcoder{from: from, to: to, module: o.Module, drop: make(map[Feature]bool), dropped: make(map[Feature]int64)}
+	if t.told = o.Dropped; t.told == nil {
+		t.told = func(Feature, string) {}
+	}
 	for _, f := range o.Drop {
 		t.drop[f] = true
 	}
@@ -61,6 +69,7 @@ func (t *Transcoder) noEqual(what Feature, detail string) error {
 		return &NoEqualError{What: what, To: t.to, Detail: detail}
 	}
 	t.dropped[what]++
+	t.told(what, detail)
 	return nil
 }
 

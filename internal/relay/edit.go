@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"godwit/internal/resp"
@@ -168,6 +169,11 @@ func (h *held) replace(ctx context.Context, e resp.Extent) error {
 		l.offsets.replaced(l.end.Load(), e.Size, len(out))
 	}
 	h.skip(e.Size)
+	for _, left := range l.cfg.Editor.LeftOut() {
+		if l.drops.ofStream(left.Feature, l.end.Load()) && !slices.Contains(l.cfg.Told, left.Feature) {
+			l.tellDropped("the stream", left)
+		}
+	}
 	return l.write(ctx, out)
 }
 

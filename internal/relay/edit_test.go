@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"godwit/internal/faultproxy"
+	"godwit/internal/rdb"
 	"godwit/internal/relay"
 )
 
@@ -22,6 +23,8 @@ func (dropper) Edit(dst []byte, args [][]byte, _ int) ([]byte, relay.Verdict, er
 }
 
 func (dropper) Reset() {}
+
+func (dropper) LeftOut() []rdb.LeftOut { return nil }
 
 func editing(c *relay.Config) { c.Editor = dropper{} }
 

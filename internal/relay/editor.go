@@ -1,5 +1,7 @@
 package relay
 
+import "godwit/internal/rdb"
+
 // Verdict is what becomes of a command.
 type Verdict int
 
@@ -25,6 +27,9 @@ type Editor interface {
 	// on after a crash counts by it. Where it is shorter than the command, no-ops
 	// make up for that; only a link with OwnReplID may have it longer.
 	Edit(dst []byte, args [][]byte, total int) (out []byte, verdict Verdict, err error)
+	// LeftOut is what the Edit before has left out of a command that it replaced,
+	// for want of an equal; nil for nothing. It is valid until the next Edit.
+	LeftOut() []rdb.LeftOut
 	// Reset is called before a stream begins, after a snapshot.
 	Reset()
 }

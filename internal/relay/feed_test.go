@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"godwit/internal/psync"
+	"godwit/internal/rdb"
 	"godwit/internal/resp"
 	"godwit/internal/spool"
 )
@@ -189,6 +190,8 @@ func (d *dropper) Edit(dst []byte, args [][]byte, _ int) ([]byte, Verdict, error
 
 func (*dropper) Reset() {}
 
+func (*dropper) LeftOut() []rdb.LeftOut { return nil }
+
 // randomStream is commands of all sizes, some far larger than headSize, with
 // newlines between them.
 func randomStream(rng *rand.Rand) (stream []byte, commands int) {
@@ -331,6 +334,8 @@ func (j judge) Edit(dst []byte, args [][]byte, _ int) ([]byte, Verdict, error) {
 	return dst, Keep, j(args)
 }
 func (judge) Reset() {}
+
+func (judge) LeftOut() []rdb.LeftOut { return nil }
 
 // A spool that cannot be written to ends the link, instead of connecting to
 // the source again and again.

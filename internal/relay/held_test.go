@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"godwit/internal/rdb"
 	"godwit/internal/resp"
 )
 
@@ -21,6 +22,8 @@ func (k *keeper) Edit(dst []byte, args [][]byte, total int) ([]byte, Verdict, er
 	k.saw = len(args)
 	return dst, Keep, nil
 }
+
+func (k *keeper) LeftOut() []rdb.LeftOut { return nil }
 
 func (k *keeper) Reset() {}
 

@@ -58,9 +58,15 @@ type Config struct {
 	OwnReplID bool
 	// Checkpoint is told, once a second at most, which place of the source's stream
 	// is which one of the target's. From and Knows of a later link are such a pair,
-	// as long as its Editor makes the same of the same commands. nil for no one.
-	Checkpoint func(source, target Position)
-	Log        *slog.Logger
+	// as long as its Editor makes the same of the same commands; and what was left
+	// out up to there, from which it goes on to count. nil for no one.
+	Checkpoint func(source, target Position, dropped Dropped)
+	// Dropped is what earlier links of the same stream have left out up to From.
+	Dropped Dropped
+	// Told are features of which a user has heard already that they are left out of
+	// the stream.
+	Told []rdb.Feature
+	Log  *slog.Logger
 	// AllowFull is asked before a full resync of the target is passed on; an
 	// error ends the link with it, unless it is a *server.ConnError: then the
 	// target asks again. nil allows every one.
@@ -93,17 +99,17 @@ type Link struct {
 	behindSince time.Time
 
 	// Written by the actor, read by anyone.
-	mu       sync.Mutex
-	state    State
-	reason   string
-	replid   string // of the source's stream, as far as it is in the spool; "" when the spool holds nothing that can be continued
-	told     string // replid that the target was told
-	previous string // replid that it was told before, good up to prevEnd
-	prevEnd  int64
-	full     int // full resyncs passed on
-	// Of the last snapshot that had to be rewritten.
-	rewritten int64
-	dropped   map[rdb.Feature]int64
+	mu        sync.Mutex
+	state     State
+	reason    string
+	replid    string // of the source's stream, as far as it is in the spool; "" when the spool holds nothing that can be continued
+	told      string // replid that the target was told
+	previous  string // replid that it was told before, good up to prevEnd
+	prevEnd   int64
+	full      int   // full resyncs passed on
+	rewritten int64 // keys of the last snapshot that had to be rewritten
+
+	drops drops // what was left out of the snapshot and of the stream
 
 	// start is the target's offset of the first byte after streamAt, the spool
 	// position where the stream begins.
@@ -138,6 +144,7 @@ func NewLink(c Config) *Link {
 	}
 	l.streamAt.Store(-1)
 	l.acked.Store(notLoaded)
+	l.drops.reset(c.Dropped)
 	if c.From.ReplID != "" {
 		knows := c.Knows
 		if knows.ReplID == "" {
@@ -323,6 +330,7 @@ func (l *Link) serve(ctx context.Context, p *psync.Peer) error {
 		l.full++
 		l.mu.Unlock()
 		l.begin(answer.Offset, answer.Offset)
+		l.drops.reset(Dropped{})
 		l.set(Copying, "")
 	} else {
 		l.begin(p.Offset-1, p.Offset-1)

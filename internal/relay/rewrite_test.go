@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"godwit/internal/faultproxy"
+	"godwit/internal/rdb"
 	"godwit/internal/relay"
 	"godwit/internal/resp"
 	"godwit/internal/sandbox/sandboxtest"
@@ -35,6 +36,8 @@ func (splitter) Edit(dst []byte, args [][]byte, total int) ([]byte, relay.Verdic
 }
 
 func (splitter) Reset() {}
+
+func (splitter) LeftOut() []rdb.LeftOut { return nil }
 
 func splitting(c *relay.Config) { c.Editor, c.OwnReplID = splitter{}, true }
 
@@ -112,7 +115,7 @@ func TestGoesOnFromACheckpoint(t *testing.T) {
 	var source, target relay.Position
 	noting := func(c *relay.Config) {
 		splitting(c)
-		c.Checkpoint = func(s, t relay.Position) {
+		c.Checkpoint = func(s, t relay.Position, _ relay.Dropped) {
 			mu.Lock()
 			source, target = s, t
 			mu.Unlock()

@@ -139,10 +139,16 @@ func (l *Link) convertSnapshot(ctx context.Context, u *upstream, header psync.Sn
 	if header.Mark == nil {
 		source = io.LimitReader(source, header.Length-int64(len(begin)))
 	}
-	c := rdb.NewConverter(&spoolWriter{ctx, l}, io.MultiReader(bytes.NewReader(begin), source), *l.cfg.Snapshot)
+	options := *l.cfg.Snapshot
+	options.Dropped = func(left rdb.LeftOut) {
+		if l.drops.ofCopy(left.Feature) {
+			l.tellDropped("the copy", left)
+		}
+	}
+	c := rdb.NewConverter(&spoolWriter{ctx, l}, io.MultiReader(bytes.NewReader(begin), source), options)
 	err := c.Run()
 	l.mu.Lock()
-	l.rewritten, l.dropped = c.Rewritten(), c.Dropped()
+	l.rewritten = c.Rewritten()
 	l.mu.Unlock()
 	if err != nil {
 		return l.conversionError(ctx, err)
@@ -201,8 +207,7 @@ func (l *Link) conversionError(ctx context.Context, err error) error {
 	case errors.As(err, &read):
 		return fmt.Errorf("within the snapshot: %w", err)
 	case errors.As(err, &noEqual):
-		return &FatalError{Err: fmt.Errorf("the target cannot be sent it: %w", err),
-			Hint: fmt.Sprintf("--drop %s leaves it out, and counts what it left out", noEqual.What)}
+		return &FatalError{Err: fmt.Errorf("the copy: %w", err)}
 	default:
 		return &FatalError{Err: fmt.Errorf("the source's snapshot: %w", err)}
 	}

@@ -89,7 +89,7 @@ func TestFeaturesAreDropped(t *testing.T) {
 	if got := fmt.Sprint(r.do(r.to, "HMGET", "visits", "a", "b")); got != "[1 2]" {
 		t.Errorf("the target has %s", got)
 	}
-	if s := r.link.Snapshot(); s.Dropped[rdb.FeatureHashFieldTTL] != 1 || s.Rewritten != 1 {
+	if s := r.link.Snapshot(); s.Dropped.Copy[rdb.FeatureHashFieldTTL] != 1 || s.Rewritten != 1 {
 		t.Errorf("%+v", s)
 	}
 }

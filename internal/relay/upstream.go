@@ -146,7 +146,7 @@ func (l *Link) checkpoint() bool {
 	l.mu.Lock()
 	source, target := Position{l.replid, at.source + 1}, Position{l.told, at.target + 1}
 	l.mu.Unlock()
-	l.cfg.Checkpoint(source, target)
+	l.cfg.Checkpoint(source, target, l.drops.settle(at.source))
 	return true
 }
 

@@ -3,7 +3,6 @@ package relay
 import (
 	"time"
 
-	"godwit/internal/rdb"
 	"godwit/internal/spool"
 )
 
@@ -26,15 +25,15 @@ type Snapshot struct {
 	CopyBytes   int64
 	CopyTotal   int64 // 0 while unknown
 	FullResyncs int
-	Rewritten   int64                 // keys that the last snapshot had in another encoding than the target has got
-	Dropped     map[rdb.Feature]int64 // what was left out of it; not to be changed
+	Rewritten   int64 // keys that the last snapshot had in another encoding than the target has got
+	Dropped     Dropped
 	Spool       spool.Stats
 }
 
 // Snapshot is cheap and free to any goroutine.
 func (l *Link) Snapshot() Snapshot {
 	l.mu.Lock()
-	s := Snapshot{State: l.state, Reason: l.reason, ReplID: l.replid, FullResyncs: l.full, Rewritten: l.rewritten, Dropped: l.dropped}
+	s := Snapshot{State: l.state, Reason: l.reason, ReplID: l.replid, FullResyncs: l.full, Rewritten: l.rewritten}
 	l.mu.Unlock()
 	s.ReadOffset, s.AckedOffset = l.end.Load(), l.ackedSource()
 	s.CopyBytes, s.CopyTotal = l.copied.Load(), l.total.Load()
@@ -42,6 +41,7 @@ func (l *Link) Snapshot() Snapshot {
 	if at := l.heard.Load(); at != 0 {
 		s.Silent = time.Since(time.Unix(0, at))
 	}
+	s.Dropped = l.drops.all()
 	s.Spool = l.spool.Stats()
 	return s
 }

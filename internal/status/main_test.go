@@ -125,6 +125,7 @@ func exampleStatus() migrate.Status {
 			SourceOffset: 123456789, TargetOffset: 123456700, LagBytes: 89, LagMS: 2, BytesPerSec: 4.5 * (1 << 20),
 		}},
 		Spool:     migrate.SpoolStatus{MemoryLimit: 64 << 20, DiskLimit: 16 << 30},
+		Dropped:   []migrate.DroppedStatus{{Feature: "vector-set", Server: "10.0.0.2:6379", Count: 12, Copy: 5, Stream: 7}},
 		NextSteps: []string{"godwit cutover"},
 		Events:    []migrate.Event{{At: at, Level: "info", Text: "copied <300000> keys"}, {At: at, Level: "warn", Text: "slow target"}},
 		StartedAt: at.Add(-time.Minute), At: at,

@@ -32,6 +32,7 @@ type collector struct {
 	copyKeys, copyTotalKeys, copyBytes, copyDone, fullResync *prometheus.Desc
 	sourceOffset, targetOffset, lagBytes, lagSeconds         *prometheus.Desc
 	spoolBytes, spoolLimit, spoolFull                        *prometheus.Desc
+	dropped                                                  *prometheus.Desc
 	switches, stall                                          *prometheus.Desc
 }
 
@@ -59,6 +60,7 @@ func newCollector(c Controller, version string) *collector {
 		spoolBytes:    desc("spool_bytes", "Bytes read from the source and not yet taken by the target.", "place"),
 		spoolLimit:    desc("spool_limit_bytes", "Limit of the spool.", "place"),
 		spoolFull:     desc("spool_full", "1 while the source is slowed down because the spool is full."),
+		dropped:       desc("dropped", "What --drop has left out because the server does not have it.", "feature", "server", "of"),
 		switches:      desc("switches_total", "Cutovers and rollbacks done."),
 		stall:         desc("switch_write_stall_seconds", "Time that writes stalled in the last switch."),
 	}
@@ -104,6 +106,10 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	gauge(c.spoolLimit, float64(s.Spool.MemoryLimit), "memory")
 	gauge(c.spoolLimit, float64(s.Spool.DiskLimit), "disk")
 	gauge(c.spoolFull, boolean(s.Spool.Full))
+	for _, d := range s.Dropped {
+		gauge(c.dropped, float64(d.Copy), d.Feature, d.Server, "copy")
+		gauge(c.dropped, float64(d.Stream), d.Feature, d.Server, "stream")
+	}
 	counter(c.switches, float64(s.Cutover.Switches))
 	gauge(c.stall, s.Cutover.WriteStallMS/1000)
 }

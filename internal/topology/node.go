@@ -55,6 +55,8 @@ type Node struct {
 	Masterauth    Secret      `json:"-"` // what the server presents to its primary
 	Permissions   Permissions `json:"permissions"`
 
+	Survey *Survey `json:"-"` // nil where none was taken: TakeSurvey
+
 	Route    netip.Addr     `json:"route,omitzero"`     // our address on the way to the server
 	SeenFrom netip.AddrPort `json:"seen_from,omitzero"` // our address as the server sees it; not Route if addresses are translated in between
 

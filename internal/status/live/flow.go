@@ -107,3 +107,9 @@ func (s *screen) spool() []string {
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// droppedText words what --drop has left out of one feature.
+func droppedText(d migrate.DroppedStatus) string {
+	return fmt.Sprintf("%s: %s left out, %s in the copy and %s in the stream; %s does not have it",
+		d.Feature, units.Count(d.Count), units.Count(d.Copy), units.Count(d.Stream), d.Server)
+}

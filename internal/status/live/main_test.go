@@ -56,6 +56,7 @@ func example(phase migrate.Phase) migrate.Status {
 	}}
 	event(2*time.Second, "info", "cut over: writes stalled for 6.2 ms")
 	s.Source.Role, s.Target.Role = "replica", "primary"
+	s.Dropped = []migrate.DroppedStatus{{Feature: "hash-field-ttl", Server: "10.0.0.2:6379", Count: 1234, Copy: 1230, Stream: 4}}
 	s.NextSteps = []string{"godwit rollback --name sessions", "godwit complete --name sessions"}
 	s.Emergency = []string{"redis-cli -h 10.0.0.1 -p 6379 REPLICAOF 10.0.0.2 6379"}
 	if phase == migrate.Failed {

@@ -71,6 +71,9 @@ func (s *screen) top() []string {
 		lines = append(lines, s.link(link)...)
 	}
 	lines = append(lines, s.spool()...)
+	for _, d := range st.Dropped {
+		lines = append(lines, label("dropped")+warn(droppedText(d)))
+	}
 	if sw := st.Cutover; sw.Switches > 0 && sw.WriteStallMS > 0 {
 		lines = append(lines, label("switch")+fmt.Sprintf("last %s stalled writes for %s", sw.Direction, bold(units.Milliseconds(sw.WriteStallMS))))
 	}

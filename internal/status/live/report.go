@@ -53,6 +53,9 @@ func Report(w io.Writer, s migrate.Status) error {
 	if sp := s.Spool; sp.MemoryBytes+sp.DiskBytes > 0 {
 		row("spool", units.Bytes(sp.MemoryBytes)+" in memory · "+units.Bytes(sp.DiskBytes)+" on disk")
 	}
+	for _, d := range s.Dropped {
+		row("dropped", droppedText(d))
+	}
 	if sw := s.Cutover; sw.WriteStallMS > 0 {
 		row("switch", fmt.Sprintf("last %s stalled writes for %s", sw.Direction, units.Milliseconds(sw.WriteStallMS)))
 	}
