@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"godwit/internal/command"
 	"godwit/internal/migrate"
 	"godwit/internal/rdb"
 	"godwit/internal/status/units"
@@ -108,7 +109,7 @@ func (v featuresValue) Type() string { return "feature" }
 func (v featuresValue) Set(text string) error {
 	for word := range strings.SplitSeq(text, ",") {
 		f := rdb.Feature(strings.TrimSpace(word))
-		if !slices.Contains(rdb.Features(), f) {
+		if !slices.Contains(command.Features(), f) {
 			return fmt.Errorf("%q: use %s", f, strings.Join(featureNames(), ", "))
 		}
 		if !slices.Contains(*v.features, f) {
@@ -119,7 +120,7 @@ func (v featuresValue) Set(text string) error {
 }
 
 func featureNames() []string {
-	features := rdb.Features()
+	features := command.Features()
 	names := make([]string, len(features))
 	for i, f := range features {
 		names[i] = string(f)

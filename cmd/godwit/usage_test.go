@@ -32,7 +32,7 @@ func TestBadUsage(t *testing.T) {
 		{with("--max-pause", "1"), `invalid argument "1" for "--max-pause" flag: time: missing unit in duration "1"`, "see `godwit run --help`"},
 		{with("--rollback-window", "-1h"), `invalid argument "-1h" for "--rollback-window" flag: use a duration such as 24h, 0 for none, or unlimited`, "see `godwit run --help`"},
 		{with("--spool-memory", "lots"), `invalid argument "lots" for "--spool-memory" flag: "lots" is not a size such as 64mb or 16gb`, "see `godwit run --help`"},
-		{with("--drop", "function,hashes"), `invalid argument "function,hashes" for "--drop" flag: "hashes": use hash-field-ttl, function, stream, stream-idmp, vector-set, module, key-metadata, slot-import`, "see `godwit run --help`"},
+		{with("--drop", "function,hashes"), `invalid argument "function,hashes" for "--drop" flag: "hashes": use hash-field-ttl, function, stream, stream-idmp, vector-set, module, key-metadata, slot-import, geo-store`, "see `godwit run --help`"},
 		{with("--output", "xml"), `invalid argument "xml" for "--output" flag: use text, json`, "see `godwit run --help`"},
 		{with("--name", "../x"), `name "../x": use letters, digits, '.', '_' and '-', 64 at most`, ""},
 		{with("--from-tls-ca", "ca.pem"), "--from-tls-... is given, and redis://127.0.0.1:1 is not encrypted", "use rediss:// for TLS"},

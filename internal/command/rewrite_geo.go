@@ -13,12 +13,17 @@ const FeatureGeoStore rdb.Feature = "geo-store"
 // Features are those that may be dropped by name, in copy and stream.
 func Features() []rdb.Feature { return append(rdb.Features(), FeatureGeoStore) }
 
-// geoStore fails where the target may find other members or distances than the
-// source: Redis before 7.0 misses members in searches across a pole, and some of its
-// distances differ in the last digit (geohash_helper.c was changed in 7.0).
-func (r *Rewriter) geoStore() (otherwise bool, err error) {
+// StoresGeoOtherwise tells whether two servers may find other members or distances
+// in the same search: Redis before 7.0 misses members in searches across a pole, and
+// some of its distances differ in the last digit (geohash_helper.c was changed in 7.0).
+func StoresGeoOtherwise(a, b Version) bool {
 	old := func(v Version) bool { return v.Product == rdb.Redis && !v.AtLeast(7, 0) }
-	if old(r.source.Version) == old(r.target.Version) {
+	return old(a) != old(b)
+}
+
+// geoStore fails where the target may store something else than the source.
+func (r *Rewriter) geoStore() (otherwise bool, err error) {
+	if !StoresGeoOtherwise(r.source.Version, r.target.Version) {
 		return false, nil
 	}
 	err = r.noFeature(FeatureGeoStore, "")

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"godwit/internal/command"
 	"godwit/internal/rdb"
 	"godwit/internal/server"
 )
@@ -93,7 +94,7 @@ func (c Config) Validate() error {
 		return errors.New("a listener certificate needs its key, and a key its certificate")
 	}
 	for _, f := range c.Drop {
-		if !slices.Contains(rdb.Features(), f) {
+		if !slices.Contains(command.Features(), f) {
 			return fmt.Errorf("drop %q: no such feature", f)
 		}
 	}

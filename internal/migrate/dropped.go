@@ -3,6 +3,7 @@ package migrate
 import (
 	"maps"
 
+	"godwit/internal/command"
 	"godwit/internal/rdb"
 	"godwit/internal/relay"
 )
@@ -40,7 +41,7 @@ func (m *Migration) dropped(link *linkRun) []DroppedStatus {
 		if link.from != e.side {
 			d = link.link.Snapshot().Dropped
 		}
-		for _, f := range rdb.Features() {
+		for _, f := range command.Features() {
 			if n := d.Of(f); n > 0 {
 				list = append(list, DroppedStatus{Feature: string(f), Server: e.address(), Count: n, Copy: d.Copy[f], Stream: d.Stream[f]})
 			}

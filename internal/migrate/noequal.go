@@ -29,10 +29,14 @@ func linkError(from, to *end, err error) error {
 }
 
 // afterNoEqual says where things stand once something had no equal at to, and how
-// to go on. f is empty, or none of rdb.Features, where nothing may be dropped.
+// to go on. f is empty, or none of command.Features, where nothing may be dropped.
 func afterNoEqual(from, to *end, f rdb.Feature, state string) string {
-	mayDrop := slices.Contains(rdb.Features(), f)
-	again := fmt.Sprintf("the same `godwit run` with --drop %s copies to it anew, leaves out what it does not have, and counts that", f)
+	mayDrop := slices.Contains(command.Features(), f)
+	what := "leaves out what it does not have"
+	if f == command.FeatureGeoStore {
+		what = "lets it store what it computes itself"
+	}
+	again := fmt.Sprintf("the same `godwit run` with --drop %s copies to it anew, %s, and counts that", f, what)
 	if from.side == Source {
 		hint := fmt.Sprintf("%s serves as before; %s %s; ", from.address(), to.address(), state)
 		if mayDrop {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"godwit/internal/command"
 	"godwit/internal/rdb"
 	"godwit/internal/topology"
 )
@@ -23,11 +24,15 @@ func features() []feature {
 		{rdb.FeatureVectorSet, "vector sets", []string{"VADD", "VSETATTR"}},
 		{rdb.FeatureStreamIDMP, "producers of XADD IDMP", []string{"XCFGSET"}},
 		{rdb.FeatureFunction, "functions", []string{"FUNCTION|LOAD", "FUNCTION|RESTORE"}},
+		{command.FeatureGeoStore, "equal results of stored searches by distance", []string{"GEOSEARCHSTORE"}},
 	}
 }
 
 // lacks tells whether to cannot hold something that from can.
 func lacks(from, to topology.Node, f rdb.Feature) bool {
+	if f == command.FeatureGeoStore {
+		return command.StoresGeoOtherwise(commandVersion(from), commandVersion(to))
+	}
 	theirs := from.RDBFormat()
 	if !theirs.Known() {
 		return false
@@ -37,6 +42,10 @@ func lacks(from, to topology.Node, f rdb.Feature) bool {
 		return from.HasModule(vectorSets) && (lacking || !to.HasModule(vectorSets))
 	}
 	return lacking
+}
+
+func commandVersion(n topology.Node) command.Version {
+	return command.Version{Product: n.RDBFormat().Family, Major: n.Version.Major, Minor: n.Version.Minor}
 }
 
 // lacks tells whether the target cannot hold something that the source can.
@@ -70,6 +79,9 @@ func (in *input) found(f rdb.Feature) (n int64, example string, known bool) {
 	}
 	if in.Source.Survey == nil {
 		return 0, "", false
+	}
+	if f == command.FeatureGeoStore { // GEORADIUS may store, and statistics do not tell
+		return 0, "", in.Source.Survey.Calls["GEORADIUS"]+in.Source.Survey.Calls["GEORADIUSBYMEMBER"] == 0
 	}
 	sample, taken := in.Source.Survey.Samples[f]
 	if sample.Found > 0 {

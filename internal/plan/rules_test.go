@@ -129,7 +129,7 @@ var ruleTests = []struct {
 	{name: "libraries that were loaded", change: func(f *Facts, w *Wants) {
 		f.Target, w.RollbackWindow = redis60(to), 0
 		f.Source.Survey = &topology.Survey{Calls: map[string]int64{"FUNCTION|LOAD": 2}}
-	}, warnings: []string{"used-commands"}, notes: []string{"snapshot-rewritten", "stream-commands"}, says: "FUNCTION LOAD (2 calls)", noBack: true},
+	}, warnings: []string{"used-commands"}, notes: []string{"snapshot-rewritten", "stream-commands", "unused"}, says: "FUNCTION LOAD (2 calls)", noBack: true},
 	{name: "functions that call server.*", change: func(f *Facts, _ *Wants) {
 		f.Source, f.Target = valkey81(from), redis70(to)
 		f.Source.Libraries = 2
@@ -139,11 +139,11 @@ var ruleTests = []struct {
 		f.Source.Libraries, f.Target = 2, redis60(to)
 		w.RollbackWindow = 0
 		f.Source.Survey = &topology.Survey{Libraries: []topology.Library{{Name: "mine"}, {Name: "yours"}}}
-	}, blockers: []string{"functions"}, notes: []string{"snapshot-rewritten", "stream-commands"}, says: "2 libraries of functions (mine and yours)", noBack: true},
+	}, blockers: []string{"functions"}, notes: []string{"snapshot-rewritten", "stream-commands", "unused"}, says: "2 libraries of functions (mine and yours)", noBack: true},
 	{name: "functions, left out", change: func(f *Facts, w *Wants) {
 		f.Source.Libraries, f.Target = 2, redis60(to)
 		w.RollbackWindow, w.Drop = 0, []rdb.Feature{rdb.FeatureFunction, rdb.FeatureVectorSet}
-	}, warnings: []string{"dropped"}, notes: []string{"snapshot-rewritten", "stream-commands", "drop-needless"}, says: "counted: function (--drop)", noBack: true},
+	}, warnings: []string{"dropped", "later"}, notes: []string{"snapshot-rewritten", "stream-commands", "drop-needless"}, says: "counted: function (--drop)", noBack: true},
 	{name: "left out on the way back", change: func(f *Facts, w *Wants) {
 		f.Target, w.Drop = redis80(to), []rdb.Feature{rdb.FeatureHashFieldTTL}
 		f.Target.Modules = []string{"vectorset"}
@@ -199,7 +199,15 @@ var ruleTests = []struct {
 	{name: "Redis 7.0 to Valkey 8.1", change: func(f *Facts, _ *Wants) { f.Target = valkey81(to) },
 		warnings: []string{"way-back-commands"}},
 	{name: "Redis 6.0 to 7.0", change: func(f *Facts, _ *Wants) { f.Source = redis60(from) },
-		warnings: []string{"way-back-commands"}, says: "no equal"},
+		warnings: []string{"later", "way-back-commands"}, says: "no equal"},
+	{name: "Redis 6.0 to 7.0, with searches that may store", change: func(f *Facts, _ *Wants) {
+		f.Source = redis60(from)
+		f.Source.Survey = &topology.Survey{Calls: map[string]int64{"GEORADIUS": 3}}
+	}, warnings: []string{"later", "way-back-commands"}, says: "stored searches by distance"},
+	{name: "Redis 6.0 to 7.0, without", change: func(f *Facts, _ *Wants) {
+		f.Source = redis60(from)
+		f.Source.Survey = &topology.Survey{Calls: map[string]int64{"GEOADD": 3}}
+	}, warnings: []string{"way-back-commands"}, notes: []string{"unused"}, says: "stored searches by distance"},
 	{name: "Valkey 8.1 to 9.1: the old one loads what the new one writes for it", change: func(f *Facts, _ *Wants) { f.Source, f.Target = valkey81(from), valkey91(to) },
 		warnings: []string{"way-back-commands"}},
 	{name: "Valkey 9.1 to 8.1", change: func(f *Facts, _ *Wants) { f.Source, f.Target = valkey91(from), valkey81(to) },
@@ -226,7 +234,7 @@ var ruleTests = []struct {
 		f.Source = redis60(from)
 		f.Source.Settings["min-replicas-max-lag"] = "0"
 		w.RollbackWindow = 0
-	}, blockers: []string{"fence-lag"}, says: "min-replicas-max-lag 10", noBack: true},
+	}, blockers: []string{"fence-lag"}, says: "min-replicas-max-lag 10", warnings: []string{"later"}, noBack: true},
 	{name: "a small output buffer", change: func(f *Facts, _ *Wants) { f.Source.Settings["client-output-buffer-limit"] = "slave 16777216 0 0" },
 		warnings: []string{"source-output-buffer"}, says: "'replica 1073741824 536870912 300'"},
 	{name: "an output buffer that the writes fill", change: func(f *Facts, _ *Wants) {
@@ -276,12 +284,12 @@ var ruleTests = []struct {
 		f.Source = redis60(from)
 		deny("source", topology.ConfigSet)(f, w)
 		w.RollbackWindow = 0
-	}, blockers: []string{"source-permission"}, noBack: true},
+	}, blockers: []string{"source-permission"}, warnings: []string{"later"}, noBack: true},
 	{name: "no CONFIG SET before 6.2, but never a cutover", change: func(f *Facts, w *Wants) {
 		f.Source = redis60(from)
 		deny("source", topology.ConfigSet)(f, w)
 		w.CopyOnly = true
-	}, noBack: true},
+	}, warnings: []string{"later"}, noBack: true},
 	{name: "no CONFIG SET", change: deny("both", topology.ConfigSet), warnings: []string{"source-permission", "target-permission"}, says: "one-time masterauth"},
 	{name: "no CLIENT KILL", change: deny("source", topology.ClientKill), warnings: []string{"source-permission"}, says: "'+client|kill'"},
 	{name: "no CLIENT KILL, and none wanted", change: func(f *Facts, w *Wants) { deny("source", topology.ClientKill)(f, w); w.NoKill = true }},
