@@ -5,13 +5,13 @@ import "fmt"
 func geoMakers() []maker {
 	return []maker{
 		{command: "geoadd", weight: 5, make: makeGeoAdd},
-		{command: "georadius", weight: 2, make: func(g *generator) {
+		{command: "georadius", feature: GeoStore, weight: 2, make: func(g *generator) {
 			g.do(with([]any{"GEORADIUS", g.key(kindGeo), g.longitude(), g.latitude(), 1 + g.IntN(9000), "km"}, g.geoStore()...)...)
 		}},
-		{command: "georadiusbymember", weight: 2, make: func(g *generator) {
+		{command: "georadiusbymember", feature: GeoStore, weight: 2, make: func(g *generator) {
 			g.do(with([]any{"GEORADIUSBYMEMBER", g.key(kindGeo), g.place(), 1 + g.IntN(9000), "mi"}, g.geoStore()...)...)
 		}},
-		{command: "geosearchstore", weight: 4, make: makeGeoSearchStore},
+		{command: "geosearchstore", feature: GeoStore, weight: 4, make: makeGeoSearchStore},
 		{command: "zrem", weight: 1, make: func(g *generator) { g.do("ZREM", g.key(kindGeo), g.place()) }},
 	}
 }

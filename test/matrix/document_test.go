@@ -13,7 +13,9 @@ import (
 	"strings"
 	"testing"
 
+	"godwit/internal/command"
 	"godwit/internal/rdb"
+	"godwit/internal/traffic"
 )
 
 const path = "../../docs/compatibility.md"
@@ -100,9 +102,11 @@ func writeDocument(t *testing.T, names []string, outcomes []outcome) {
 // text says what became of a feature, without the servers' names.
 func (f featureOutcome) text() string {
 	switch {
+	case f.feature == traffic.GeoStore:
+		return fmt.Sprintf("What a search by distance stores, each server computes for itself, and these two not alike: the link stops at such a command, by name, or with `--drop %s` the target stores what it computes.", f.feature)
 	case f.back:
 		return fmt.Sprintf("The target's `%s` cannot be sent back to the source: used after the cutover, it ends the way back by name.", f.feature)
-	case !slices.Contains(rdb.Features(), rdb.Feature(f.feature)):
+	case !slices.Contains(command.Features(), rdb.Feature(f.feature)):
 		return fmt.Sprintf("The target has no words for the source's `%s`: the link stops at such a command, by name.", f.feature)
 	case f.dropped != "":
 		return fmt.Sprintf("The source's `%s` cannot be sent to the target: refused by name. `--drop %s` leaves it out of the copy; in the stream: %s.", f.feature, f.feature, f.dropped)

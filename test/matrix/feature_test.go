@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"godwit/internal/audit"
+	"godwit/internal/command"
 	"godwit/internal/rdb"
 	"godwit/internal/traffic"
 )
@@ -60,7 +61,7 @@ const (
 func others(f traffic.Feature) []traffic.Feature {
 	var rest []traffic.Feature
 	for _, x := range traffic.Features() {
-		if x != f {
+		if x != f && (f != traffic.GeoSearch || x != traffic.GeoStore) { // the one is a way to say the other
 			rest = append(rest, x)
 		}
 	}
@@ -92,7 +93,7 @@ func (m *migration) mustRefuse(to *host, f traffic.Feature) (string, error) {
 // try has data of the feature in the source, then commands in its stream.
 func (m *migration) try(o *featureOutcome) error {
 	without := others(o.feature)
-	if !slices.Contains(rdb.Features(), rdb.Feature(o.feature)) {
+	if !slices.Contains(command.Features(), rdb.Feature(o.feature)) {
 		return m.tryCommands(o)
 	}
 	if err := errors.Join(m.fill(featureKeys, without), m.write(m.source, featureCommands, without, false)); err != nil {
@@ -149,13 +150,21 @@ func (m *migration) renameLeftOut() error {
 	}
 }
 
+// besides is what must be left out for a feature to come into question.
+func besides(f traffic.Feature) []rdb.Feature {
+	if f == traffic.GeoSearch {
+		return []rdb.Feature{command.FeatureGeoStore}
+	}
+	return nil
+}
+
 // tryCommands has commands in the stream that there are no words for at the
 // target: no data that a snapshot could not carry.
 func (m *migration) tryCommands(o *featureOutcome) error {
 	if err := m.fill(featureKeys, traffic.Features()); err != nil {
 		return err
 	}
-	m.begin()
+	m.begin(besides(o.feature)...)
 	err := m.ready()
 	if err == nil {
 		o.refused, err = m.mustRefuse(m.source, o.feature)
@@ -169,7 +178,7 @@ func (m *migration) tryBack(o *featureOutcome) error {
 	if err := m.fill(featureKeys, traffic.Features()); err != nil {
 		return err
 	}
-	m.begin()
+	m.begin(besides(o.feature)...)
 	err := m.cutover()
 	if err == nil {
 		o.refused, err = m.mustRefuse(m.target, o.feature)
@@ -187,6 +196,8 @@ func (m *migration) onlyLacks(f traffic.Feature) error {
 			return d.DB >= 0 || d.Kind != audit.Missing
 		case traffic.VectorSet:
 			return d.Kind != audit.Missing || !strings.Contains(d.Detail, "vectorset")
+		case traffic.GeoStore:
+			return !strings.HasPrefix(d.Key, "traffic:geo") && !strings.HasPrefix(d.Key, "traffic:zset")
 		default:
 			return true
 		}

@@ -65,8 +65,16 @@ func newHost(t *testing.T, name string) *host {
 
 // carries tells whether data of a feature can go from one server to the other.
 func carries(from, to *host, f traffic.Feature) bool {
-	newer := f == traffic.VectorSet && from.format > to.format
-	return slices.Contains(from.holds, f) && slices.Contains(to.holds, f) && !newer
+	switch {
+	case !slices.Contains(from.holds, f) || !slices.Contains(to.holds, f):
+		return false
+	case f == traffic.VectorSet:
+		return from.format <= to.format
+	case f == traffic.GeoStore:
+		return from.older == to.older
+	default:
+		return true
+	}
 }
 
 // endedError says that a run has ended by itself.
