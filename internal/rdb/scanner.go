@@ -27,6 +27,20 @@ func (s *Set) AddOpcode(opcodes ...Opcode) {
 	}
 }
 
+// HasType tells whether a type is in the set.
+func (s *Set) HasType(t Type) bool { return s.has(byte(t)) }
+
+// Types are the types and opcodes of the set, in their order.
+func (s *Set) Types() []Type {
+	var types []Type
+	for code := range 256 {
+		if s.has(byte(code)) {
+			types = append(types, Type(code))
+		}
+	}
+	return types
+}
+
 func (s *Set) has(code byte) bool { return s[code>>6]>>(code&63)&1 == 1 }
 
 // ScannerOptions tune a Scanner. The zero value verifies the checksum and hands
