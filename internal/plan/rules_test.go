@@ -92,11 +92,22 @@ var ruleTests = []struct {
 	{name: "fewer dbs", change: func(f *Facts, _ *Wants) { f.Target.Settings["databases"] = "4" },
 		warnings: []string{"databases-fewer"}, says: "only 0 to 3"},
 	{name: "modules", change: func(f *Facts, _ *Wants) {
-		f.Source.Modules = []string{"ReJSON", "bf", "lua", "search"}
-		f.Target.Modules = []string{"bf"}
+		f.Source.Modules = []topology.Module{{Name: "ReJSON"}, {Name: "bf", Version: 1}, {Name: "lua"}, {Name: "search"}}
+		f.Target.Modules = []topology.Module{{Name: "bf", Version: 1}}
 	},
 		blockers: []string{"modules"}, says: "ReJSON and search"},
-	{name: "vector sets", change: func(f *Facts, _ *Wants) { f.Source.Modules = []string{"vectorset"} },
+	{name: "modules at another version", change: func(f *Facts, w *Wants) {
+		f.Source.Modules = []topology.Module{{Name: "ReJSON", Version: 20609}, {Name: "bf", Version: 1}, {Name: "lua", Version: 1}, {Name: "search", Version: 1}}
+		f.Target.Modules = []topology.Module{{Name: "ReJSON", Version: 20804}, {Name: "bf", Version: 1}, {Name: "lua", Version: 2}, {Name: "search", Version: 2}}
+		w.AcceptModules = []string{"search"}
+	},
+		blockers: []string{"modules-version"}, warnings: []string{"modules-accepted"}, says: "ReJSON (version 20609 at the source, 20804 at the target)"},
+	{name: "modules at another version, accepted", change: func(f *Facts, w *Wants) {
+		f.Source.Modules, f.Target.Modules = []topology.Module{{Name: "bf", Version: 1}}, []topology.Module{{Name: "bf", Version: 2}}
+		w.AcceptModules = []string{"bf"}
+	},
+		warnings: []string{"modules-accepted"}, says: "bf (version 1 at the source, 2 at the target) (--accept-module)"},
+	{name: "vector sets", change: func(f *Facts, _ *Wants) { f.Source.Modules = []topology.Module{{Name: "vectorset"}} },
 		warnings: []string{"vector-sets"}, says: "TYPE vectorset"},
 	{name: "functions", change: func(f *Facts, w *Wants) {
 		f.Source.Libraries, f.Target = 2, redis60(to)
@@ -150,7 +161,7 @@ var ruleTests = []struct {
 	{name: "newer to older", change: func(f *Facts, _ *Wants) { f.Source = redis80(from) },
 		notes: []string{"snapshot-rewritten", "stream-commands"}, warnings: []string{"field-ttl-later"}, says: "RDB version 12"},
 	{name: "newer than godwit to older", change: func(f *Facts, _ *Wants) { f.Source.RDBVersion = 14 },
-		blockers: []string{"snapshot-unknown"}, says: "RDB version 14"},
+		blockers: []string{"snapshot-unknown"}, notes: []string{"stream-commands"}, says: "RDB version 14"},
 	{name: "both newer than godwit", change: func(f *Facts, _ *Wants) { f.Source.RDBVersion, f.Target.RDBVersion = 14, 14 }},
 	{name: "Redis 8.6 to Valkey 9.1", change: func(f *Facts, _ *Wants) { f.Source, f.Target = redis86(from), valkey91(to) },
 		notes: []string{"snapshot-rewritten", "stream-commands"}, warnings: []string{"way-back-commands"}},
