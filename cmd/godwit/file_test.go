@@ -28,7 +28,7 @@ func fromFile(t *testing.T, text string, env []string, args ...string) (*pflag.F
 func TestEveryFlagCanBeSaidInTheFile(t *testing.T) {
 	example := map[string]string{
 		"bool": "true", "int": "7000", "string": "text", "duration": "250ms", "size": "5mb", "manual|auto|never": "auto", "text|json": "json",
-		"feature": "function,vector-set",
+		"feature": "function,vector-set", "names": "bf,search",
 	}
 	newRunCommand(streams{env: environment()}).Flags().VisitAll(func(f *pflag.Flag) {
 		if f.Name == "file" || f.Name == "help" {
@@ -108,7 +108,7 @@ func TestBadFiles(t *testing.T) {
 func TestAnUnknownFieldIsSuggested(t *testing.T) {
 	for field, want := range map[string]string{
 		"Max_Pause": "hint: did you mean max-pause?",
-		"frm":       "hint: the fields are the flags of `godwit run`: abort-on-exit, announce,",
+		"frm":       "hint: the fields are the flags of `godwit run`: abort-on-exit, accept-module, announce,",
 	} {
 		dir := t.TempDir()
 		path := filepath.Join(dir, "m.yaml")

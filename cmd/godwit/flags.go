@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -114,6 +115,30 @@ func (v featuresValue) Set(text string) error {
 		}
 		if !slices.Contains(*v.features, f) {
 			*v.features = append(*v.features, f)
+		}
+	}
+	return nil
+}
+
+// namesValue is a flag that takes names.
+type namesValue struct{ names *[]string }
+
+func (v namesValue) String() string {
+	if v.names == nil {
+		return ""
+	}
+	return strings.Join(*v.names, ",")
+}
+func (v namesValue) Type() string { return "names" }
+
+func (v namesValue) Set(text string) error {
+	for word := range strings.SplitSeq(text, ",") {
+		name := strings.TrimSpace(word)
+		if name == "" {
+			return errors.New("a name is empty")
+		}
+		if !slices.Contains(*v.names, name) {
+			*v.names = append(*v.names, name)
 		}
 	}
 	return nil

@@ -96,9 +96,10 @@ func writeNode(w io.Writer, n topology.Node) error {
 	for _, db := range n.DBs {
 		row("", "db %d: %s keys, %s with a TTL", db.Number, units.Count(db.Keys), units.Count(db.Expires))
 	}
-	if len(n.Modules) > 0 {
-		row("modules", "%s", strings.Join(n.Modules, ", "))
+	for i, m := range n.Modules {
+		row([]string{"modules", ""}[min(i, 1)], "%s", m)
 	}
+	row("snapshots", "RDB version %d, %s", n.RDBVersion, rdbJudge(n))
 	row("traffic", "%s commands/s, %s/s in", units.Rate(float64(n.Traffic.Commands)), units.Bytes(int64(n.Traffic.InputBytes)))
 	row("clients", "%d connected, %d blocked", n.Clients.Connected, n.Clients.Blocked)
 	for _, peer := range n.Clients.Godwit {
@@ -109,6 +110,17 @@ func writeNode(w io.Writer, n topology.Node) error {
 		row("denied", "%s", strings.Join(denied, ", "))
 	}
 	return table.Flush()
+}
+
+// rdbJudge says how a server's RDB version is known, and what types of it are not loaded.
+func rdbJudge(n topology.Node) string {
+	by := map[topology.Judge]string{
+		topology.ByRestore: "by what it loads", topology.ByFunctionDump: "by what it writes", topology.ByVersion: "by its version",
+	}[n.RDBJudge]
+	for i, t := range n.Refused.Types() {
+		by += []string{"; does not load ", ", "}[min(i, 1)] + t.String()
+	}
+	return by
 }
 
 func memoryLimit(m topology.Memory) string {

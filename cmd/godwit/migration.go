@@ -36,6 +36,7 @@ func (o *migrationOptions) addFlags(cmd *cobra.Command, s streams) {
 	fs.BoolVar(&c.NoKill, "no-kill", false, "leave the clients of the demoted server connected")
 	fs.BoolVar(&c.AbortOnExit, "abort-on-exit", false, "detach the target when interrupted before the switch")
 	fs.Var(featuresValue{&c.Drop}, "drop", "what the target does not have and may be left out, counted; repeat it or separate by commas")
+	fs.Var(namesValue{&c.AcceptModules}, "accept-module", "modules that the servers have at different versions and that are taken as they are; repeat it or separate by commas")
 	fs.Var(sizeValue{&c.SpoolMemory}, "spool-memory", "how much of the stream may wait in memory for a slow target")
 	fs.Var(sizeValue{&c.SpoolDisk}, "spool-disk", "how much more of it may wait on disk")
 	fs.StringVar(&c.ListenerCert, "listener-cert", "", "PEM `file` with godwit's own certificate, for servers that replicate over TLS")
@@ -44,7 +45,7 @@ func (o *migrationOptions) addFlags(cmd *cobra.Command, s streams) {
 	completeChoices(cmd, "cutover", string(migrate.Manual), string(migrate.Auto), string(migrate.Never))
 	completeChoices(cmd, "rollback-window", unlimited, "0", "1h", "24h")
 	completeChoices(cmd, "drop", featureNames()...)
-	completeNone(cmd, "announce", "listen-port", "max-pause", "spool-memory", "spool-disk")
+	completeNone(cmd, "accept-module", "announce", "listen-port", "max-pause", "spool-memory", "spool-disk")
 }
 
 // build puts flags, file and environment together.

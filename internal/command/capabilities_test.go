@@ -2,6 +2,7 @@ package command_test
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,57 +11,33 @@ import (
 	"godwit/internal/sandbox/sandboxtest"
 )
 
-// TestTablesAgree compares the tables with what each server says itself.
+// TestTablesAgree compares the tables with what each server says itself: of every
+// command, subcommand and option that is in them.
 func TestTablesAgree(t *testing.T) {
 	var all []command.Capabilities
 	for _, s := range subjects() {
 		asked := s.asked(t, sandboxtest.Client(t, start(t, s)))
 		table := s.capabilities()
-		for _, o := range []command.Option{
-			"COPY", "GETDEL", "GETEX", "LMOVE", "BLMOVE", "ZDIFFSTORE", "ZRANGESTORE", "GEOSEARCHSTORE", "XAUTOCLAIM", "FUNCTION",
-			"FCALL", "SPUBLISH", "LMPOP", "BLMPOP", "ZMPOP", "BZMPOP", "HEXPIRE", "HPEXPIRE", "HEXPIREAT", "HPEXPIREAT", "HPERSIST",
-			"HGETDEL", "HGETEX", "HSETEX", "VADD", "VREM", "VSETATTR", "XDELEX", "XACKDEL", "DELEX", "MSETEX", "XCFGSET",
-			"XIDMPRECORD", "DELIFEQ", "TRIMSLOTS", "XGROUP CREATECONSUMER", "SET", "XGROUP", "REPLCONF", "RESTORE-ASKING", "SCRIPT",
-			"GEORADIUS", "PFDEBUG",
-		} {
+		for _, o := range append(command.AllOptions(), "SET", "XGROUP", "REPLCONF", "RESTORE-ASKING", "SCRIPT", "GEORADIUS", "PFDEBUG") {
 			if asked.Has(o) != table.Has(o) {
-				t.Errorf("%s: %s: by the table %v, by COMMAND %v", s.name, o, table.Has(o), asked.Has(o))
+				t.Errorf("%s: %s: by the table %v, by the server %v", s.name, o, table.Has(o), asked.Has(o))
 			}
 		}
 		all = append(all, asked)
 	}
-	for _, from := range all {
-		for _, to := range all {
-			if got, want := command.Needed(&from, &to), !to.Version.Includes(from.Version); got != want {
-				t.Errorf("%v to %v: needed: %v", from.Version, to.Version, got)
+	for i, from := range all {
+		for j, to := range all {
+			asked, table := command.Lacking(&from, &to), subjects()[i].lacking(subjects()[j])
+			if !slices.Equal(asked, table) {
+				t.Errorf("%v to %v: lacking by what they say: %q, by the table %q", from.Version, to.Version, asked, table)
 			}
 		}
 	}
 }
 
-func TestLearn(t *testing.T) {
-	entry := func(name string, subcommands ...any) []any {
-		return []any{name, int64(-2), []any{}, int64(1), int64(1), int64(1), []any{}, []any{}, []any{}, subcommands}
-	}
-	c := onRedis(7, 0)
-	if err := c.Learn([]any{entry("set"), entry("xgroup", entry("xgroup|create")), nil, entry("copy")}); err != nil {
-		t.Fatal(err)
-	}
-	c.Overrule("SET PXAT", false)
-	c.Overrule("SET NEW", true)
-	for o, want := range map[command.Option]bool{
-		"SET": true, "GET": false, "COPY": true, "XGROUP CREATE": true, "SET PXAT": false, "SET NEW": true, "LMOVE": false, "LPOP count": false,
-	} {
-		if c.Has(o) != want {
-			t.Errorf("%s: %v", o, c.Has(o))
-		}
-	}
-	for _, bad := range [][]any{nil, {int64(5)}, {[]any{"set"}}, {[]any{int64(1), int64(1), int64(1), int64(1), int64(1), int64(1)}}, {nil}} {
-		c := onRedis(7, 0)
-		if err := c.Learn(bad); err == nil {
-			t.Errorf("%v is taken", bad)
-		}
-	}
+func (s subject) lacking(target subject) []command.Option {
+	from, to := s.capabilities(), target.capabilities()
+	return command.Lacking(&from, &to)
 }
 
 func TestVersions(t *testing.T) {
@@ -111,36 +88,5 @@ func TestAppendKeys(t *testing.T) {
 	}
 	if c.AppendKeys(nil, args(t, strings.Repeat("X", 100)+" k")) == nil {
 		t.Error("a long name has no key")
-	}
-}
-
-func TestNeeded(t *testing.T) {
-	asked := func(names ...string) command.Capabilities {
-		c := onRedis(7, 0)
-		var reply []any
-		for _, name := range names {
-			reply = append(reply, []any{name, int64(1), []any{"write"}, int64(1), int64(1), int64(1)})
-		}
-		if err := c.Learn(reply); err != nil {
-			t.Fatal(err)
-		}
-		return c
-	}
-	fewer := onRedis(7, 0)
-	fewer.Databases = 1
-	for _, test := range []struct {
-		from, to command.Capabilities
-		want     bool
-	}{
-		{onRedis(6, 0), onRedis(7, 0), false},
-		{onRedis(7, 0), onValkey(8, 1), false},
-		{onRedis(7, 0), onRedis(6, 0), true},
-		{onRedis(7, 0), fewer, true},
-		{asked("set", "json.set"), asked("set"), true},
-		{asked("set"), asked("set", "json.set"), false},
-	} {
-		if command.Needed(&test.from, &test.to) != test.want {
-			t.Errorf("%v to %v: %v", test.from.Version, test.to.Version, !test.want)
-		}
 	}
 }

@@ -43,7 +43,7 @@ func (c *Capabilities) AppendKeys(dst, args [][]byte) [][]byte {
 		}
 		return dst
 	}
-	if command, known := c.commands[name]; known {
+	if command, known := c.Learnt.commands[name]; known {
 		return command.keys.append(dst, args)
 	}
 	return keySpec(name).append(dst, args)

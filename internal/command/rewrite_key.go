@@ -178,12 +178,12 @@ func (r *Rewriter) withoutKey(err error) (Verdict, error) {
 }
 
 // loads tells whether the target loads a payload as it is: of its own format or
-// one before it, and with no module's data in it.
+// one before it, of a type that it does not refuse, and with no module's data in it.
 func (r *Rewriter) loads(payload []byte) bool {
 	version := int(binary.LittleEndian.Uint16(payload[len(payload)-dumpFooter:]))
 	target := r.target.Format
 	return version <= target.Version && (version <= commonVersion || target.Family == r.source.Format.Family) &&
-		rdb.Type(payload[0]) != rdb.TypeModule2 && rdb.Opcode(payload[0]) != rdb.OpcodeKeyMeta
+		!target.Refused.HasType(rdb.Type(payload[0])) && rdb.Type(payload[0]) != rdb.TypeModule2 && rdb.Opcode(payload[0]) != rdb.OpcodeKeyMeta
 }
 
 // commonVersion is the last format that means the same to every product.

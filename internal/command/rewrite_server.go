@@ -75,8 +75,10 @@ func (r *Rewriter) function() (Verdict, error) {
 	case is(sub, "LOAD"):
 		// The library would not load, and its old version would stay.
 		code := r.args[len(r.args)-1]
-		if r.source.Has(luaServer) && !r.target.Has(luaServer) && bytes.Contains(code, []byte("server.")) {
-			return Replace, r.noFeature(rdb.FeatureFunction, "server.*")
+		for o, name := range map[Option]string{luaServer: "server.", luaRedict: "redict."} {
+			if r.source.Has(o) && !r.target.Has(o) && bytes.Contains(code, []byte(name)) {
+				return Replace, r.noFeature(rdb.FeatureFunction, name+"*")
+			}
 		}
 	case is(sub, "RESTORE"):
 		return r.functionRestore()

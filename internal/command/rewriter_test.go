@@ -155,6 +155,7 @@ func TestRefuse(t *testing.T) {
 		{onRedis(8, 6), onRedis(8, 4), "XCFGSET s IDMP-DURATION 5", rdb.FeatureStreamIDMP, `XCFGSET (stream-idmp)`},
 		{onRedis(7, 0), onRedis(6, 2), "FUNCTION FLUSH", rdb.FeatureFunction, `FUNCTION (function): Redis 6.2`},
 		{onValkey(8, 0), onRedis(8, 6), "FUNCTION LOAD \"#!lua name=l\\nserver.call('PING')\"", rdb.FeatureFunction, `FUNCTION … server.* (function)`},
+		{subjects()[7].capabilities(), onRedis(8, 6), "FUNCTION LOAD \"#!lua name=l\\nredict.call('PING')\"", rdb.FeatureFunction, `FUNCTION … redict.* (function)`},
 		{onRedis(8, 8), onRedis(8, 6), "SET k v NEWOPTION 1", "", `SET … NEWOPTION of db 0, key "k": Redis 8.6`},
 		{onRedis(8, 8), onRedis(8, 6), "XADD s NEWOPTION 1-1 a b", "", `XADD … NEWOPTION`},
 		{onRedis(8, 8), onRedis(8, 6), "ZUNIONSTORE d 1 a AGGREGATE COUNT", "", `ZUNIONSTORE … COUNT of db 0, key "d"`},

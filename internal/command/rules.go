@@ -2,7 +2,6 @@ package command
 
 import (
 	"maps"
-	"strings"
 
 	"godwit/internal/rdb"
 )
@@ -32,7 +31,7 @@ func (r *Rewriter) newRules() map[string]rule {
 	if r.makesAbsolute() {
 		maps.Copy(special, expiryRules())
 	}
-	if !r.target.Version.Includes(r.source.Version) {
+	if !Understands(&r.target, &r.source) {
 		maps.Copy(special, optionRules())
 	}
 	maps.Copy(special, geoRules())
@@ -137,20 +136,4 @@ func optionRules() map[string]rule {
 		"CLUSTER":  {rewrite: (*Rewriter).subcommand},
 		"SPUBLISH": {rewrite: (*Rewriter).spublish},
 	}
-}
-
-// Needed tells whether any command of source's stream may have to be rewritten for
-// target. If not, the stream can pass without a look at it: the target is the same
-// product, not older, and has all dbs and writing commands of the source. Relative TTLs
-// stay relative then.
-func Needed(source, target *Capabilities) bool {
-	if !target.Version.Includes(source.Version) || source.Databases > target.Databases || source.Databases == 0 {
-		return true
-	}
-	for name, command := range source.commands {
-		if command.write && !strings.Contains(name, "|") && !target.Has(Option(name)) {
-			return true // a module's, or one that was renamed
-		}
-	}
-	return false
 }

@@ -56,7 +56,7 @@ func (s subject) capabilities() command.Capabilities {
 	return c
 }
 
-// asked are the capabilities by the server's own reply to COMMAND.
+// asked are the capabilities by the server's own replies to COMMAND and COMMAND DOCS.
 func (s subject) asked(t testing.TB, client *server.Client) command.Capabilities {
 	t.Helper()
 	c := s.capabilities()
@@ -64,11 +64,28 @@ func (s subject) asked(t testing.TB, client *server.Client) command.Capabilities
 	if err != nil {
 		t.Fatal(err)
 	}
-	commands, _ := reply.([]any)
-	if err := c.Learn(commands); err != nil {
+	if err := c.Learnt.Commands(reply); err != nil {
+		t.Fatal(err)
+	}
+	if s.name == "redis-6.0" {
+		return c // before COMMAND DOCS
+	}
+	if reply, err = client.Do(t.Context(), docs(&c)...); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Learnt.Docs(reply); err != nil {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// docs asks for the arguments of all commands that matter.
+func docs(c *command.Capabilities) []any {
+	question := []any{"COMMAND", "DOCS"}
+	for _, name := range c.Learnt.Worth() {
+		question = append(question, name)
+	}
+	return question
 }
 
 func start(t testing.TB, s subject) *sandbox.Server {

@@ -85,14 +85,17 @@ func options() map[Option]since {
 
 		"DELIFEQ": valkeyOnly.inValkey(9, 0), "GEOSEARCHSTORE BYPOLYGON": valkeyOnly.inValkey(9, 0),
 		"CLUSTER FLUSHSLOT": valkeyOnly.inValkey(9, 1), "TRIMSLOTS": from(8, 4),
-		// Scripts and functions may call the server by that name, too, not only redis.
+		// Scripts and functions may call the server by these names, too, not only redis.
 		luaServer: valkeyOnly.inValkey(8, 0),
+		luaRedict: {redict: [2]int{7, 3}},
 	}
 }
 
+// What a server does, rather than what it knows: it cannot be asked for these.
 const (
 	claimOfDeleted Option = "XCLAIM of a deleted entry"
-	luaServer      Option = "FUNCTION server.call"
+	luaServer      Option = "FUNCTION that calls server"
+	luaRedict      Option = "FUNCTION that calls redict"
 )
 
 // oldCommands are those that 6.0 has and that can occur in a replication stream.

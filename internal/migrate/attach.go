@@ -247,7 +247,7 @@ func (m *Migration) conversion(from, to *end) *rdb.ConverterOptions {
 	}
 	return &rdb.ConverterOptions{To: target, Transcoder: rdb.TranscoderOptions{
 		Drop:   m.cfg.Drop,
-		Module: func(id rdb.ModuleID) bool { return to.found().HasModule(id.Name()) },
+		Module: m.loadsModules(from, to),
 	}}
 }
 
@@ -297,11 +297,7 @@ const connectTimeout = 5 * time.Second
 func (m *Migration) connect(ctx context.Context, fresh bool) error {
 	primary, replica := m.primary(), m.replica()
 	if m.present() == nil {
-		editor, err := m.editor(ctx, primary, replica)
-		if err != nil {
-			return err
-		}
-		m.startLink(primary, m.onward(primary, editor)) //nolint:contextcheck // a link lives as long as Run, not as its caller
+		m.startLink(primary, m.onward(primary, m.editor(ctx, primary, replica))) //nolint:contextcheck // a link lives as long as Run, not as its caller
 	}
 	link := m.present()
 	if !fresh {

@@ -49,6 +49,7 @@ type Config struct {
 	NoKill         bool          // leave the demoted server's clients connected
 	AbortOnExit    bool          // an interruption before the switch detaches the target
 	Drop           []rdb.Feature // what is left out where the server that receives it lacks it
+	AcceptModules  []string      // modules that may be of another version at the other server
 
 	SpoolMemory, SpoolDisk    int64  // bytes
 	ListenerCert, ListenerKey string // PEM files for servers that replicate over TLS

@@ -145,7 +145,7 @@ func (h hand) mayFollow(primary hand) bool {
 	if primary.node.Endpoint.Network != "tcp" {
 		return false
 	}
-	return !h.known(primary) || h.node.Loads(primary.node.SnapshotFor(h.node)) && h.node.KnowsCommandsOf(primary.node.Version)
+	return !h.known(primary) || h.node.Loads(primary.node.SnapshotFor(h.node)) && h.node.Understands(primary.node)
 }
 
 // known tells whether both versions are.

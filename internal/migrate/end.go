@@ -22,9 +22,10 @@ type end struct {
 
 	mu           sync.Mutex
 	node         topology.Node // as the run found it
-	info         server.Info   // as last seen
-	unreachable  string        // why it could not be asked the last time
-	announceHost string        // where this server finds the listener
+	probed       topology.Probe
+	info         server.Info // as last seen
+	unreachable  string      // why it could not be asked the last time
+	announceHost string      // where this server finds the listener
 	announcePort int
 	password     string // what it presents to the listener
 	open         bool   // it cannot be made to present one

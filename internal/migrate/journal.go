@@ -13,6 +13,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"godwit/internal/relay"
+	"godwit/internal/topology"
 )
 
 // Side names one of the two servers.
@@ -61,6 +62,8 @@ type record struct {
 	Followed bool              `json:"followed"`
 	RunIDs   map[Side]string   `json:"run_ids,omitempty"`
 	Refusals map[Side]refusals `json:"refusals,omitempty"`
+	// Probes are what the servers said they load.
+	Probes map[Side]topology.Probe `json:"probes,omitempty"`
 	// Doubtful is set when the target may have been promoted by a switch that was given up.
 	Doubtful bool          `json:"doubtful,omitempty"`
 	Cutover  CutoverStatus `json:"cutover"`

@@ -168,7 +168,7 @@ func (m *Migration) tend(ctx context.Context) error {
 		info, err := e.look(ctx)
 		if err == nil {
 			infos[i] = info
-			m.noticeRestart(e, info)
+			m.noticeRestart(ctx, e, info)
 		}
 	}
 	m.measure()
@@ -219,8 +219,9 @@ func (m *Migration) takeBack(ctx context.Context, primary *end) error {
 	return nil // tried again at the next look
 }
 
-// noticeRestart tells of a server that is another process than before.
-func (m *Migration) noticeRestart(e *end, info server.Info) {
+// noticeRestart tells of a server that is another process than before, and asks it
+// anew what it is: it may be of another version.
+func (m *Migration) noticeRestart(ctx context.Context, e *end, info server.Info) {
 	m.mu.Lock()
 	before := m.rec.RunIDs[e.side]
 	m.rec.RunIDs[e.side] = info["run_id"]
@@ -230,6 +231,10 @@ func (m *Migration) noticeRestart(e *end, info server.Info) {
 		if m.replica() == e && info["role"] == "master" {
 			m.restarted(e)
 		}
+		if err := e.inspect(ctx); err != nil {
+			m.event(slog.LevelWarn, fmt.Sprintf("%s is taken for what it was before it was restarted: %v", e.address(), err))
+		}
+		m.rememberProbes()
 	}
 }
 

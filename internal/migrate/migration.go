@@ -104,8 +104,11 @@ func (m *Migration) begin() error {
 	if m.source, err = newEnd(Source, m.cfg.From, name); err != nil {
 		return err
 	}
-	m.target, err = newEnd(Target, m.cfg.To, name)
-	return err
+	if m.target, err = newEnd(Target, m.cfg.To, name); err != nil {
+		return err
+	}
+	m.source.probed, m.target.probed = m.rec.Probes[Source], m.rec.Probes[Target]
+	return nil
 }
 
 // ConflictError says that the name stands for another migration.
@@ -339,6 +342,7 @@ func (m *Migration) inspect(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", e.side, err)
 		}
 	}
+	m.rememberProbes()
 	return nil
 }
 

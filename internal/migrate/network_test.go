@@ -123,9 +123,11 @@ func TestNetworkFaultsWhileCopying(t *testing.T) {
 	if err := c.ConfigSet(t.Context(), "rdb-key-save-delay", "100"); err != nil { // µs
 		t.Fatal(err)
 	}
-	n.toSource.CutAfter(toClient, 60_000)
 	m := start(t, n.cfg)
-	m.until("the cut", func(migrate.Status) bool { return n.toSource.Bytes(toClient) >= 60_000 })
+	m.until("the copy", func(s migrate.Status) bool { return s.Phase == migrate.Copying })
+	before := n.toSource.Bytes(toClient)
+	n.toSource.CutAfter(toClient, 60_000)
+	m.until("the cut", func(migrate.Status) bool { return n.toSource.Bytes(toClient) >= before+60_000 })
 	n.heal()
 	for _, tear := range []func(){
 		func() { n.toSource.Reset() },

@@ -56,7 +56,8 @@ func planFor(ctx context.Context, c Config, source, target *end) (plan.Plan, err
 	facts.Source.Survey = &survey
 	return plan.Make(facts, plan.Wants{
 		Name: c.Name, Replace: c.Replace, Announce: c.Announce, CopyOnly: c.Cutover == Never, NoKill: c.NoKill,
-		MaxPause: c.MaxPause, RollbackWindow: c.RollbackWindow, Drop: c.Drop, SpoolMemory: c.SpoolMemory, SpoolDisk: c.SpoolDisk,
+		MaxPause: c.MaxPause, RollbackWindow: c.RollbackWindow, Drop: c.Drop, AcceptModules: c.AcceptModules,
+		SpoolMemory: c.SpoolMemory, SpoolDisk: c.SpoolDisk,
 	}), nil
 }
 
@@ -69,6 +70,7 @@ func (m *Migration) makePlan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	m.rememberProbes()
 	m.mu.Lock()
 	m.planned = p
 	m.mu.Unlock()
@@ -108,16 +110,32 @@ func isLocked(err error) bool {
 	return errors.As(err, &locked)
 }
 
-// inspect asks the server for everything a plan needs.
+// inspect asks the server for everything a plan needs. A replica cannot be asked
+// what it loads; what it answered before counts, as long as it is the same process.
 func (e *end) inspect(ctx context.Context) error {
 	node, err := topology.Inspect(ctx, e.client)
 	if err != nil {
 		return err
 	}
 	e.mu.Lock()
-	e.node = node
-	e.mu.Unlock()
+	defer e.mu.Unlock()
+	node.Recall(e.probed)
+	e.node, e.probed = node, node.Probed()
 	return nil
+}
+
+// rememberProbes has the journal keep what the servers answered, for a run that
+// finds the target a replica: it must judge by the same.
+func (m *Migration) rememberProbes() {
+	probes := make(map[Side]topology.Probe)
+	for _, e := range []*end{m.source, m.target} {
+		e.mu.Lock()
+		probes[e.side] = e.probed
+		e.mu.Unlock()
+	}
+	m.mu.Lock()
+	m.rec.Probes = probes
+	m.mu.Unlock()
 }
 
 // found is what inspect found.

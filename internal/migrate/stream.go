@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"time"
 
 	"godwit/internal/command"
@@ -14,37 +13,26 @@ import (
 )
 
 // editor is the editor of a link from one server to another: none where the
-// target knows whatever the source can send and has every db it has.
-func (m *Migration) editor(ctx context.Context, from, to *end) (relay.Editor, error) {
-	source, target := capabilities(from), capabilities(to)
+// target understands whatever the source can send and has every db it has.
+func (m *Migration) editor(ctx context.Context, from, to *end) relay.Editor {
+	source, target := from.found().Capabilities(), to.found().Capabilities()
 	absolute := relativeTTLs(from.version()) && to.version().AtLeast(6, 2)
 	fewer := target.Databases > 0 && source.Databases > target.Databases
-	if to.found().KnowsCommandsOf(from.version()) && !absolute && !fewer {
-		return nil, nil
+	if command.Understands(&target, &source) && !absolute && !fewer {
+		return nil
 	}
-	for _, x := range []struct {
-		end *end
-		c   *command.Capabilities
-	}{{from, &source}, {to, &target}} {
-		reply, err := x.end.client.Do(ctx, "COMMAND")
-		if err != nil {
-			return nil, fmt.Errorf("asking %s which commands it knows: %w", x.end.address(), err)
-		}
-		list, _ := reply.([]any) // nil is refused
-		if err := x.c.Learn(list); err != nil {
-			return nil, fmt.Errorf("%s: %w", x.end.address(), err)
-		}
-	}
+	target.Module = m.loadsModules(from, to)
 	e := &streamEditor{}
 	o := command.Options{Drop: m.cfg.Drop, Dropped: e.leaveOut}
 	if absolute {
 		o.Now = func() int64 { return time.Now().UnixMilli() }
 	}
 	m.log.Log(ctx, slog.LevelDebug, "each command is looked at", "source", from.version().String(), "target", to.version().String())
-	e.rules = fmt.Sprintf("%d: %s %v to %s %v, %d dbs, drop %v, absolute %v", command.Revision,
-		from.version(), source.Format, to.version(), target.Format, target.Databases, m.cfg.Drop, absolute)
+	e.rules = fmt.Sprintf("%d: %s %v to %s %v without %v, %d dbs, drop %v, absolute %v, accept %v, asked %s", command.Revision,
+		from.version(), source.Format, to.version(), target.Format, target.Format.Refused.Types(), target.Databases, m.cfg.Drop, absolute,
+		m.cfg.AcceptModules, command.Fingerprint(&source, &target))
 	e.rewriter = command.NewRewriter(source, target, o)
-	return e, nil
+	return e
 }
 
 // relativeTTLs tells whether a server propagates TTLs as its clients said them,
@@ -52,14 +40,9 @@ func (m *Migration) editor(ctx context.Context, from, to *end) (relay.Editor, er
 // setGenericCommand have made them absolute from Redis 7.0 on).
 func relativeTTLs(v server.Version) bool { return v.Product == server.Redis && !v.AtLeast(7, 0) }
 
-// capabilities are what a server was found to be.
-func capabilities(e *end) command.Capabilities {
-	n := e.found()
-	f := n.RDBFormat()
-	databases, _ := strconv.Atoi(n.Settings["databases"]) // 0 where it does not say
-	c := command.NewCapabilities(command.Version{Product: f.Family, Major: n.Version.Major, Minor: n.Version.Minor}, f, databases)
-	c.Module = func(id rdb.ModuleID) bool { return n.HasModule(id.Name()) }
-	return c
+// loadsModules tells of which modules' values one server loads those of another.
+func (m *Migration) loadsModules(from, to *end) func(rdb.ModuleID) bool {
+	return to.found().LoadsModulesOf(from.found(), m.cfg.AcceptModules)
 }
 
 // streamEditor has a Rewriter edit a link's stream.

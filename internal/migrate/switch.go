@@ -123,13 +123,9 @@ func (m *Migration) cutoverSide(e *end) cutover.Side {
 func (m *Migration) carryOut(ctx context.Context, result SwitchResult, method cutover.Method, old, next *end, limits cutover.Limits) (SwitchResult, error) {
 	link := m.present()
 	replid := link.Snapshot().ReplID
-	editor, err := m.editor(ctx, next, old) // asks for much, so not while writes are stopped
-	if err != nil {
-		result.Reason = err.Error()
-		return result, &GaveUpError{Err: err}
-	}
+	editor := m.editor(ctx, next, old)
 	var before Phase
-	err = m.update(func(r *record) {
+	err := m.update(func(r *record) {
 		before = r.Phase
 		r.Phase = Switching
 		r.Switch = &switchRecord{Direction: result.Direction, Method: string(method), ReplID: replid, NewRunID: next.seen()["run_id"], At: time.Now()}
@@ -392,11 +388,7 @@ func (m *Migration) finishSwitch(ctx context.Context, intent *switchRecord, old,
 	if intent.Direction == DirectionRollback {
 		phase = RolledBack
 	}
-	editor, err := m.editor(ctx, next, old)
-	if err != nil {
-		return err
-	}
-	start, err := m.reversed(ctx, old, next, editor)
+	start, err := m.reversed(ctx, old, next, m.editor(ctx, next, old))
 	if err == nil {
 		err = m.keepTrack(next, start)
 	}

@@ -31,7 +31,7 @@ func features() []feature {
 // lacks tells whether to cannot hold something that from can.
 func lacks(from, to topology.Node, f rdb.Feature) bool {
 	if f == command.FeatureGeoStore {
-		return command.StoresGeoOtherwise(commandVersion(from), commandVersion(to))
+		return command.StoresGeoOtherwise(from.Capabilities().Version, to.Capabilities().Version)
 	}
 	theirs := from.RDBFormat()
 	if !theirs.Known() {
@@ -42,10 +42,6 @@ func lacks(from, to topology.Node, f rdb.Feature) bool {
 		return from.HasModule(vectorSets) && (lacking || !to.HasModule(vectorSets))
 	}
 	return lacking
-}
-
-func commandVersion(n topology.Node) command.Version {
-	return command.Version{Product: n.RDBFormat().Family, Major: n.Version.Major, Minor: n.Version.Minor}
 }
 
 // lacks tells whether the target cannot hold something that the source can.

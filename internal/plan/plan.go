@@ -39,6 +39,7 @@ type Wants struct {
 	// until complete, 0: not at all.
 	RollbackWindow         time.Duration
 	Drop                   []rdb.Feature // what the target lacks and may be left out
+	AcceptModules          []string      // modules that may be of another version at the target
 	SpoolMemory, SpoolDisk int64         // bytes
 }
 

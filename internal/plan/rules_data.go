@@ -48,11 +48,29 @@ func dataRules() []rule {
 				fmt.Sprintf("set \"databases %d\" in the target's configuration file and restart it", from)
 		}},
 		{"modules", blocker, func(in *input) (string, string) {
-			missing := missingModules(in)
+			var missing []string
+			for _, m := range in.Target.MissingModules(in.Source) {
+				missing = append(missing, m.Name)
+			}
 			if len(missing) == 0 {
 				return "", ""
 			}
 			return "the source has modules that the target lacks: " + list(missing), "load them at the target: " + in.Target.CLI("MODULE", "LOAD", "PATH")
+		}},
+		{"modules-version", blocker, func(in *input) (string, string) {
+			others := otherModules(in, false)
+			if len(others) == 0 {
+				return "", ""
+			}
+			return "the target has modules of the source at another version, which may not read its values: " + list(others),
+				"load the source's version at the target, or take it as it is: --accept-module NAME"
+		}},
+		{"modules-accepted", warning, func(in *input) (string, string) {
+			others := otherModules(in, true)
+			if len(others) == 0 {
+				return "", ""
+			}
+			return "the target must read the values of a module of another version: " + list(others) + " (--accept-module)", ""
 		}},
 		{"target-not-persistent", warning, func(in *input) (string, string) {
 			if persistence(in.Source) == "" || in.Target.Settings == nil || persistence(in.Target) != "" {
@@ -104,19 +122,18 @@ func databases(n topology.Node) int64 {
 }
 
 // vectorSets is built into Redis 8 as a module.
-const vectorSets = "vectorset"
+const vectorSets = topology.VectorSets
 
-// missingModules are those that the source has loaded and the target has not.
-// What is built in is not counted: vector sets have a rule of their own, and the
-// Lua engine of Valkey 9 is part of every other server.
-func missingModules(in *input) []string {
-	var missing []string
-	for _, name := range in.Source.Modules {
-		if !in.Target.HasModule(name) && !slices.Contains([]string{vectorSets, "lua"}, name) {
-			missing = append(missing, name)
+// otherModules says which of the source's modules the target has at another
+// version, of those that the user accepts or of those not.
+func otherModules(in *input, accepted bool) []string {
+	var names []string
+	for _, m := range in.Target.OtherModules(in.Source) {
+		if slices.Contains(in.AcceptModules, m[0].Name) == accepted {
+			names = append(names, fmt.Sprintf("%s (version %d at the source, %d at the target)", m[0].Name, m[0].Version, m[1].Version))
 		}
 	}
-	return missing
+	return names
 }
 
 // persistence says how a server persists its data, empty if it does not, or if

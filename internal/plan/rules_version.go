@@ -2,7 +2,9 @@ package plan
 
 import (
 	"fmt"
+	"strings"
 
+	"godwit/internal/command"
 	"godwit/internal/topology"
 )
 
@@ -26,19 +28,36 @@ func versionRules() []rule {
 				in.Source.RDBFormat().Version, in.Target.RDBFormat().Version), ""
 		}},
 		{"stream-commands", note, func(in *input) (string, string) {
-			if in.Target.KnowsCommandsOf(in.Source.Version) {
+			if in.Target.Understands(in.Source) {
 				return "", ""
 			}
-			return fmt.Sprintf("the source (%s) may replicate commands that the target (%s) does not know: they are said in its words; the first one that has no equal there ends the link, by name", in.Source.Version, in.Target.Version), ""
+			return fmt.Sprintf("the source (%s) may replicate what the target (%s) does not understand%s: it is said in its words; the first command that has no equal there ends the link, by name",
+				in.Source.Version, in.Target.Version, examples(in.Target.Lacking(in.Source))), ""
 		}},
 		{"way-back-commands", warning, func(in *input) (string, string) {
-			if !in.wantsBack() || in.Source.KnowsCommandsOf(in.Target.Version) {
+			if !in.wantsBack() || in.Source.Understands(in.Target) {
 				return "", ""
 			}
 			return fmt.Sprintf("the way back has a limit: after the cutover clients may use at the target (%s) what the source (%s) has no equal for (%s): the first such command ends the reverse link, by name, and a rollback is possible no more",
 				in.Target.Version, in.Source.Version, in.newAtTarget()), "go back, if at all, before clients use what only the new version has"
 		}},
 	}
+}
+
+// examples names some of the commands and options that a server lacks.
+func examples(lacking []command.Option) string {
+	const some = 4
+	if len(lacking) == 0 {
+		return " (payloads of RESTORE)"
+	}
+	var names []string
+	for _, o := range lacking[:min(some, len(lacking))] {
+		names = append(names, string(o))
+	}
+	if more := len(lacking) - some; more > 0 {
+		return fmt.Sprintf(" (%s and %d more)", strings.Join(names, ", "), more)
+	}
+	return " (" + list(names) + ")"
 }
 
 // sameFormats tells whether either server loads what the other one writes, by

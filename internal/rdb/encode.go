@@ -150,13 +150,12 @@ func packable(elements []Element) bool {
 	})
 }
 
-// appendPairs saves pairs in a listpack or, for a format without, a ziplist.
-func (f Format) appendPairs(dst []byte, n int, pair func(i int) (first, second []byte)) []byte {
+// appendPairs saves pairs in a listpack or a ziplist.
+func appendPairs(dst []byte, packs bool, n int, pair func(i int) (first, second []byte)) []byte {
 	var lp listpackWriter
 	var zl ziplistWriter
 	lp.reset()
 	zl.reset()
-	packs := f.HasType(TypeHashListpack, f)
 	for i := range n {
 		first, second := pair(i)
 		if packs {
@@ -188,7 +187,7 @@ func (f Format) appendHash(dst []byte, fields []Element) (Type, []byte, error) {
 		if f.HasType(TypeHashListpack, f) {
 			t = TypeHashListpack
 		}
-		return t, f.appendPairs(dst, len(fields), func(i int) (first, second []byte) {
+		return t, appendPairs(dst, t == TypeHashListpack, len(fields), func(i int) (first, second []byte) {
 			return fields[i].Field, fields[i].Value
 		}), nil
 	}
@@ -200,7 +199,7 @@ func (f Format) appendHash(dst []byte, fields []Element) (Type, []byte, error) {
 }
 
 func (f Format) appendExpiringHash(dst []byte, fields []Element, least int64) (Type, []byte, error) {
-	if f.HasType(TypeHash2, Format{Valkey, valkeyVersion}) {
+	if f.HasType(TypeHash2, Format{Family: Valkey, Version: valkeyVersion}) {
 		dst = appendLength(dst, uint64(len(fields)))
 		for _, e := range fields {
 			dst = appendMillisecondTime(appendString(appendString(dst, e.Field), e.Value), e.ExpireAt)
@@ -247,7 +246,7 @@ func (f Format) appendZset(dst []byte, members []Element) (Type, []byte) {
 		slices.SortFunc(sorted, func(a, b Element) int {
 			return cmp.Or(cmp.Compare(a.Score, b.Score), bytes.Compare(a.Value, b.Value))
 		})
-		return t, f.appendPairs(dst, len(sorted), func(i int) (first, second []byte) {
+		return t, appendPairs(dst, t == TypeZsetListpack, len(sorted), func(i int) (first, second []byte) {
 			return sorted[i].Value, appendScore(nil, sorted[i].Score)
 		})
 	}

@@ -11,7 +11,7 @@ const (
 // streamType is the newest type of streams that the format has, 0 if none.
 func (f Format) streamType() Type {
 	for _, t := range []Type{TypeStreamListpacks4, TypeStreamListpacks3, TypeStreamListpacks2, TypeStreamListpacks} {
-		if f.HasType(t, Format{Redis, newestRedis}) {
+		if f.HasType(t, Format{Family: Redis, Version: newestRedis}) {
 			return t
 		}
 	}

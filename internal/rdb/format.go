@@ -22,6 +22,10 @@ const (
 type Format struct {
 	Family  Family
 	Version int // RDB_VERSION of rdb.h
+
+	// Refused has types of the format that this server was found not to load: they
+	// are not written for it. It says nothing of what the server writes.
+	Refused Set
 }
 
 // Versions from which formats differ.
@@ -96,7 +100,7 @@ func FormatOf(version int) (Format, error) {
 // HasType tells whether the format's servers load values of that type with the
 // meaning that it has in the format from.
 func (f Format) HasType(t Type, from Format) bool {
-	return layoutOf(f, byte(t)) != "" && layoutOf(f, byte(t)) == layoutOf(from, byte(t))
+	return !f.Refused.has(byte(t)) && layoutOf(f, byte(t)) != "" && layoutOf(f, byte(t)) == layoutOf(from, byte(t))
 }
 
 // HasOpcode is HasType for an opcode.
@@ -123,7 +127,8 @@ func (f Format) Loads(from Format) bool {
 // Lacks lists what data of the format from may hold and this one cannot. Data of
 // modules is not in it unless no module's data can be carried.
 func (f Format) Lacks(from Format) []Feature {
-	newest, valkey := Format{Redis, newestRedis}, Format{Valkey, valkeyVersion}
+	newest, valkey := Format{Family: Redis, Version: newestRedis}, Format{Family: Valkey, Version: valkeyVersion}
+	from.Refused = Set{} // it may hold what it refuses to be sent
 	var lacking []Feature
 	for _, row := range []struct {
 		feature Feature

@@ -2,6 +2,7 @@ package rdb
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,29 @@ func (s *Set) AddOpcode(opcodes ...Opcode) {
 	for _, o := range opcodes {
 		s.AddType(Type(o))
 	}
+}
+
+// HasType tells whether a type is in the set.
+func (s *Set) HasType(t Type) bool { return s.has(byte(t)) }
+
+// MarshalJSON lists the names of its types.
+func (s Set) MarshalJSON() ([]byte, error) {
+	names := []string{}
+	for _, t := range s.Types() {
+		names = append(names, t.String())
+	}
+	return json.Marshal(names)
+}
+
+// Types are the types and opcodes of the set, in their order.
+func (s *Set) Types() []Type {
+	var types []Type
+	for code := range 256 {
+		if s.has(byte(code)) {
+			types = append(types, Type(code))
+		}
+	}
+	return types
 }
 
 func (s *Set) has(code byte) bool { return s[code>>6]>>(code&63)&1 == 1 }

@@ -100,7 +100,7 @@ func (t *Transcoder) Type(old Type) (newType Type, feature Feature, ok bool) {
 		return 0, FeatureModule, false
 	}
 	switch { // what is left are hashes with field TTLs
-	case t.to.HasType(TypeHash2, Format{Valkey, valkeyVersion}):
+	case t.to.HasType(TypeHash2, Format{Family: Valkey, Version: valkeyVersion}):
 		return TypeHash2, "", true
 	case t.to.HasType(TypeHashMetadata, t.to):
 		return TypeHashMetadata, "", true

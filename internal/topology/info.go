@@ -19,7 +19,7 @@ func (n *Node) readInfo(text string) {
 	n.DBs = infoDBs(info)
 	n.Libraries = int(info.Int("number_of_libraries"))
 	n.Modules = infoModules(text)
-	n.RDBVersion = rdbVersion(n.Version)
+	n.RDBVersion, n.RDBJudge = rdbVersion(n.Version), ByVersion
 	n.Memory = Memory{
 		Used:   info.Int("used_memory"),
 		Max:    info.Int("maxmemory"),
@@ -112,20 +112,6 @@ func infoDBs(info server.Info) []DB {
 	}
 	slices.SortFunc(dbs, func(a, b DB) int { return a.Number - b.Number })
 	return dbs
-}
-
-// infoModules reads "module:name=NAME,ver=..." lines, all of the same name, and
-// so not to be had from a map.
-func infoModules(text string) []string {
-	names := []string{}
-	for line := range strings.Lines(text) {
-		value, ok := strings.CutPrefix(strings.TrimRight(line, "\r\n"), "module:")
-		if ok {
-			names = append(names, infoFields(value)["name"])
-		}
-	}
-	slices.Sort(names)
-	return names
 }
 
 // Monitor is a primary that a Sentinel watches.

@@ -1,7 +1,8 @@
 // Package topology finds out what a server is by asking it: product, role,
 // data, limits, settings, who is connected, and what our user may do. It only
-// asks. Nothing on the server changes, save that a denied command leaves a
-// line in its ACL LOG.
+// asks, and gives it values that it is to let go of at once (see Node.probe).
+// Nothing on the server changes, save that a denied command leaves a line in its
+// ACL LOG.
 package topology
 
 import (
@@ -9,6 +10,8 @@ import (
 	"net/netip"
 	"strconv"
 
+	"godwit/internal/command"
+	"godwit/internal/rdb"
 	"godwit/internal/server"
 )
 
@@ -41,10 +44,12 @@ type Node struct {
 	Mode     Mode            `json:"mode"`
 
 	Replication Replication `json:"replication"`
-	DBs         []DB        `json:"dbs"`                // those with keys, by number
-	Libraries   int         `json:"function_libraries"` // of functions, from 7.0 on
-	Modules     []string    `json:"modules"`            // by name, built-in ones too
-	RDBVersion  int         `json:"rdb_version"`        // of the snapshots it writes by itself, and the newest it loads
+	DBs         []DB        `json:"dbs"`                    // those with keys, by number
+	Libraries   int         `json:"function_libraries"`     // of functions, from 7.0 on
+	Modules     []Module    `json:"modules"`                // built-in ones too, by name
+	RDBVersion  int         `json:"rdb_version"`            // of the snapshots it writes by itself, and the newest it loads
+	RDBJudge    Judge       `json:"rdb_version_by"`         // how that is known
+	Refused     rdb.Set     `json:"refused_types,omitzero"` // types of that version that it does not load all the same
 	Memory      Memory      `json:"memory"`
 	Persistence Persistence `json:"persistence"`
 	Traffic     Traffic     `json:"traffic"`
@@ -55,7 +60,8 @@ type Node struct {
 	Masterauth    Secret      `json:"-"` // what the server presents to its primary
 	Permissions   Permissions `json:"permissions"`
 
-	Survey *Survey `json:"-"` // nil where none was taken: TakeSurvey
+	Survey   *Survey        `json:"-"` // nil where none was taken: TakeSurvey
+	Commands command.Learnt `json:"-"` // what it says of its commands
 
 	Route    netip.Addr     `json:"route,omitzero"`     // our address on the way to the server
 	SeenFrom netip.AddrPort `json:"seen_from,omitzero"` // our address as the server sees it; not Route if addresses are translated in between
@@ -165,16 +171,6 @@ func (n Node) HighestDB() int {
 		highest = max(highest, db.Number)
 	}
 	return highest
-}
-
-// HasModule tells whether a module of that name is loaded or built in.
-func (n Node) HasModule(name string) bool {
-	for _, m := range n.Modules {
-		if m == name {
-			return true
-		}
-	}
-	return false
 }
 
 // User is the ACL user that we are to the server.

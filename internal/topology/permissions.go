@@ -21,6 +21,7 @@ const (
 	ConfigSet  Command = "CONFIG SET"
 	ClientList Command = "CLIENT LIST"
 	ClientKill Command = "CLIENT KILL"
+	Restore    Command = "RESTORE" // for Node.probe alone
 )
 
 // Rule is the ACL rule that permits the command.
@@ -77,10 +78,10 @@ func questions() []question {
 	}
 }
 
-// readPermissions finds out what our user may do, on a connection of its own
+// readPermissions finds out which commands our user may run, on a connection of its own
 // that is closed afterwards, so that a transaction it left open is dropped even
 // where DISCARD is not permitted. Only a broken connection is an error.
-func (n *Node) readPermissions(ctx context.Context) error {
+func (n *Node) readPermissions(ctx context.Context, questions []question) error {
 	client, err := server.New(n.Endpoint, "")
 	if err != nil {
 		return err
@@ -92,7 +93,7 @@ func (n *Node) readPermissions(ctx context.Context) error {
 		n.askCommandInfo, n.askDryRun, n.askTransaction,
 	} {
 		var open []question
-		for _, q := range questions() {
+		for _, q := range questions {
 			if n.Permissions.Of(q.command) == Unknown {
 				open = append(open, q)
 			}

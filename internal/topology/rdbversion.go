@@ -58,15 +58,15 @@ func (n *Node) readRDBVersion(ctx context.Context, c *server.Client) error {
 		return err
 	}
 	if len(payload) >= footer {
-		n.RDBVersion = int(binary.LittleEndian.Uint16([]byte(payload[len(payload)-footer:])))
+		n.RDBVersion, n.RDBJudge = int(binary.LittleEndian.Uint16([]byte(payload[len(payload)-footer:]))), ByFunctionDump
 	}
 	return nil
 }
 
-// RDBFormat is the format that n writes and loads. Where it is newer than any
+// RDBFormat is the format that n writes and loads, but for the types it refuses. Where it is newer than any
 // that godwit knows, Known is false.
 func (n Node) RDBFormat() rdb.Format {
-	f := rdb.Format{Version: n.RDBVersion}
+	f := rdb.Format{Version: n.RDBVersion, Refused: n.Refused}
 	switch n.Version.Product {
 	case server.Valkey:
 		f.Family = rdb.Valkey
@@ -97,19 +97,4 @@ func (n Node) Loads(version int) bool {
 	}
 	foreign := version > rdbCommon && version < rdbValkey
 	return !foreign || n.Version.Product != server.Valkey
-}
-
-// KnowsCommandsOf tells whether n, as a replica, understands every command that
-// a primary of that version replicates. A replica swallows what it does not know.
-func (n Node) KnowsCommandsOf(primary server.Version) bool {
-	if n.Version.Product == primary.Product {
-		return n.Version.AtLeast(primary.Major, primary.Minor)
-	}
-	// The families parted at Redis 7.2: Valkey 7.2 is the same, Redict and later
-	// Valkeys contain it, and what came after is each one's own.
-	beforeParting := !primary.AtLeast(7, 2) || primary.Major == 7 && primary.Minor == 2
-	if primary.Product == server.Redict || !beforeParting {
-		return false
-	}
-	return n.Version.Product != server.Redis || n.Version.AtLeast(primary.Major, primary.Minor)
 }

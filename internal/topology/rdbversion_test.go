@@ -68,33 +68,6 @@ func serverLog(t *testing.T, s *sandbox.Server) string {
 	return log
 }
 
-func TestKnowsCommandsOf(t *testing.T) {
-	version := func(product server.Product, major, minor int) server.Version {
-		return server.Version{Product: product, Major: major, Minor: minor}
-	}
-	for _, test := range []struct {
-		replica, primary server.Version
-		want             bool
-	}{
-		{version(server.Redis, 7, 0), version(server.Redis, 7, 0), true},
-		{version(server.Redis, 8, 0), version(server.Redis, 6, 0), true},
-		{version(server.Redis, 6, 0), version(server.Redis, 6, 2), false},
-		{version(server.Valkey, 8, 1), version(server.Valkey, 8, 0), true},
-		{version(server.Valkey, 8, 0), version(server.Valkey, 8, 1), false},
-		{version(server.Valkey, 8, 1), version(server.Redis, 7, 2), true},
-		{version(server.Valkey, 9, 1), version(server.Redis, 7, 4), false},
-		{version(server.Redict, 7, 3), version(server.Redis, 6, 2), true},
-		{version(server.Redis, 7, 2), version(server.Valkey, 7, 2), true},
-		{version(server.Redis, 7, 0), version(server.Valkey, 7, 2), false},
-		{version(server.Redis, 8, 6), version(server.Valkey, 8, 0), false},
-		{version(server.Redis, 8, 0), version(server.Redict, 7, 3), false},
-	} {
-		if got := (topology.Node{Version: test.replica}).KnowsCommandsOf(test.primary); got != test.want {
-			t.Errorf("%v knows the commands of %v: %v, want %v", test.replica, test.primary, got, test.want)
-		}
-	}
-}
-
 func TestCLI(t *testing.T) {
 	valkey := server.Version{Product: server.Valkey, Major: 8}
 	for _, test := range []struct {

@@ -35,12 +35,16 @@ func (s Secret) MarshalText() ([]byte, error) {
 // A name that the server's version does not know is absent. No passwords.
 type Settings map[string]string
 
+// importMode is a setting of Valkey from 8.1 on, by which nothing expires.
+const importMode = "import-mode"
+
 // settingNames are asked for, in the spelling that is valid from 5.0 on.
 func settingNames() []string {
 	return []string{
 		"appendonly",
 		"client-output-buffer-limit",
 		"databases",
+		importMode,
 		"masteruser",
 		"min-replicas-max-lag",
 		"min-replicas-to-write",

@@ -27,7 +27,7 @@ const (
 	VectorSet    Feature = "vector-set"     // Redis 8.0
 	StreamIDMP   Feature = "stream-idmp"    // Redis 8.6: producers of XADD IDMP
 
-	GeoStore     Feature = "geo-store"      // GEORADIUS … STORE and GEOSEARCHSTORE, which are computed anew by who gets them
+	GeoStore Feature = "geo-store" // GEORADIUS … STORE and GEOSEARCHSTORE, which are computed anew by who gets them
 
 	BitOps    Feature = "BITOP DIFF, DIFF1, ANDOR, ONE" // Redis 8.2
 	GeoSearch Feature = "GEOSEARCHSTORE BYBOX"          // 6.2
