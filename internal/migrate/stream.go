@@ -79,7 +79,10 @@ func (e streamEditor) Edit(dst []byte, args [][]byte, total int) ([]byte, relay.
 }
 
 // Reset is that of relay.Editor.
-func (e streamEditor) Reset() { e.rewriter.Reset(0) }
+func (e streamEditor) Reset(db int) { e.rewriter.Reset(db) }
+
+// DB is that of relay.Editor.
+func (e streamEditor) DB() int { return e.rewriter.DB() }
 
 // rulesOf says by what rules an editor makes of a command what it does: only by
 // the same ones does it make the same again. It is empty for none.

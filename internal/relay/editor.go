@@ -34,8 +34,13 @@ type Editor interface {
 	// on after a crash counts by it. Where it is shorter than the command, no-ops
 	// make up for that; only a link with OwnReplID may have it longer.
 	Edit(dst []byte, args [][]byte, total int) (out []byte, verdict Verdict, err error)
-	// Reset is called before a stream begins, after a snapshot.
-	Reset()
+	// Reset is called before a stream begins: db is selected there. After a
+	// snapshot that does not matter, because a primary begins with a SELECT then
+	// (replication.c replicationSetupSlaveForFullResync).
+	Reset(db int)
+	// DB is the one that is selected after the last command that was judged. A link
+	// that goes on after a crash is sent no SELECT where it begins.
+	DB() int
 }
 
 // headSize is how much of a command is at most held back for its verdict, in
@@ -95,6 +100,7 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 				} else if err != nil {
 					return &FatalError{Err: fmt.Errorf("stream at offset %d: %w", l.end.Load(), err)}
 				}
+				db := l.cfg.Editor.DB()
 				if err := l.judge(e); err != nil {
 					return err
 				}
@@ -110,6 +116,8 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 					continue
 				case incomplete:
 					edit.body = e.Rest()
+				case l.cfg.Editor.DB() != db:
+					l.offsets.changed(l.end.Load(), e.Size, e.Size, l.cfg.Editor.DB())
 				}
 				if err := l.pass(ctx, buf[from:from+e.Size], edit.verdict, edit.body == nil); err != nil {
 					return err
@@ -159,7 +167,11 @@ func (l *Link) replace(ctx context.Context, e resp.Extent) error {
 	if cap(out) > headSize {
 		l.edit.out = nil // it was made for a large command
 	}
-	switch before := l.end.Load(); {
+	before := l.end.Load()
+	if len(out) != e.Size {
+		l.offsets.changed(before, e.Size, max(e.Size, len(out)), l.cfg.Editor.DB())
+	}
+	switch {
 	case len(out) < e.Size:
 		// In front, so that bare newlines, if that is all there is room for, are
 		// followed by a command and count.
@@ -168,8 +180,6 @@ func (l *Link) replace(ctx context.Context, e resp.Extent) error {
 		}
 	case len(out) > e.Size && !l.cfg.OwnReplID:
 		return &FatalError{Err: fmt.Errorf("stream at offset %d: %.60q becomes %d bytes longer, and offsets would not be the source's any more", before, e.Args[0], len(out)-e.Size)}
-	case len(out) > e.Size:
-		l.offsets.replaced(before, e.Size, len(out))
 	}
 	l.arrived(e.Size)
 	if err := l.spool.Write(ctx, out); err != nil {

@@ -187,7 +187,9 @@ func (d *dropper) Edit(dst []byte, args [][]byte, _ int) ([]byte, Verdict, error
 	return dst, Keep, nil
 }
 
-func (*dropper) Reset() {}
+func (*dropper) Reset(int) {}
+
+func (*dropper) DB() int { return 0 }
 
 // randomStream is commands of all sizes, some far larger than headSize, with
 // newlines between them.
@@ -330,7 +332,9 @@ type judge func(args [][]byte) error
 func (j judge) Edit(dst []byte, args [][]byte, _ int) ([]byte, Verdict, error) {
 	return dst, Keep, j(args)
 }
-func (judge) Reset() {}
+func (judge) Reset(int) {}
+
+func (judge) DB() int { return 0 }
 
 // A spool that cannot be written to ends the link, instead of connecting to
 // the source again and again.

@@ -73,6 +73,7 @@ type Config struct {
 type Position struct {
 	ReplID string
 	Offset int64 // of the first byte wanted
+	DB     int   // selected there, as far as an Editor of the link has seen; no other link wants to know
 }
 
 // Link carries the snapshot and the stream of one source to one target. The
@@ -144,15 +145,18 @@ func NewLink(c Config) *Link {
 			knows = c.From
 		}
 		l.replid, l.told = c.From.ReplID, knows.ReplID
-		l.begin(c.From.Offset-1, knows.Offset-1)
+		l.begin(c.From.Offset-1, knows.Offset-1, c.From.DB)
+		if c.Editor != nil {
+			c.Editor.Reset(c.From.DB)
+		}
 		l.streamAt.Store(0)
 	}
 	return l
 }
 
-// begin sets where the stream begins, in both counts: after these offsets.
-func (l *Link) begin(source, target int64) {
-	l.offsets.reset(source, target)
+// begin sets where the stream begins, in both counts: after these offsets, in db.
+func (l *Link) begin(source, target int64, db int) {
+	l.offsets.reset(source, target, db)
 	l.start.Store(target + 1)
 	l.end.Store(source)
 }
@@ -322,10 +326,10 @@ func (l *Link) serve(ctx context.Context, p *psync.Peer) error {
 		l.mu.Lock()
 		l.full++
 		l.mu.Unlock()
-		l.begin(answer.Offset, answer.Offset)
+		l.begin(answer.Offset, answer.Offset, 0)
 		l.set(Copying, "")
 	} else {
-		l.begin(p.Offset-1, p.Offset-1)
+		l.begin(p.Offset-1, p.Offset-1, 0)
 		l.streamAt.Store(0)
 		l.acknowledge(p.Offset - 1)
 		l.set(Streaming, "")
@@ -452,7 +456,7 @@ func (l *Link) forget() {
 	l.replid, l.told, l.previous = "", "", ""
 	l.edit = editing{}
 	if l.cfg.Editor != nil {
-		l.cfg.Editor.Reset()
+		l.cfg.Editor.Reset(0)
 	}
 	l.streamAt.Store(-1)
 	l.spool.Reset()

@@ -34,7 +34,9 @@ func (splitter) Edit(dst []byte, args [][]byte, total int) ([]byte, relay.Verdic
 	return dst, relay.Keep, nil
 }
 
-func (splitter) Reset() {}
+func (splitter) Reset(int) {}
+
+func (splitter) DB() int { return 0 }
 
 func splitting(c *relay.Config) { c.Editor, c.OwnReplID = splitter{}, true }
 
