@@ -120,6 +120,7 @@ type Link struct {
 	ackSignal chan struct{}
 	lag       lagClock
 	silence   time.Duration // after how long without a sign of life an end counts as gone
+	catchUp   time.Duration // for how long a target that is ahead is put off
 }
 
 type serveRequest struct {
@@ -135,7 +136,7 @@ func NewLink(c Config) *Link {
 	l := &Link{
 		cfg: c, spool: spool.New(c.Spool), state: Waiting,
 		peers: make(chan serveRequest), done: make(chan struct{}), ackSignal: make(chan struct{}, 1),
-		silence: psync.SilenceTimeout,
+		silence: psync.SilenceTimeout, catchUp: catchUpTimeout,
 	}
 	l.streamAt.Store(-1)
 	l.acked.Store(notLoaded)
@@ -384,21 +385,26 @@ func (l *Link) canContinue(replid string, offset int64) (position int64, ok bool
 var errBehindTarget = errors.New("the stream is being read again, and has not come to where the target stands")
 
 // catchUpTimeout is for how long a target that is ahead is put off: what it has
-// was read by an earlier link, from a source that must send it again.
+// was read by an earlier link, from a source that must send it again. While the
+// source is out of reach that cannot begin, and the target waits for it.
 const catchUpTimeout = 30 * time.Second
 
-// catchingUpWith tells whether the target stands beyond the stream's end as far
-// as it was read by a link that began at a checkpoint.
+// catchingUpWith tells whether the target stands beyond what the spool of a link
+// that began at a checkpoint has so far.
 func (l *Link) catchingUpWith(replid string, offset int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.cfg.Knows.ReplID == "" || replid != l.told || offset <= l.offsets.toTarget(l.end.Load())+1 {
+	at := l.streamAt.Load()
+	if l.cfg.Knows.ReplID == "" || at < 0 || replid != l.told {
 		return false
 	}
-	if l.behindSince.IsZero() {
+	if _, to := l.spool.Range(); offset-l.start.Load()+at <= to {
+		return false
+	}
+	if l.behindSince.IsZero() || l.up == nil {
 		l.behindSince = time.Now()
 	}
-	return time.Since(l.behindSince) < catchUpTimeout
+	return time.Since(l.behindSince) < l.catchUp
 }
 
 // resume attaches to the source again, where the spool's stream ends.
