@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
-	"time"
 
 	"godwit/internal/command"
 	"godwit/internal/rdb"
@@ -37,7 +36,10 @@ func (m *Migration) editor(ctx context.Context, from, to *end) (relay.Editor, er
 	}
 	o := command.Options{Drop: m.cfg.Drop}
 	if absolute {
-		o.Now = func() int64 { return time.Now().UnixMilli() }
+		if err := from.clock.set(ctx, from.client); err != nil {
+			m.event(slog.LevelWarn, fmt.Sprintf("%s does not tell its time, so its TTLs go by the clock of this machine: %v", from.address(), err))
+		}
+		o.Now = from.clock.now
 	}
 	m.log.Log(ctx, slog.LevelDebug, "each command is looked at", "source", from.version().String(), "target", to.version().String())
 	rules := fmt.Sprintf("%d: %s %v to %s %v, %d dbs, drop %v, absolute %v", command.Revision,
