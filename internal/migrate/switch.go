@@ -255,14 +255,14 @@ func (m *Migration) reverse(ctx context.Context, old, next *end, editor relay.Ed
 }
 
 // promotedAt is where a new primary's own writes begin, and so where the old
-// one stands. A backlog of the default size does not last the second or two
+// one stands, by the replid that INFO calls id: it has the same history up to there. A backlog of the default size does not last the second or two
 // that an old primary of up to 6.2 takes to connect.
-func promotedAt(ctx context.Context, next *end) relay.Position {
+func promotedAt(ctx context.Context, next *end, id string) relay.Position {
 	info, err := next.client.Info(ctx, "replication")
 	if err != nil || info.Int("second_repl_offset") <= 0 {
 		return relay.Position{} // the old primary asks by itself
 	}
-	return relay.Position{ReplID: info["master_replid2"], Offset: info.Int("second_repl_offset")}
+	return relay.Position{ReplID: info[id], Offset: info.Int("second_repl_offset")}
 }
 
 const reverseRetry = 20 * time.Millisecond
