@@ -336,8 +336,9 @@ func (m *Migration) recover(ctx context.Context) error {
 	m.mu.Lock()
 	t := m.rec.Track
 	m.mu.Unlock()
-	promoted, whole := newInfo["role"] == "master", covers(t, next.side, newInfo, oldInfo)
-	if promoted && !whole && newInfo["run_id"] != intent.NewRunID && newInfo.Int("rdb_changes_since_last_save") == 0 {
+	restarted := newInfo["run_id"] != intent.NewRunID
+	promoted, whole := newInfo["role"] == "master", covers(t, next.side, restarted, newInfo, oldInfo)
+	if promoted && !whole && restarted && newInfo.Int("rdb_changes_since_last_save") == 0 {
 		// It was restarted: a primary by its configuration file, with less than
 		// the old one has, or nothing, and without a write of its own since.
 		promoted = false
@@ -371,9 +372,10 @@ func (m *Migration) recover(ctx context.Context) error {
 // the replid is not enough: a server that was restarted from an older snapshot
 // has it too, at an older offset.
 // Where the two count otherwise, only that it was promoted later than where the
-// link stood last is known from here: this is asked of a promotion that godwit
-// intended, and it promotes only what has everything.
-func covers(t *track, to Side, next, old server.Info) bool {
+// link stood last is known from here: that is enough for a promotion that godwit
+// intended, because it promotes only what has everything, but not for a primary by
+// its configuration, after a restart.
+func covers(t *track, to Side, restarted bool, next, old server.Info) bool {
 	if strings.EqualFold(next["master_replid"], old["master_replid"]) {
 		return true // the old one follows it already
 	}
@@ -381,7 +383,7 @@ func covers(t *track, to Side, next, old server.Info) bool {
 		return true // likewise, under another name: the link back has begun, or was about to
 	}
 	if t != nil && t.From != to && continues(t, next, old) {
-		return old["role"] == "slave"
+		return old["role"] == "slave" && !restarted
 	}
 	return old["role"] == "slave" && strings.EqualFold(next["master_replid2"], old["master_replid"]) &&
 		next.Int("second_repl_offset") > old.Int("slave_repl_offset")
