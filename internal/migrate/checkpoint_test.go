@@ -2,6 +2,7 @@ package migrate_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,4 +80,42 @@ func TestTargetComesBackOlderWithinASwitch(t *testing.T) {
 		t.Error("a write is lost")
 	}
 	p.equal(p.source)
+}
+
+// Killed right after the commit: the new primary takes writes, saves them, and is
+// restarted before the next run. It is not one that was never promoted.
+func TestNewPrimaryRestartedBeforeTheSwitchIsFinished(t *testing.T) {
+	t.Parallel()
+	for _, version := range []string{"redis-6.0", "redis-7.0", "valkey-8.1"} {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t, version, version)
+			config := p.config()
+			run := startChild(t, config, migrate.DirectionCutover+"-promote-after")
+			run.must("ready")
+			if a, ok := run.ask("cutover"); ok {
+				t.Fatalf("not killed: %+v", a)
+			}
+			run.killedItself()
+			c := connect(t, p.target)
+			for _, args := range [][]any{{"SET", "after", "1"}, {"SAVE"}} {
+				if _, err := c.Do(t.Context(), args...); err != nil {
+					t.Fatal(err)
+				}
+			}
+			kill(t, p.target)
+			restart(t, p.target)
+			m := start(t, config)
+			eventually(t, "decided, or not", func() bool {
+				s := m.Status()
+				return s.Ready || s.Phase == migrate.Failed
+			})
+			if n, err := connect(t, p.target).Do(t.Context(), "EXISTS", "after"); err != nil || n != int64(1) {
+				t.Errorf("a write is lost: %v, %v", n, err)
+			}
+			if s := m.Status(); s.Phase != migrate.Failed || !strings.Contains(s.Hint, "decide which server") {
+				t.Errorf("it went on in phase %s: %s; hint: %s", s.Phase, s.Error, s.Hint)
+			}
+		})
+	}
 }

@@ -327,10 +327,7 @@ func (m *Migration) recover(ctx context.Context) error {
 	if intent == nil {
 		return m.settle()
 	}
-	next := m.target
-	if intent.Direction == DirectionRollback {
-		next = m.source
-	}
+	next := m.side(intent.to())
 	old := m.other(next)
 	newInfo, oldInfo := next.seen(), old.seen()
 	m.mu.Lock()
@@ -338,9 +335,7 @@ func (m *Migration) recover(ctx context.Context) error {
 	m.mu.Unlock()
 	restarted := newInfo["run_id"] != intent.NewRunID
 	promoted, whole := newInfo["role"] == "master", covers(t, next.side, restarted, newInfo, oldInfo)
-	if promoted && !whole && restarted && newInfo.Int("rdb_changes_since_last_save") == 0 {
-		// It was restarted: a primary by its configuration file, with less than
-		// the old one has, or nothing, and without a write of its own since.
+	if promoted && !whole && restarted && neverPromoted(t, intent, newInfo) {
 		promoted = false
 	}
 	switch {
@@ -364,6 +359,19 @@ func (m *Migration) recover(ctx context.Context) error {
 		r.Switch, r.Error, r.Hint = nil, "", ""
 		r.Phase = m.settledPhase(r)
 	})
+}
+
+// neverPromoted tells of a server that was restarted and is a primary by its
+// configuration file that it was still a replica when it saved what it has now, or
+// has nothing, and has taken no write of its own since. A server from 7.0 on keeps
+// the replid of its data as master_replid2 (server.c loadDataFromDisk); one before
+// does not tell, and may have been promoted, written to and saved.
+func neverPromoted(t *track, intent *switchRecord, next server.Info) bool {
+	replid := intent.ReplID
+	if t != nil && t.From != intent.to() {
+		replid = t.Target.ReplID
+	}
+	return next.Int("rdb_changes_since_last_save") == 0 && (keys(next) == 0 || strings.EqualFold(next["master_replid2"], replid))
 }
 
 // covers tells whether a promoted server has all that the demoted one had
