@@ -177,6 +177,7 @@ func (m *Migration) tend(ctx context.Context) error {
 		}
 	}
 	m.measure()
+	m.tellDropped()
 	if ctx.Err() != nil {
 		return nil //nolint:nilerr // keep returns it
 	}
