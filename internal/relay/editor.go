@@ -63,6 +63,7 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 	buf := make([]byte, headSize)
 	held := 0
 	var args [][]byte
+	var wanted whole // at the beginning of buf
 	edit := &l.edit
 	for {
 		n, err := u.stream.Read(buf[held:])
@@ -70,8 +71,15 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 			l.heard.Store(time.Now().UnixNano())
 			held += n
 			from := 0
+			here, badErr := wanted.here(buf[:held])
+			if badErr != nil {
+				return &FatalError{Err: fmt.Errorf("stream at offset %d: %w", l.end.Load(), badErr)}
+			}
+			if !here && held == len(buf) {
+				buf = append(buf, make([]byte, len(buf))...)
+			}
 		commands:
-			for from < held {
+			for here && from < held {
 				if edit.body != nil {
 					part, done, err := edit.body.Advance(buf[from:held])
 					if err != nil {
@@ -106,6 +114,7 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 				}
 				switch {
 				case edit.verdict == Whole && incomplete:
+					wanted = whole{rest: e.Rest(), seen: e.Size}
 					buf = append(buf, make([]byte, len(buf))...)
 					break commands
 				case edit.verdict == Replace:
@@ -124,7 +133,9 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 				}
 				from += e.Size
 			}
-			held = copy(buf, buf[from:held])
+			if from > 0 {
+				held = copy(buf, buf[from:held])
+			}
 			if len(buf) > headSize && held < headSize {
 				buf = append(make([]byte, 0, headSize), buf[:held]...)[:headSize] // a large command is through
 			}
@@ -133,6 +144,26 @@ func (l *Link) readEdited(ctx context.Context, u *upstream) error {
 			return eof(err)
 		}
 	}
+}
+
+// whole is a command that is wanted with all of its arguments before it is judged.
+// Each byte is looked at once until it is there: it may have millions of arguments.
+type whole struct {
+	rest *resp.Body // nil for none
+	seen int        // bytes of it
+}
+
+// here takes what has come of the command so far, and tells whether that is all.
+func (w *whole) here(b []byte) (bool, error) {
+	if w.rest == nil {
+		return true, nil
+	}
+	n, done, err := w.rest.Advance(b[w.seen:])
+	w.seen += n
+	if done {
+		w.rest = nil
+	}
+	return done, err
 }
 
 // pass writes bytes of a command to the spool, as they are or as no-ops; last
