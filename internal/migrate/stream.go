@@ -43,8 +43,8 @@ func (m *Migration) editor(ctx context.Context, from, to *end) (relay.Editor, er
 		o.Now = from.clock.now
 	}
 	m.log.Log(ctx, slog.LevelDebug, "each command is looked at", "source", from.version().String(), "target", to.version().String())
-	rules := fmt.Sprintf("%d: %s %v to %s %v, %d dbs, drop %v, absolute %v", command.Revision,
-		from.version(), source.Format, to.version(), target.Format, target.Databases, m.cfg.Drop, absolute)
+	rules := fmt.Sprintf("%d: %s %v to %s %v, %d dbs, commands %s, drop %v, absolute %v", command.Revision,
+		from.version(), source.Format, to.version(), target.Format, target.Databases, target.Fingerprint(), m.cfg.Drop, absolute)
 	return &streamEditor{rewriter: command.NewRewriter(source, target, o), rules: rules, drops: len(m.cfg.Drop) > 0}, nil
 }
 
