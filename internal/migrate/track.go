@@ -90,17 +90,23 @@ func (m *Migration) keepTrack(from *end, s linkStart) error {
 }
 
 // checkpoint journals how far a link has come. Nothing is journaled within a
-// switch: that would take time while writes are stopped.
+// switch: that would take time while writes are stopped, and the place where the
+// next link begins is journaled before that replaces this one.
 func (m *Migration) checkpoint(from *end, rules string) func(source, target relay.Position) {
 	return func(source, target relay.Position) {
 		t := track{From: from.side, Source: source, Target: target, Rules: rules}
+		within := func(r *record) bool { return m.votes != nil || r.Switch != nil }
 		m.mu.Lock()
-		needless := m.votes != nil || m.rec.Track != nil && *m.rec.Track == t
+		needless := within(&m.rec) || m.rec.Track != nil && *m.rec.Track == t
 		m.mu.Unlock()
 		if needless {
 			return
 		}
-		err := m.update(func(r *record) { r.Track = &t })
+		err := m.update(func(r *record) {
+			if !within(r) { // none has begun since
+				r.Track = &t
+			}
+		})
 		if err != nil {
 			m.event(slog.LevelWarn, "the journal cannot be written, so a restart may need a full resync: "+err.Error())
 		}
