@@ -129,13 +129,13 @@ func (d *downstream) alive() { d.last.Store(time.Now().UnixNano()) }
 func (l *Link) watch(ctx context.Context, d *downstream) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	acked := int64(notLoaded)
+	stuck := stuck{acked: notLoaded}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			acked = l.unstick(d, acked)
+			l.unstick(d, &stuck)
 			if !d.idle.Load() && now.Sub(time.Unix(0, d.last.Load())) > l.silence {
 				select {
 				case d.done <- fmt.Errorf("%w for %v", errSilent, l.silence):
@@ -148,22 +148,30 @@ func (l *Link) watch(ctx context.Context, d *downstream) {
 	}
 }
 
-// unstick begins to give up what is sent where the spool is full, the target has
-// got all of it, and has acknowledged nothing since the last look: it has not come
-// to the end of a command or transaction. before is what was acknowledged then.
-func (l *Link) unstick(d *downstream, before int64) (acked int64) {
-	acked = l.acked.Load()
-	if acked != before {
+// stuck is a target that acknowledges nothing of what it has got, and since when.
+type stuck struct {
+	acked int64
+	since time.Time
+}
+
+// unstick begins to give up what is sent where the spool is full and the target
+// has got all of it: if it still tells the same offset, it has not come to the end
+// of a command or transaction. One that tells nothing has only stopped.
+func (l *Link) unstick(d *downstream, s *stuck) {
+	acked, sent := l.acked.Load(), d.sent.Load()
+	if acked != s.acked {
 		d.through.Store(false)
-		return acked
 	}
-	sent := d.sent.Load()
-	if _, to := l.spool.Range(); acked == notLoaded || sent < to || !l.spool.Stats().Full || d.through.Swap(true) {
-		return acked
+	_, to := l.spool.Range()
+	if acked != s.acked || acked == notLoaded || sent < to || !l.spool.Stats().Full {
+		*s = stuck{acked: acked, since: time.Now()}
+		return
+	}
+	if d.last.Load() < s.since.UnixNano() || d.through.Swap(true) {
+		return
 	}
 	l.spool.Release(sent)
 	l.cfg.Notify(slog.LevelWarn, "a command or transaction is larger than the spool: if a connection ends within it, a full resync may be needed")
-	return acked
 }
 
 var errSilent = errors.New("it was silent")
