@@ -1,7 +1,6 @@
 package migrate_test
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
@@ -61,18 +60,4 @@ func TestDropped(t *testing.T) {
 	if n, err := connect(t, p.target).Do(t.Context(), "HLEN", "visits"); err != nil || n != int64(2) {
 		t.Errorf("%v fields arrived: %v", n, err)
 	}
-	// Of the snapshot one, of the stream two.
-	for _, line := range []string{"HEXPIRE visits 1000 FIELDS 1 b", "HEXPIRE visits 2000 FIELDS 1 b"} {
-		var args []any
-		for word := range strings.FieldsSeq(line) {
-			args = append(args, word)
-		}
-		if _, err := c.Do(t.Context(), args...); err != nil {
-			t.Fatal(err)
-		}
-	}
-	m.until("counted", func(s migrate.Status) bool { return s.Links[0].Dropped["hash-field-ttl"] == 3 })
-	m.until("told", func(s migrate.Status) bool {
-		return slices.ContainsFunc(s.Events, func(e migrate.Event) bool { return strings.Contains(e.Text, "hash-field-ttl is left out") })
-	})
 }

@@ -177,7 +177,6 @@ func (m *Migration) tend(ctx context.Context) error {
 		}
 	}
 	m.measure()
-	m.tellDropped()
 	if ctx.Err() != nil {
 		return nil //nolint:nilerr // keep returns it
 	}

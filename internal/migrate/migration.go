@@ -405,8 +405,6 @@ func (m *Migration) Plan() plan.Plan {
 // linkRun is the link under way.
 type linkRun struct {
 	link   *relay.Link
-	editor relay.Editor // nil for none
-	told   []string     // what the keeper has said to be left out
 	from   Side
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -420,7 +418,7 @@ func (m *Migration) startLink(from *end, s linkStart) *relay.Link {
 	m.mu.Lock()
 	base, wg := m.base, m.wg
 	ctx, cancel := context.WithCancel(base)
-	l := &linkRun{editor: s.editor, from: from.side, cancel: cancel, done: make(chan struct{})}
+	l := &linkRun{from: from.side, cancel: cancel, done: make(chan struct{})}
 	config := m.linkConfig(from, to, s.editor)
 	config.From, config.Knows, config.OwnReplID = s.from, s.knows, s.own
 	if s.tracked() {

@@ -83,8 +83,6 @@ type LinkStatus struct {
 	LagBytes     int64   `json:"lag_bytes"`
 	LagMS        int64   `json:"lag_ms"`
 	BytesPerSec  float64 `json:"bytes_per_second"`
-	// Dropped counts what --drop has left out since this run began the link, by feature.
-	Dropped map[string]int64 `json:"dropped,omitempty"`
 }
 
 // SpoolStatus is what was read from the source and not yet taken by the target.

@@ -3,12 +3,8 @@ package migrate
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"maps"
-	"slices"
 	"time"
 
-	"godwit/internal/rdb"
 	"godwit/internal/relay"
 	"godwit/internal/server"
 )
@@ -111,7 +107,7 @@ func (m *Migration) statusLocked() Status {
 	link := LinkStatus{
 		Source: from.address(), Target: to.address(), State: string(l.State), Reason: l.Reason, ReplID: l.ReplID,
 		SourceOffset: sourceOffset, TargetOffset: acked, LagBytes: max(sourceOffset-acked, 0), LagMS: l.Lag.Milliseconds(),
-		BytesPerSec: m.rates.streamRate, Dropped: dropped(l, m.link.editor),
+		BytesPerSec: m.rates.streamRate,
 	}
 	if sourceOffset > l.ReadOffset { // it has written more than has arrived
 		link.LagMS = max(link.LagMS, l.Silent.Milliseconds())
@@ -128,41 +124,6 @@ func (m *Migration) statusLocked() Status {
 	s.Ready, s.NotReady = m.ready(l, from, to)
 	s.NextSteps = nextSteps(s)
 	return s
-}
-
-// dropped adds up what was left out of a link's last snapshot and of its stream,
-// nil for nothing.
-func dropped(l relay.Snapshot, e relay.Editor) map[string]int64 {
-	var all map[string]int64
-	for _, counts := range []map[rdb.Feature]int64{l.Dropped, droppedBy(e)} {
-		for f, n := range counts {
-			if n == 0 {
-				continue
-			}
-			if all == nil {
-				all = make(map[string]int64)
-			}
-			all[string(f)] += n
-		}
-	}
-	return all
-}
-
-// tellDropped says of each feature once that something has been left out.
-func (m *Migration) tellDropped() {
-	m.mu.Lock()
-	l := m.link
-	m.mu.Unlock()
-	if l == nil {
-		return
-	}
-	now := dropped(l.link.Snapshot(), l.editor)
-	for _, f := range slices.Sorted(maps.Keys(now)) {
-		if !slices.Contains(l.told, f) {
-			l.told = append(l.told, f)
-			m.event(slog.LevelWarn, fmt.Sprintf("%s is left out for %s, as --drop says; `godwit status --json` counts", f, m.side(l.from.other()).address()))
-		}
-	}
 }
 
 func (m *Migration) copyStatus(l relay.Snapshot, now time.Time) CopyStatus {
