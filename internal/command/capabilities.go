@@ -3,9 +3,7 @@ package command
 import (
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"slices"
-	"strconv"
 	"strings"
 
 	"godwit/internal/rdb"
@@ -135,18 +133,6 @@ func (c *Capabilities) hasSubcommand(name, sub string) bool {
 		listed = listed || strings.HasPrefix(command, name+"|")
 	}
 	return !listed && c.Has(Option(name+" "+sub))
-}
-
-// Fingerprint is the same for two servers of a version only if they know the same
-// commands: some may have been renamed, or are a module's.
-func (c *Capabilities) Fingerprint() string {
-	names := c.names()
-	slices.Sort(names)
-	digest := fnv.New64a()
-	for _, name := range names {
-		_, _ = digest.Write([]byte(name + "\n")) // never fails
-	}
-	return strconv.FormatUint(digest.Sum64(), 16)
 }
 
 // names lists the commands that are known.

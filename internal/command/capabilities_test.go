@@ -144,24 +144,3 @@ func TestNeeded(t *testing.T) {
 		}
 	}
 }
-
-// A server without a command that others of its version have is another.
-func TestFingerprint(t *testing.T) {
-	learnt := func(names ...string) string {
-		c := onRedis(7, 0)
-		var reply []any
-		for _, name := range names {
-			reply = append(reply, []any{name, int64(-2), []any{"write"}, int64(1), int64(1), int64(1)})
-		}
-		if err := c.Learn(reply); err != nil {
-			t.Fatal(err)
-		}
-		return c.Fingerprint()
-	}
-	if learnt("set", "copy") != learnt("COPY", "SET") {
-		t.Error("the order or the case makes a difference")
-	}
-	if learnt("set", "copy") == learnt("set") {
-		t.Error("a command makes none")
-	}
-}

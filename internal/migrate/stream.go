@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync/atomic"
 
 	"godwit/internal/command"
 	"godwit/internal/rdb"
@@ -44,7 +45,7 @@ func (m *Migration) editor(ctx context.Context, from, to *end) (relay.Editor, er
 	m.log.Log(ctx, slog.LevelDebug, "each command is looked at", "source", from.version().String(), "target", to.version().String())
 	rules := fmt.Sprintf("%d: %s %v to %s %v, %d dbs, drop %v, absolute %v", command.Revision,
 		from.version(), source.Format, to.version(), target.Format, target.Databases, m.cfg.Drop, absolute)
-	return streamEditor{command.NewRewriter(source, target, o), rules}, nil
+	return &streamEditor{rewriter: command.NewRewriter(source, target, o), rules: rules, drops: len(m.cfg.Drop) > 0}, nil
 }
 
 // relativeTTLs tells whether a server propagates TTLs as its clients said them,
@@ -66,31 +67,47 @@ func capabilities(e *end) command.Capabilities {
 type streamEditor struct {
 	rewriter *command.Rewriter
 	rules    string
+	drops    bool // something may be left out
+	dropped  atomic.Pointer[map[rdb.Feature]int64]
 }
 
 // Edit is that of relay.Editor.
-func (e streamEditor) Edit(dst []byte, args [][]byte, total int) ([]byte, relay.Verdict, error) {
+func (e *streamEditor) Edit(dst []byte, args [][]byte, total int) ([]byte, relay.Verdict, error) {
 	if len(args) < total && !e.rewriter.PassesHead(args, total) {
 		return dst, relay.Whole, nil
 	}
 	out, verdict, err := e.rewriter.Rewrite(dst, args)
 	if verdict == command.Replace {
+		if e.drops {
+			dropped := e.rewriter.Dropped()
+			e.dropped.Store(&dropped)
+		}
 		return out, relay.Replace, err
 	}
 	return out, relay.Keep, err
 }
 
 // Reset is that of relay.Editor.
-func (e streamEditor) Reset(db int) { e.rewriter.Reset(db) }
+func (e *streamEditor) Reset(db int) { e.rewriter.Reset(db) }
 
 // DB is that of relay.Editor.
-func (e streamEditor) DB() int { return e.rewriter.DB() }
+func (e *streamEditor) DB() int { return e.rewriter.DB() }
 
 // rulesOf says by what rules an editor makes of a command what it does: only by
 // the same ones does it make the same again. It is empty for none.
 func rulesOf(e relay.Editor) string {
-	if e, ok := e.(streamEditor); ok {
+	if e, ok := e.(*streamEditor); ok {
 		return e.rules
 	}
 	return ""
+}
+
+// droppedBy counts what an editor has left out, by feature; free to any goroutine.
+func droppedBy(e relay.Editor) map[rdb.Feature]int64 {
+	if e, ok := e.(*streamEditor); ok {
+		if dropped := e.dropped.Load(); dropped != nil {
+			return *dropped
+		}
+	}
+	return nil
 }
