@@ -197,6 +197,7 @@ func (m *Migration) linkConfig(from, to *end, editor relay.Editor) relay.Config 
 		Spool: spool.Options{Dir: m.cfg.dir(), MemoryLimit: m.cfg.SpoolMemory, DiskLimit: m.cfg.SpoolDisk},
 		Log:   m.log, Notify: m.linkEvent,
 		AllowFull: func(ctx context.Context) error { return m.allowFull(ctx, from, to) },
+		Shared:    from.shared,
 	}
 }
 
@@ -273,7 +274,9 @@ func (m *Migration) allowFull(ctx context.Context, from, to *end) error {
 	}
 	older := strings.EqualFold(source["master_replid2"], target["master_replid"]) && source.Int("second_repl_offset") <= target.Int("slave_repl_offset")
 	if t != nil && t.From == from.side {
-		older = strings.EqualFold(source["master_replid2"], t.Source.ReplID) && source.Int("second_repl_offset") < t.Source.Offset
+		lost := t.Source.Offset - source.Int("second_repl_offset") // of what was known at the checkpoint
+		older = strings.EqualFold(source["master_replid2"], t.Source.ReplID) &&
+			(lost > 0 || lost == 0 && target.Int("slave_repl_offset") >= t.Target.Offset)
 	}
 	if older {
 		return hinted(fmt.Sprintf("make %s, which has what was lost, the primary: REPLICAOF NO ONE; if %s is as it should be, end this migration and begin a new one with --replace", to.address(), from.address()),

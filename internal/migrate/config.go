@@ -54,6 +54,8 @@ type Config struct {
 	SpoolMemory, SpoolDisk    int64  // bytes
 	ListenerCert, ListenerKey string // PEM files for servers that replicate over TLS
 
+	// Now is our clock, time.Now but in tests that have it wrong.
+	Now func() time.Time
 	// Trace is told each point that a test may kill the process at; nil otherwise.
 	Trace func(point string)
 }
@@ -62,7 +64,7 @@ type Config struct {
 func NewConfig() Config {
 	return Config{
 		Name: DefaultName, Cutover: Manual, MaxPause: DefaultMaxPause, RollbackWindow: UntilComplete,
-		SpoolMemory: DefaultSpoolMemory, SpoolDisk: DefaultSpoolDisk,
+		SpoolMemory: DefaultSpoolMemory, SpoolDisk: DefaultSpoolDisk, Now: time.Now,
 	}
 }
 

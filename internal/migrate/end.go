@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"godwit/internal/server"
 	"godwit/internal/topology"
@@ -19,6 +20,7 @@ type end struct {
 	side     Side
 	endpoint server.Endpoint
 	client   *server.Client
+	clock    clock
 
 	mu           sync.Mutex
 	node         topology.Node // as the run found it
@@ -32,12 +34,12 @@ type end struct {
 	addresses    []netip.Addr
 }
 
-func newEnd(s Side, e server.Endpoint, clientName string) (*end, error) {
+func newEnd(s Side, e server.Endpoint, clientName string, now func() time.Time) (*end, error) {
 	client, err := server.New(e, clientName)
 	if err != nil {
 		return nil, err
 	}
-	return &end{side: s, endpoint: e, client: client}, nil
+	return &end{side: s, endpoint: e, client: client, clock: clock{ours: now}}, nil
 }
 
 // look asks the server for everything that is shown and decided on.

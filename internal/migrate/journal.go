@@ -88,6 +88,14 @@ type switchRecord struct {
 	At        time.Time `json:"at"`
 }
 
+// to is the side that it makes the primary.
+func (r *switchRecord) to() Side {
+	if r.Direction == DirectionRollback {
+		return Source
+	}
+	return Target
+}
+
 // track is a place of a link's stream, as its source and its target call it.
 type track struct {
 	From   Side           `json:"from"` // the link's source

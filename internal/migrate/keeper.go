@@ -171,6 +171,11 @@ func (m *Migration) tend(ctx context.Context) error {
 			m.noticeRestart(ctx, e, info)
 		}
 	}
+	if infos[0] != nil && relativeTTLs(primary.version()) {
+		if err := primary.clock.set(ctx, primary.client); err != nil {
+			m.log.Debug("asking for the time", "server", primary.address(), "error", err)
+		}
+	}
 	m.measure()
 	if ctx.Err() != nil {
 		return nil //nolint:nilerr // keep returns it

@@ -101,10 +101,10 @@ func (m *Migration) begin() error {
 	}
 	var err error
 	name := "godwit:" + m.cfg.Name
-	if m.source, err = newEnd(Source, m.cfg.From, name); err != nil {
+	if m.source, err = newEnd(Source, m.cfg.From, name, m.cfg.Now); err != nil {
 		return err
 	}
-	if m.target, err = newEnd(Target, m.cfg.To, name); err != nil {
+	if m.target, err = newEnd(Target, m.cfg.To, name, m.cfg.Now); err != nil {
 		return err
 	}
 	m.source.probed, m.target.probed = m.rec.Probes[Source], m.rec.Probes[Target]

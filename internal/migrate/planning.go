@@ -21,11 +21,11 @@ func MakePlan(ctx context.Context, c Config) (plan.Plan, error) {
 	if err := c.Validate(); err != nil {
 		return plan.Plan{}, err
 	}
-	source, err := newEnd(Source, c.From, "")
+	source, err := newEnd(Source, c.From, "", c.Now)
 	if err != nil {
 		return plan.Plan{}, fmt.Errorf("source: %w", err)
 	}
-	target, err := newEnd(Target, c.To, "")
+	target, err := newEnd(Target, c.To, "", c.Now)
 	if err != nil {
 		return plan.Plan{}, errors.Join(fmt.Errorf("target: %w", err), source.client.Close())
 	}

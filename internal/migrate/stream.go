@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"godwit/internal/command"
 	"godwit/internal/rdb"
@@ -25,7 +24,10 @@ func (m *Migration) editor(ctx context.Context, from, to *end) relay.Editor {
 	e := &streamEditor{}
 	o := command.Options{Drop: m.cfg.Drop, Dropped: e.leaveOut}
 	if absolute {
-		o.Now = func() int64 { return time.Now().UnixMilli() }
+		if err := from.clock.set(ctx, from.client); err != nil {
+			m.event(slog.LevelWarn, fmt.Sprintf("%s does not tell its time, so its TTLs go by the clock of this machine: %v", from.address(), err))
+		}
+		o.Now = from.clock.now
 	}
 	m.log.Log(ctx, slog.LevelDebug, "each command is looked at", "source", from.version().String(), "target", to.version().String())
 	e.rules = fmt.Sprintf("%d: %s %v to %s %v without %v, %d dbs, drop %v, absolute %v, accept %v, asked %s", command.Revision,
@@ -71,7 +73,10 @@ func (e *streamEditor) leaveOut(left rdb.LeftOut) { e.left = append(e.left, left
 func (e *streamEditor) LeftOut() []rdb.LeftOut { return e.left }
 
 // Reset is that of relay.Editor.
-func (e *streamEditor) Reset() { e.rewriter.Reset(0) }
+func (e *streamEditor) Reset(db int) { e.rewriter.Reset(db) }
+
+// DB is that of relay.Editor.
+func (e *streamEditor) DB() int { return e.rewriter.DB() }
 
 // rulesOf says by what rules an editor makes of a command what it does: only by
 // the same ones does it make the same again. It is empty for none.

@@ -251,14 +251,14 @@ func (m *Migration) reverse(ctx context.Context, old, next *end, editor relay.Ed
 }
 
 // promotedAt is where a new primary's own writes begin, and so where the old
-// one stands. A backlog of the default size does not last the second or two
+// one stands, by the replid that INFO calls id: it has the same history up to there. A backlog of the default size does not last the second or two
 // that an old primary of up to 6.2 takes to connect.
-func promotedAt(ctx context.Context, next *end) relay.Position {
+func promotedAt(ctx context.Context, next *end, id string) relay.Position {
 	info, err := next.client.Info(ctx, "replication")
 	if err != nil || info.Int("second_repl_offset") <= 0 {
 		return relay.Position{} // the old primary asks by itself
 	}
-	return relay.Position{ReplID: info["master_replid2"], Offset: info.Int("second_repl_offset")}
+	return relay.Position{ReplID: info[id], Offset: info.Int("second_repl_offset")}
 }
 
 const reverseRetry = 20 * time.Millisecond
@@ -323,19 +323,15 @@ func (m *Migration) recover(ctx context.Context) error {
 	if intent == nil {
 		return m.settle()
 	}
-	next := m.target
-	if intent.Direction == DirectionRollback {
-		next = m.source
-	}
+	next := m.side(intent.to())
 	old := m.other(next)
 	newInfo, oldInfo := next.seen(), old.seen()
 	m.mu.Lock()
 	t := m.rec.Track
 	m.mu.Unlock()
-	promoted, whole := newInfo["role"] == "master", covers(t, next.side, newInfo, oldInfo)
-	if promoted && !whole && newInfo["run_id"] != intent.NewRunID && newInfo.Int("rdb_changes_since_last_save") == 0 {
-		// It was restarted: a primary by its configuration file, with less than
-		// the old one has, or nothing, and without a write of its own since.
+	restarted := newInfo["run_id"] != intent.NewRunID
+	promoted, whole := newInfo["role"] == "master", covers(t, next.side, restarted, newInfo, oldInfo)
+	if promoted && !whole && restarted && neverPromoted(t, intent, newInfo) {
 		promoted = false
 	}
 	switch {
@@ -361,15 +357,29 @@ func (m *Migration) recover(ctx context.Context) error {
 	})
 }
 
+// neverPromoted tells of a server that was restarted and is a primary by its
+// configuration file that it was still a replica when it saved what it has now, or
+// has nothing, and has taken no write of its own since. A server from 7.0 on keeps
+// the replid of its data as master_replid2 (server.c loadDataFromDisk); one before
+// does not tell, and may have been promoted, written to and saved.
+func neverPromoted(t *track, intent *switchRecord, next server.Info) bool {
+	replid := intent.ReplID
+	if t != nil && t.From != intent.to() {
+		replid = t.Target.ReplID
+	}
+	return next.Int("rdb_changes_since_last_save") == 0 && (keys(next) == 0 || strings.EqualFold(next["master_replid2"], replid))
+}
+
 // covers tells whether a promoted server has all that the demoted one had
 // written: it continues that one's stream from its last byte on (replication.c
 // shiftReplicationId: second_repl_offset is the first byte of its own). Having
 // the replid is not enough: a server that was restarted from an older snapshot
 // has it too, at an older offset.
 // Where the two count otherwise, only that it was promoted later than where the
-// link stood last is known from here: this is asked of a promotion that godwit
-// intended, and it promotes only what has everything.
-func covers(t *track, to Side, next, old server.Info) bool {
+// link stood last is known from here: that is enough for a promotion that godwit
+// intended, because it promotes only what has everything, but not for a primary by
+// its configuration, after a restart.
+func covers(t *track, to Side, restarted bool, next, old server.Info) bool {
 	if strings.EqualFold(next["master_replid"], old["master_replid"]) {
 		return true // the old one follows it already
 	}
@@ -377,7 +387,7 @@ func covers(t *track, to Side, next, old server.Info) bool {
 		return true // likewise, under another name: the link back has begun, or was about to
 	}
 	if t != nil && t.From != to && continues(t, next, old) {
-		return old["role"] == "slave"
+		return old["role"] == "slave" && !restarted
 	}
 	return old["role"] == "slave" && strings.EqualFold(next["master_replid2"], old["master_replid"]) &&
 		next.Int("second_repl_offset") > old.Int("slave_repl_offset")

@@ -35,6 +35,20 @@ func (m *Migration) onward(from *end, editor relay.Editor) linkStart {
 	return s
 }
 
+// shared is the offset up to which the server's history is that of replid
+// (replication.c shiftReplicationId: second_repl_offset is the first byte that is not).
+func (e *end) shared(ctx context.Context, replid string) (int64, error) {
+	info, err := e.client.Info(ctx, "replication")
+	switch {
+	case err != nil:
+		return 0, err
+	case strings.EqualFold(info["master_replid2"], replid):
+		return info.Int("second_repl_offset") - 1, nil
+	default:
+		return 0, nil // nothing of it is known here
+	}
+}
+
 // reversed is the start of the link back from a server that was just promoted,
 // next, to old, which has all that it had before.
 func (m *Migration) reversed(ctx context.Context, old, next *end, editor relay.Editor) (linkStart, error) {
@@ -46,14 +60,15 @@ func (m *Migration) reversed(ctx context.Context, old, next *end, editor relay.E
 		return m.onward(next, editor), nil // it began already, before a crash
 	}
 	if t == nil && !s.own {
-		s.from = promotedAt(ctx, next)
+		s.from = promotedAt(ctx, next, "master_replid2") // as the old one asks
 		return s, nil
 	}
 	info, err := old.client.Info(ctx, "replication")
 	if err != nil {
 		return s, err
 	}
-	s.from = promotedAt(ctx, next)
+	// By its own replid: what the old one gets from now on is of that.
+	s.from = promotedAt(ctx, next, "master_replid")
 	s.knows = relay.Position{ReplID: info["master_replid"], Offset: info.Int("slave_repl_offset") + 1}
 	s.own = s.own || s.from.Offset != s.knows.Offset
 	return s, nil
@@ -75,19 +90,23 @@ func (m *Migration) keepTrack(from *end, s linkStart) error {
 }
 
 // checkpoint journals how far a link has come. Nothing is journaled within a
-// switch: that would take time while writes are stopped.
+// switch: that would take time while writes are stopped, and the place where the
+// next link begins is journaled before that replaces this one.
 func (m *Migration) checkpoint(from *end, rules string) func(source, target relay.Position, dropped relay.Dropped) {
 	return func(source, target relay.Position, dropped relay.Dropped) {
 		t := track{From: from.side, Source: source, Target: target, Rules: rules}
+		within := func(r *record) bool { return m.votes != nil || r.Switch != nil }
 		m.mu.Lock()
-		needless := m.votes != nil || m.rec.Track != nil && *m.rec.Track == t
+		needless := within(&m.rec) || m.rec.Track != nil && *m.rec.Track == t
 		m.mu.Unlock()
 		if needless {
 			return
 		}
 		err := m.update(func(r *record) {
-			r.Track = &t
-			r.setDropped(from.side.other(), dropped)
+			if !within(r) { // none has begun since
+				r.Track = &t
+				r.setDropped(from.side.other(), dropped)
+			}
 		})
 		if err != nil {
 			m.event(slog.LevelWarn, "the journal cannot be written, so a restart may need a full resync: "+err.Error())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,10 @@ type downstream struct {
 	last   atomic.Int64  // UnixNano of the target's last sign of life
 	idle   atomic.Bool   // it waits for more of a snapshot, and says nothing meanwhile
 	online chan struct{} // closed at the first ACK
+	sent   atomic.Int64  // position of the spool
+	// through tells that a command or transaction is larger than the spool: what is
+	// sent of it is given up.
+	through atomic.Bool
 }
 
 func (l *Link) startDownstream(ctx context.Context, p *psync.Peer, position int64) {
@@ -36,7 +41,7 @@ func (l *Link) startDownstream(ctx context.Context, p *psync.Peer, position int6
 	}
 	d.wg.Go(func() { end(l.writeTarget(ctx, d, position)) })
 	d.wg.Go(func() { end(l.readAcks(d)) })
-	d.wg.Go(func() { d.watch(ctx, l.silence) })
+	d.wg.Go(func() { l.watch(ctx, d) })
 }
 
 func (l *Link) stopDownstream() {
@@ -89,7 +94,8 @@ func (l *Link) writeTarget(ctx context.Context, d *downstream, position int64) e
 		if err != nil {
 			return err
 		}
-		if at := l.streamAt.Load(); at < 0 || position <= at {
+		d.sent.Store(position)
+		if at := l.streamAt.Load(); at < 0 || position <= at || d.through.Load() {
 			l.spool.Release(position) // a snapshot is never sent twice
 		}
 	}
@@ -118,18 +124,21 @@ func (l *Link) readAcks(d *downstream) error {
 
 func (d *downstream) alive() { d.last.Store(time.Now().UnixNano()) }
 
-// watch ends a connection that has been silent for too long: half-open.
-func (d *downstream) watch(ctx context.Context, silence time.Duration) {
+// watch ends a connection that has been silent for too long: half-open. And it
+// sees what else would wait for ever, see unstick.
+func (l *Link) watch(ctx context.Context, d *downstream) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	stuck := stuck{acked: notLoaded}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			if !d.idle.Load() && now.Sub(time.Unix(0, d.last.Load())) > silence {
+			l.unstick(d, &stuck)
+			if !d.idle.Load() && now.Sub(time.Unix(0, d.last.Load())) > l.silence {
 				select {
-				case d.done <- fmt.Errorf("%w for %v", errSilent, silence):
+				case d.done <- fmt.Errorf("%w for %v", errSilent, l.silence):
 				default:
 				}
 				_ = d.peer.Close() // ends the other two
@@ -137,6 +146,32 @@ func (d *downstream) watch(ctx context.Context, silence time.Duration) {
 			}
 		}
 	}
+}
+
+// stuck is a target that acknowledges nothing of what it has got, and since when.
+type stuck struct {
+	acked int64
+	since time.Time
+}
+
+// unstick begins to give up what is sent where the spool is full and the target
+// has got all of it: if it still tells the same offset, it has not come to the end
+// of a command or transaction. One that tells nothing has only stopped.
+func (l *Link) unstick(d *downstream, s *stuck) {
+	acked, sent := l.acked.Load(), d.sent.Load()
+	if acked != s.acked {
+		d.through.Store(false)
+	}
+	_, to := l.spool.Range()
+	if acked != s.acked || acked == notLoaded || sent < to || !l.spool.Stats().Full {
+		*s = stuck{acked: acked, since: time.Now()}
+		return
+	}
+	if d.last.Load() < s.since.UnixNano() || d.through.Swap(true) {
+		return
+	}
+	l.spool.Release(sent)
+	l.cfg.Notify(slog.LevelWarn, "a command or transaction is larger than the spool: if a connection ends within it, a full resync may be needed")
 }
 
 var errSilent = errors.New("it was silent")

@@ -26,7 +26,9 @@ func (l *leaver) Edit(dst []byte, args [][]byte, _ int) ([]byte, relay.Verdict, 
 
 func (l *leaver) LeftOut() []rdb.LeftOut { return l.left }
 
-func (*leaver) Reset() {}
+func (*leaver) Reset(int) {}
+
+func (*leaver) DB() int { return 0 }
 
 // Links that end anyhow, each beginning at a checkpoint of the one before, count
 // what they leave out exactly once, and tell of the first only.

@@ -114,10 +114,11 @@ func (h *held) judge(ctx context.Context) error {
 
 // command has one command judged and carries the verdict out.
 func (h *held) command(ctx context.Context, e resp.Extent, incomplete bool) (err error) {
-	edit := &h.link.edit
+	edit, editor := &h.link.edit, h.link.cfg.Editor
 	edit.verdict = Keep
+	db := editor.DB()
 	if len(e.Args) > 0 {
-		edit.out, edit.verdict, err = h.link.cfg.Editor.Edit(edit.out[:0], e.Args, e.Total)
+		edit.out, edit.verdict, err = editor.Edit(edit.out[:0], e.Args, e.Total)
 	}
 	switch {
 	case err != nil:
@@ -129,6 +130,8 @@ func (h *held) command(ctx context.Context, e resp.Extent, incomplete bool) (err
 		return nil
 	case incomplete:
 		edit.body = e.Rest()
+	case editor.DB() != db:
+		h.link.offsets.changed(h.at(), e.Size, e.Size, editor.DB())
 	}
 	return h.take(ctx, e.Size, edit.body == nil)
 }
@@ -156,6 +159,9 @@ func (h *held) replace(ctx context.Context, e resp.Extent) error {
 	if cap(out) > headSize {
 		l.edit.out = nil // it was made for a large command
 	}
+	if len(out) != e.Size {
+		l.offsets.changed(h.at(), e.Size, max(e.Size, len(out)), l.cfg.Editor.DB())
+	}
 	switch grown := len(out) - e.Size; {
 	case grown < 0:
 		// In front, so that bare newlines, if that is all there is room for, are
@@ -165,8 +171,6 @@ func (h *held) replace(ctx context.Context, e resp.Extent) error {
 		}
 	case grown > 0 && !l.cfg.OwnReplID:
 		return h.broken(fmt.Errorf("%.60q becomes %d bytes longer, and offsets would not be the source's any more", e.Args[0], grown))
-	case grown > 0:
-		l.offsets.replaced(l.end.Load(), e.Size, len(out))
 	}
 	h.skip(e.Size)
 	for _, left := range l.cfg.Editor.LeftOut() {
@@ -214,8 +218,11 @@ func (h *held) grow() {
 
 // broken says at which offset the stream cannot go on.
 func (h *held) broken(err error) error {
-	return &FatalError{Err: fmt.Errorf("stream at offset %d: %w", h.link.end.Load()+int64(h.judged-h.passed), err)}
+	return &FatalError{Err: fmt.Errorf("stream at offset %d: %w", h.at(), err)}
 }
+
+// at is the source's offset up to which commands have been judged.
+func (h *held) at() int64 { return h.link.end.Load() + int64(h.judged-h.passed) }
 
 // write writes to the spool.
 func (l *Link) write(ctx context.Context, b []byte) error {

@@ -22,7 +22,9 @@ func (dropper) Edit(dst []byte, args [][]byte, _ int) ([]byte, relay.Verdict, er
 	return dst, relay.Keep, nil
 }
 
-func (dropper) Reset() {}
+func (dropper) Reset(int) {}
+
+func (dropper) DB() int { return 0 }
 
 func (dropper) LeftOut() []rdb.LeftOut { return nil }
 

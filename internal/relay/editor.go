@@ -30,6 +30,11 @@ type Editor interface {
 	// LeftOut is what the Edit before has left out of a command that it replaced,
 	// for want of an equal; nil for nothing. It is valid until the next Edit.
 	LeftOut() []rdb.LeftOut
-	// Reset is called before a stream begins, after a snapshot.
-	Reset()
+	// Reset is called before a stream begins: db is selected there. After a
+	// snapshot that does not matter, because a primary begins with a SELECT then
+	// (replication.c replicationSetupSlaveForFullResync).
+	Reset(db int)
+	// DB is the one that is selected after the last command that was judged. A link
+	// that goes on after a crash is sent no SELECT where it begins.
+	DB() int
 }

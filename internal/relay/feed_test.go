@@ -188,7 +188,9 @@ func (d *dropper) Edit(dst []byte, args [][]byte, _ int) ([]byte, Verdict, error
 	return dst, Keep, nil
 }
 
-func (*dropper) Reset() {}
+func (*dropper) Reset(int) {}
+
+func (*dropper) DB() int { return 0 }
 
 func (*dropper) LeftOut() []rdb.LeftOut { return nil }
 
@@ -333,7 +335,9 @@ type judge func(args [][]byte) error
 func (j judge) Edit(dst []byte, args [][]byte, _ int) ([]byte, Verdict, error) {
 	return dst, Keep, j(args)
 }
-func (judge) Reset() {}
+func (judge) Reset(int) {}
+
+func (judge) DB() int { return 0 }
 
 func (judge) LeftOut() []rdb.LeftOut { return nil }
 

@@ -25,7 +25,9 @@ func (k *keeper) Edit(dst []byte, args [][]byte, total int) ([]byte, Verdict, er
 
 func (k *keeper) LeftOut() []rdb.LeftOut { return nil }
 
-func (k *keeper) Reset() {}
+func (k *keeper) Reset(int) {}
+
+func (k *keeper) DB() int { return 0 }
 
 // A command with many arguments that is wanted as a whole, and that comes in
 // small pieces, is not scanned from its beginning at each of them.

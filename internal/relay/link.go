@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,6 +57,10 @@ type Config struct {
 	// an Editor makes longer: at the source's replid its offsets would mean
 	// other bytes.
 	OwnReplID bool
+	// Shared asks the source up to which offset its history is that of replid, which
+	// it had before. From Knows on the target may have more than the source has kept.
+	// nil: no further than where the link begins.
+	Shared func(ctx context.Context, replid string) (int64, error)
 	// Checkpoint is told, once a second at most, which place of the source's stream
 	// is which one of the target's. From and Knows of a later link are such a pair,
 	// as long as its Editor makes the same of the same commands; and what was left
@@ -79,6 +84,7 @@ type Config struct {
 type Position struct {
 	ReplID string
 	Offset int64 // of the first byte wanted
+	DB     int   // selected there, as far as an Editor of the link has seen; no other link wants to know
 }
 
 // Link carries the snapshot and the stream of one source to one target. The
@@ -97,6 +103,9 @@ type Link struct {
 	targetEOF bool
 	// behindSince is when the target first asked for more than was read.
 	behindSince time.Time
+	// shared is the source's offset up to which a target that an earlier link has
+	// served may have the same history.
+	shared int64
 
 	// Written by the actor, read by anyone.
 	mu        sync.Mutex
@@ -125,6 +134,7 @@ type Link struct {
 	ackSignal chan struct{}
 	lag       lagClock
 	silence   time.Duration // after how long without a sign of life an end counts as gone
+	catchUp   time.Duration // for how long a target that is ahead is put off
 }
 
 type serveRequest struct {
@@ -140,26 +150,30 @@ func NewLink(c Config) *Link {
 	l := &Link{
 		cfg: c, spool: spool.New(c.Spool), state: Waiting,
 		peers: make(chan serveRequest), done: make(chan struct{}), ackSignal: make(chan struct{}, 1),
-		silence: psync.SilenceTimeout,
+		silence: psync.SilenceTimeout, catchUp: catchUpTimeout,
 	}
 	l.streamAt.Store(-1)
 	l.acked.Store(notLoaded)
 	l.drops.reset(c.Dropped)
+	l.shared = math.MaxInt64
 	if c.From.ReplID != "" {
 		knows := c.Knows
 		if knows.ReplID == "" {
 			knows = c.From
 		}
 		l.replid, l.told = c.From.ReplID, knows.ReplID
-		l.begin(c.From.Offset-1, knows.Offset-1)
+		l.begin(c.From.Offset-1, knows.Offset-1, c.From.DB)
+		if c.Editor != nil {
+			c.Editor.Reset(c.From.DB)
+		}
 		l.streamAt.Store(0)
 	}
 	return l
 }
 
-// begin sets where the stream begins, in both counts: after these offsets.
-func (l *Link) begin(source, target int64) {
-	l.offsets.reset(source, target)
+// begin sets where the stream begins, in both counts: after these offsets, in db.
+func (l *Link) begin(source, target int64, db int) {
+	l.offsets.reset(source, target, db)
 	l.start.Store(target + 1)
 	l.end.Store(source)
 }
@@ -272,6 +286,7 @@ func (l *Link) serve(ctx context.Context, p *psync.Peer) error {
 			l.set(Waiting, fmt.Sprintf("for the target: %v", err))
 			return err
 		}
+		l.shared = math.MaxInt64 // it has nothing from elsewhere from now on
 		l.acknowledge(p.Offset - 1)
 		l.startDownstream(ctx, p, position)
 		if l.up != nil { // else the source is being tried again
@@ -329,11 +344,11 @@ func (l *Link) serve(ctx context.Context, p *psync.Peer) error {
 		l.mu.Lock()
 		l.full++
 		l.mu.Unlock()
-		l.begin(answer.Offset, answer.Offset)
+		l.begin(answer.Offset, answer.Offset, 0)
 		l.drops.reset(Dropped{})
 		l.set(Copying, "")
 	} else {
-		l.begin(p.Offset-1, p.Offset-1)
+		l.begin(p.Offset-1, p.Offset-1, 0)
 		l.streamAt.Store(0)
 		l.acknowledge(p.Offset - 1)
 		l.set(Streaming, "")
@@ -367,100 +382,16 @@ func (l *Link) attach(ctx context.Context, target psync.Hello, replid string, of
 	return stream, answer, nil
 }
 
-// canContinue tells whether the spool holds what the target calls the stream
-// from offset on, and where.
-func (l *Link) canContinue(replid string, offset int64) (position int64, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	at := l.streamAt.Load()
-	if l.replid == "" || at < 0 {
-		return 0, false
-	}
-	if replid != l.told && (replid != l.previous || offset > l.prevEnd+1) {
-		return 0, false
-	}
-	position = offset - l.start.Load() + at
-	from, to := l.spool.Range()
-	return position, position >= from && position <= to && position >= at
-}
-
-// errBehindTarget asks the target to come again.
-var errBehindTarget = errors.New("the stream is being read again, and has not come to where the target stands")
-
-// catchUpTimeout is for how long a target that is ahead is put off: what it has
-// was read by an earlier link, from a source that must send it again.
-const catchUpTimeout = 30 * time.Second
-
-// catchingUpWith tells whether the target stands beyond the stream's end as far
-// as it was read by a link that began at a checkpoint.
-func (l *Link) catchingUpWith(replid string, offset int64) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.cfg.Knows.ReplID == "" || replid != l.told || offset <= l.offsets.toTarget(l.end.Load())+1 {
-		return false
-	}
-	if l.behindSince.IsZero() {
-		l.behindSince = time.Now()
-	}
-	return time.Since(l.behindSince) < catchUpTimeout
-}
-
-// resume attaches to the source again, where the spool's stream ends.
-func (l *Link) resume(ctx context.Context) error {
-	if l.replidNow() == "" {
-		return nil // the target asks, then
-	}
-	next := l.end.Load() + 1
-	stream, answer, err := l.attach(ctx, psync.Hello{EOF: true}, l.replidNow(), next, nil)
-	if err != nil {
-		return err
-	}
-	if answer.Full {
-		// Nobody is there to take the snapshot yet. The target is sent to ask
-		// itself, and gets the same answer.
-		_ = stream.Close() // nothing was read of it
-		l.cfg.Notify(slog.LevelWarn, l.cfg.Source.Address+" cannot continue the stream: a full resync is needed")
-		l.forget()
-		l.stopDownstream()
-		l.set(Waiting, "for the target, for a full resync")
-		return nil
-	}
-	if answer.ReplID != "" && answer.ReplID != l.replidNow() {
-		l.mu.Lock()
-		l.replid = answer.ReplID
-		if !l.cfg.OwnReplID {
-			l.previous, l.prevEnd, l.told = l.told, l.offsets.toTarget(next-1), answer.ReplID
-		}
-		l.mu.Unlock()
-		if !l.cfg.OwnReplID {
-			// A replica learns the new replid only from an answer to PSYNC.
-			l.stopDownstream()
-		}
-		if l.attached { // a server that was just promoted has one, and that is no news
-			l.cfg.Notify(slog.LevelInfo, l.cfg.Source.Address+" has a new replid; the stream goes on")
-		}
-	}
-	l.startUpstream(ctx, stream, false)
-	if l.down == nil {
-		l.set(Waiting, "for the target")
-		return nil
-	}
-	l.set(Loading, "")
-	if l.acked.Load() != notLoaded {
-		l.shift(Loading, Streaming)
-	}
-	return nil
-}
-
 // forget empties the spool: nothing in it can be continued. Both connections have ended.
 func (l *Link) forget() {
 	l.stopDownstream()
 	l.mu.Lock() // against Acknowledge
 	defer l.mu.Unlock()
 	l.replid, l.told, l.previous = "", "", ""
+	l.shared = math.MaxInt64
 	l.edit = editing{}
 	if l.cfg.Editor != nil {
-		l.cfg.Editor.Reset()
+		l.cfg.Editor.Reset(0)
 	}
 	l.streamAt.Store(-1)
 	l.spool.Reset()

@@ -11,10 +11,10 @@ import (
 // in what the target got.
 type offsets struct {
 	mu sync.Mutex
-	// base is the newest pair that the target is known to have passed, outside of
-	// any transaction; marks are the stretches after it within which the
-	// difference changed, in order.
-	base  pair
+	// base is the newest place that the target is known to have passed, between
+	// two commands and outside of any transaction; marks are the stretches after
+	// it within which there is none, or the difference or the db changed, in order.
+	base  place
 	marks []mark
 }
 
@@ -25,19 +25,31 @@ const maxMarks = 8192
 
 type pair struct{ source, target int64 }
 
-// mark is a command, or several up to the last of them, that is longer in the
-// target's stream than in the source's.
-type mark struct{ before, after pair }
-
-// reset begins anew where both have counted to these.
-func (o *offsets) reset(source, target int64) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.base, o.marks = pair{source, target}, nil
+// place is a pair and the db that is selected there: whoever goes on from it is
+// sent no SELECT before the next change.
+type place struct {
+	pair
+	db int
 }
 
-// replaced notes that the size bytes after source became length bytes.
-func (o *offsets) replaced(source int64, size, length int) {
+// mark is a command, or several up to the last of them, that became others in
+// the target's stream, or that selected a db.
+type mark struct {
+	before pair
+	after  place
+}
+
+// reset begins anew where both have counted to these, in that db.
+func (o *offsets) reset(source, target int64, db int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.base, o.marks = place{pair{source, target}, db}, nil
+}
+
+// changed notes that the size bytes after source, one command, became length
+// bytes, after which db is selected. It may be several commands now, so until the
+// target has all of them it stands nowhere in the source's stream.
+func (o *offsets) changed(source int64, size, length, db int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.marks) == maxMarks {
@@ -47,11 +59,12 @@ func (o *offsets) replaced(source int64, size, length int) {
 		o.marks = o.marks[:maxMarks/2]
 	}
 	before := pair{source, o.last().target + source - o.last().source}
-	o.marks = append(o.marks, mark{before, pair{before.source + int64(size), before.target + int64(length)}})
+	after := pair{before.source + int64(size), before.target + int64(length)}
+	o.marks = append(o.marks, mark{before, place{after, db}})
 }
 
-// last is the newest pair. o.mu must be held.
-func (o *offsets) last() pair {
+// last is the newest place. o.mu must be held.
+func (o *offsets) last() place {
 	if n := len(o.marks); n > 0 {
 		return o.marks[n-1].after
 	}
@@ -104,12 +117,12 @@ func (o *offsets) passed(target int64) {
 	if n > 0 {
 		last = o.marks[n-1].after
 	}
-	o.base = pair{last.source + target - last.target, target}
+	o.base = place{pair{last.source + target - last.target, target}, last.db}
 	o.marks = append(o.marks[:0], o.marks[n:]...)
 }
 
-// checkpoint is the pair from which the rest can be found again.
-func (o *offsets) checkpoint() pair {
+// checkpoint is the place from which the rest can be found again.
+func (o *offsets) checkpoint() place {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.base

@@ -11,18 +11,31 @@ func TestOffsets(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var o offsets
 		at := pair{rapid.Int64Range(0, 1000).Draw(t, "source"), rapid.Int64Range(0, 1000).Draw(t, "target")}
-		o.reset(at.source, at.target)
-		ends := []pair{at}
-		wanted := 0 // the first of ends that is still wanted
+		db := rapid.IntRange(0, 2).Draw(t, "db")
+		o.reset(at.source, at.target, db)
+		ends := []place{{at, db}}
+		replaced := map[int]bool{} // of ends
+		wanted := 0                // the first of ends that is still wanted
 		for range rapid.IntRange(1, 50).Draw(t, "commands") {
 			size := rapid.IntRange(1, 20).Draw(t, "size")
 			length := size
 			if rapid.Bool().Draw(t, "edited") {
-				length += rapid.IntRange(1, 20).Draw(t, "growth")
-				o.replaced(at.source, size, length)
+				length += rapid.IntRange(0, 20).Draw(t, "growth")
+				if rapid.Bool().Draw(t, "selects") {
+					db = rapid.IntRange(0, 2).Draw(t, "db")
+				}
+				o.changed(at.source, size, length, db)
+				replaced[len(ends)] = true
 			}
 			at = pair{at.source + int64(size), at.target + int64(length)}
-			ends = append(ends, at)
+			ends = append(ends, place{at, db})
+			if last := len(ends) - 1; replaced[last] && length > 1 && rapid.IntRange(0, 9).Draw(t, "stands within") == 0 {
+				before := o.checkpoint()
+				o.passed(at.target - 1)
+				if got := o.checkpoint(); got != before && got != ends[last-1] {
+					t.Fatalf("checkpoint %+v within a command", got)
+				}
+			}
 			if rapid.IntRange(0, 9).Draw(t, "passes") == 0 {
 				wanted = rapid.IntRange(wanted, len(ends)-1).Draw(t, "up to")
 				o.passed(ends[wanted].target)
@@ -42,8 +55,8 @@ func TestOffsets(t *testing.T) {
 				continue
 			}
 			// Within a command, an edited one counts as not there.
-			before, edited := ends[i-1], ends[i].target-ends[i-1].target != ends[i].source-ends[i-1].source
-			for target := before.target + 1; target < ends[i].target && edited; target++ {
+			before := ends[i-1]
+			for target := before.target + 1; target < ends[i].target && replaced[i]; target++ {
 				if got := o.toSource(target); got != before.source {
 					t.Fatalf("toSource(%d) = %d, want %d", target, got, before.source)
 				}
@@ -54,10 +67,10 @@ func TestOffsets(t *testing.T) {
 
 func TestOffsetsAreBounded(t *testing.T) {
 	var o offsets
-	o.reset(0, 0)
+	o.reset(0, 0, 0)
 	const commands = 100 * maxMarks
 	for i := range int64(commands) {
-		o.replaced(10*i, 10, 15)
+		o.changed(10*i, 10, 15, 0)
 	}
 	if n := len(o.marks); n > maxMarks {
 		t.Fatalf("%d marks", n)

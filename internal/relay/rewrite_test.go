@@ -35,7 +35,9 @@ func (splitter) Edit(dst []byte, args [][]byte, total int) ([]byte, relay.Verdic
 	return dst, relay.Keep, nil
 }
 
-func (splitter) Reset() {}
+func (splitter) Reset(int) {}
+
+func (splitter) DB() int { return 0 }
 
 func (splitter) LeftOut() []rdb.LeftOut { return nil }
 
@@ -160,5 +162,50 @@ func TestLongerStreamNeedsItsOwnReplID(t *testing.T) {
 	var fatal *relay.FatalError
 	if err := <-r.ended; !errors.As(err, &fatal) || !strings.Contains(err.Error(), "longer") {
 		t.Errorf("ended with %v", err)
+	}
+}
+
+// A link that begins at a checkpoint while its source is out of reach waits for
+// it, however long the target asks meanwhile: the stream can still be continued.
+func TestGoesOnFromACheckpointOnceTheSourceIsBack(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var source, target relay.Position
+	noting := func(c *relay.Config) {
+		splitting(c)
+		c.Checkpoint = func(s, t relay.Position, _ relay.Dropped) {
+			mu.Lock()
+			source, target = s, t
+			mu.Unlock()
+		}
+	}
+	r := newRig(t, options{proxies: true, config: noting})
+	r.follow()
+	r.do(r.from, "SET", "a", "1", "EX", "1000")
+	r.caughtUp()
+	r.acked()
+	r.until("noted", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return target.Offset > source.Offset
+	})
+	r.do(r.from, "SET", "b", "1", "EX", "1000") // after the checkpoint
+	r.caughtUp()
+	r.sourceProxy.Refuse()
+	r.catchUp = time.Second
+	r.restart(func(c *relay.Config) {
+		mu.Lock()
+		c.From, c.Knows = source, target
+		mu.Unlock()
+		c.Checkpoint = nil
+	})
+	r.attach()
+	time.Sleep(4 * time.Second) // it asks once a second
+	r.sourceProxy.Heal()
+	r.do(r.from, "SET", "c", "1", "EX", "1000")
+	r.caughtUp()
+	r.equal()
+	if n := r.link.Snapshot().FullResyncs; n != 0 {
+		t.Errorf("%d full resyncs\n%s", n, r.told())
 	}
 }

@@ -49,7 +49,8 @@ type rig struct {
 	address        string     // where the target connects
 	ended          chan error // what the link's Run returned
 	config         relay.Config
-	stop           func() // ends the link
+	stop           func()        // ends the link
+	catchUp        time.Duration // of a link that is begun, unless 0
 
 	mu    sync.Mutex
 	heard []string // by Notify
@@ -88,6 +89,9 @@ func (r *rig) begin(config relay.Config, silence time.Duration) {
 	r.mu.Unlock()
 	if silence > 0 {
 		r.link.SetSilence(silence)
+	}
+	if r.catchUp > 0 {
+		r.link.SetCatchUp(r.catchUp)
 	}
 	link := r.link
 	r.stop = run(r.t, func(ctx context.Context) {

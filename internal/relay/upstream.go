@@ -144,7 +144,8 @@ func (l *Link) checkpoint() bool {
 	}
 	at := l.offsets.checkpoint()
 	l.mu.Lock()
-	source, target := Position{l.replid, at.source + 1}, Position{l.told, at.target + 1}
+	source := Position{ReplID: l.replid, Offset: at.source + 1, DB: at.db}
+	target := Position{ReplID: l.told, Offset: at.target + 1}
 	l.mu.Unlock()
 	l.cfg.Checkpoint(source, target, l.drops.settle(at.source))
 	return true
