@@ -12,10 +12,13 @@ func (r *Rewriter) beginTransaction() (Verdict, error) {
 	return Pass, nil
 }
 
-// endTransaction is EXEC, also where no MULTI came before: Redis 6.0 propagates
-// that for a transaction whose only write is a PFCOUNT, which stores what it has
-// counted (multi.c execCommand says MULTI only before a command that is flagged as a
-// write). A replica would answer it with an error, and counts that as unexpected.
+// SaysExecAlone tells whether a server propagates EXEC without MULTI: Redis 6.0 does
+// for a transaction whose only write is a PFCOUNT, which stores what it has counted
+// (multi.c execCommand says MULTI only before a command that is flagged as a write).
+// A replica would answer it with an error, and counts that as unexpected.
+func SaysExecAlone(v Version) bool { return v.Product == rdb.Redis && !v.AtLeast(6, 2) }
+
+// endTransaction is EXEC, also where no MULTI came before.
 func (r *Rewriter) endTransaction() (Verdict, error) {
 	if !r.multi {
 		return Replace, nil

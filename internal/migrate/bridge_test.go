@@ -3,6 +3,7 @@ package migrate_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"godwit/internal/migrate"
 	"godwit/internal/rdb"
@@ -59,5 +60,49 @@ func TestDropped(t *testing.T) {
 	m.until("following", func(s migrate.Status) bool { return s.Phase == migrate.Following })
 	if n, err := connect(t, p.target).Do(t.Context(), "HLEN", "visits"); err != nil || n != int64(2) {
 		t.Errorf("%v fields arrived: %v", n, err)
+	}
+}
+
+// Redis 6.0 says EXEC without MULTI after a transaction whose only write is a
+// PFCOUNT, and its replica counts that as a command it could not carry out.
+func TestExecWithoutMulti(t *testing.T) {
+	t.Parallel()
+	for _, target := range []string{"redis-6.0", "redis-7.0"} {
+		t.Run(target, func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t, "redis-6.0", target)
+			c := connect(t, p.source)
+			if _, err := c.Do(t.Context(), "PFADD", "visitors", "a", "b"); err != nil {
+				t.Fatal(err)
+			}
+			config := p.config()
+			m := start(t, config)
+			m.ready()
+			count := func() {
+				t.Helper()
+				if _, err := c.Do(t.Context(), "PFADD", "visitors", time.Now().String()); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := c.Transaction(t.Context(), []any{"PFCOUNT", "visitors"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			count()
+			p.equal(p.source)
+			m.interrupted()
+			count()
+			m = start(t, config)
+			m.ready()
+			m.cutover()
+			m.ready()
+			p.equal(p.target)
+			m.rollback()
+			m.ready()
+			count()
+			p.equal(p.source)
+			if errors := info(t, connect(t, p.target), "stats")["unexpected_error_replies"]; errors != "0" {
+				t.Errorf("%s errors of the replica", errors)
+			}
+		})
 	}
 }

@@ -12,16 +12,18 @@ import (
 )
 
 // editor is the editor of a link from one server to another: none where the
-// target understands whatever the source can send and has every db it has.
+// target understands whatever the source can send and has every db it has, but for
+// a source that says EXEC alone.
 func (m *Migration) editor(ctx context.Context, from, to *end) relay.Editor {
 	source, target := from.found().Capabilities(), to.found().Capabilities()
 	absolute := relativeTTLs(from.version()) && to.version().AtLeast(6, 2)
 	fewer := target.Databases > 0 && source.Databases > target.Databases
-	if command.Understands(&target, &source) && !absolute && !fewer {
+	grows := !command.Understands(&target, &source) || absolute || fewer
+	if !grows && !command.SaysExecAlone(source.Version) {
 		return nil
 	}
 	target.Module = m.loadsModules(from, to)
-	e := &streamEditor{}
+	e := &streamEditor{grows: grows}
 	o := command.Options{Drop: m.cfg.Drop, Dropped: e.leaveOut}
 	if absolute {
 		if err := from.clock.set(ctx, from.client); err != nil {
@@ -51,6 +53,7 @@ func (m *Migration) loadsModules(from, to *end) func(rdb.ModuleID) bool {
 type streamEditor struct {
 	rewriter *command.Rewriter
 	rules    string
+	grows    bool          // what it writes may be longer than what it was given
 	left     []rdb.LeftOut // by the last Edit
 }
 
@@ -77,6 +80,12 @@ func (e *streamEditor) Reset(db int) { e.rewriter.Reset(db) }
 
 // DB is that of relay.Editor.
 func (e *streamEditor) DB() int { return e.rewriter.DB() }
+
+// grows tells whether an editor may make commands longer.
+func grows(e relay.Editor) bool {
+	s, ok := e.(*streamEditor)
+	return ok && s.grows
+}
 
 // rulesOf says by what rules an editor makes of a command what it does: only by
 // the same ones does it make the same again. It is empty for none.

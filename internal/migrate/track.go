@@ -27,7 +27,7 @@ func (s linkStart) tracked() bool { return s.own || s.knows.ReplID != "" }
 func (m *Migration) onward(from *end, editor relay.Editor) linkStart {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := linkStart{editor: editor, own: editor != nil}
+	s := linkStart{editor: editor, own: grows(editor)}
 	if t := m.rec.Track; t != nil && t.From == from.side && t.Rules == rulesOf(editor) {
 		s.from, s.knows = t.Source, t.Target
 		s.own = s.own || s.from.Offset != s.knows.Offset
@@ -52,7 +52,7 @@ func (e *end) shared(ctx context.Context, replid string) (int64, error) {
 // reversed is the start of the link back from a server that was just promoted,
 // next, to old, which has all that it had before.
 func (m *Migration) reversed(ctx context.Context, old, next *end, editor relay.Editor) (linkStart, error) {
-	s := linkStart{editor: editor, own: editor != nil}
+	s := linkStart{editor: editor, own: grows(editor)}
 	m.mu.Lock()
 	t := m.rec.Track
 	m.mu.Unlock()
