@@ -142,11 +142,11 @@ func (l *Listener) sniff(ctx context.Context, conn net.Conn) (net.Conn, error) {
 	if _, err := conn.Read(first); err != nil {
 		return nil, err
 	}
-	conn = &prefixConn{Conn: conn, prefix: first}
+	whole := &prefixConn{Conn: conn, prefix: first} // conn stays what it is: the function above may be at work
 	if first[0] != 22 {
-		return conn, nil
+		return whole, nil
 	}
-	secure := tls.Server(conn, l.tls)
+	secure := tls.Server(whole, l.tls)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		return nil, err
 	}
