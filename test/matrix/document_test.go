@@ -105,9 +105,9 @@ func (f featureOutcome) text() string {
 	case f.feature == traffic.GeoStore:
 		return fmt.Sprintf("What a search by distance stores, each server computes for itself, and these two not alike: the link stops at such a command, by name, or with `--drop %s` the target stores what it computes.", f.feature)
 	case f.back:
-		return fmt.Sprintf("The target's `%s` cannot be sent back to the source: used after the cutover, it ends the way back by name.", f.feature)
+		return fmt.Sprintf("What the target's `%s` makes cannot always be sent back to the source: the first that cannot ends the way back, by name.", f.feature)
 	case !slices.Contains(command.Features(), rdb.Feature(f.feature)):
-		return fmt.Sprintf("The target has no words for the source's `%s`: the link stops at such a command, by name.", f.feature)
+		return fmt.Sprintf("Not every use of the source's `%s` can be said in the target's words: the link stops at the first that cannot, by name.", f.feature)
 	case f.dropped != "":
 		return fmt.Sprintf("The source's `%s` cannot be sent to the target: refused by name. `--drop %s` leaves it out of the copy; in the stream: %s.", f.feature, f.feature, f.dropped)
 	default:
