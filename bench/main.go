@@ -89,12 +89,12 @@ func (b *bench) start(ctx context.Context) (*sandbox.Server, error) {
 	return b.startVersion(ctx, version)
 }
 
-func (b *bench) startVersion(ctx context.Context, version string) (*sandbox.Server, error) {
+func (b *bench) startVersion(ctx context.Context, version string, args ...string) (*sandbox.Server, error) {
 	binary, err := b.catalog.Lookup(version)
 	if err != nil {
 		return nil, err
 	}
-	return sandbox.Start(ctx, binary, sandbox.Options{})
+	return sandbox.Start(ctx, binary, sandbox.Options{Args: args})
 }
 
 // closing closes servers and keeps the first error.
