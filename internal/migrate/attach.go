@@ -243,8 +243,14 @@ func (m *Migration) linkEvent(level slog.Level, text string) {
 // that the primary can send.
 func (m *Migration) conversion(from, to *end) *rdb.ConverterOptions {
 	source, target := from.found().RDBFormat(), to.found().RDBFormat()
-	if source == target || target.Loads(source) || !source.Known() || !target.Known() {
+	if !source.Known() || !target.Known() {
 		return nil
+	}
+	if source == target || target.Loads(source) {
+		if !to.found().LacksModules(from.found(), m.cfg.AcceptModules) {
+			return nil
+		}
+		target = source // only what modules hold is looked at: it would end the target
 	}
 	return &rdb.ConverterOptions{To: target, Transcoder: rdb.TranscoderOptions{
 		Drop:   m.cfg.Drop,

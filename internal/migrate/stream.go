@@ -15,12 +15,12 @@ import (
 // target understands whatever the source can send and has every db it has.
 func (m *Migration) editor(ctx context.Context, from, to *end) relay.Editor {
 	source, target := from.found().Capabilities(), to.found().Capabilities()
+	target.Module = m.loadsModules(from, to)
 	absolute := relativeTTLs(from.version()) && to.version().AtLeast(6, 2)
 	fewer := target.Databases > 0 && source.Databases > target.Databases
 	if command.Understands(&target, &source) && !absolute && !fewer {
 		return nil
 	}
-	target.Module = m.loadsModules(from, to)
 	e := &streamEditor{}
 	o := command.Options{Drop: m.cfg.Drop, Dropped: e.leaveOut}
 	if absolute {

@@ -53,13 +53,21 @@ func (n Node) Capabilities() command.Capabilities {
 // Understands tells whether n, as a replica, understands whatever primary may
 // replicate. A replica swallows what it does not understand.
 func (n Node) Understands(primary Node) bool {
-	target, source := n.Capabilities(), primary.Capabilities()
+	target, source := n.capabilitiesAfter(primary), primary.Capabilities()
 	return command.Understands(&target, &source)
 }
 
 // Lacking lists the commands and options that primary may replicate and n does not
 // know.
 func (n Node) Lacking(primary Node) []command.Option {
-	target, source := n.Capabilities(), primary.Capabilities()
+	target, source := n.capabilitiesAfter(primary), primary.Capabilities()
 	return command.Lacking(&source, &target)
+}
+
+// capabilitiesAfter are what n knows as a replica of primary, whose modules must be
+// of the same versions.
+func (n Node) capabilitiesAfter(primary Node) command.Capabilities {
+	c := n.Capabilities()
+	c.Module = n.LoadsModulesOf(primary, nil)
+	return c
 }
