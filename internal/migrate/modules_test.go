@@ -1,6 +1,7 @@
 package migrate_test
 
 import (
+	"context"
 	"fmt"
 	"reflect"
 	"slices"
@@ -16,28 +17,33 @@ import (
 
 // withModule are a server's settings with a module in it: RediSearch, which has
 // types of its own (trietype0, ft_index0, ft_invidx, numericdx, ft_tagidx) and
-// commands that write them and ordinary keys at once.
+// commands that write them and ordinary keys at once. Its threads and its garbage
+// collector are off: with them it stalls a server now and then.
 func withModule(t *testing.T) []string {
 	t.Helper()
 	return []string{"--loadmodule", sandboxtest.Module(t, "redisearch-1.2"), "SAFEMODE", "NOGC"}
+}
+
+func words(line string) []any {
+	var args []any
+	for word := range strings.FieldsSeq(line) {
+		args = append(args, word)
+	}
+	return args
 }
 
 // do sends commands, each a line of words.
 func do(t *testing.T, c *server.Client, lines ...string) {
 	t.Helper()
 	for _, line := range lines {
-		var args []any
-		for word := range strings.FieldsSeq(line) {
-			args = append(args, word)
-		}
-		if _, err := c.Do(t.Context(), args...); err != nil {
+		if _, err := c.Do(t.Context(), words(line)...); err != nil {
 			t.Fatalf("%s: %v", line, err)
 		}
 	}
 }
 
-// index makes an index, suggest and document are commands of which the second also
-// writes a hash and a sorted set.
+// index makes an index; suggest adds to a trie, and document to the index, a hash of
+// its own and a sorted set of places.
 const index = "FT.CREATE idx SCHEMA title TEXT price NUMERIC tags TAG place GEO"
 
 func suggest(n int) string { return fmt.Sprintf("FT.SUGADD suggestions term%d %d", n, n+1) }
@@ -47,42 +53,40 @@ func document(n int) string {
 }
 
 // search asks what the module's values are for.
-func search(t *testing.T, s *sandbox.Server) map[string]any {
-	t.Helper()
+func search(ctx context.Context, c *server.Client) (map[string]any, error) {
 	replies := make(map[string]any)
 	for _, line := range []string{
-		"FT.SUGGET suggestions term MAX 1000 WITHSCORES", "FT.SUGLEN suggestions", "FT.SEARCH idx * NOCONTENT LIMIT 0 1",
+		"FT.SUGGET suggestions term", "FT.SUGGET suggestions term3", "FT.SUGGET suggestions term9", "FT.SUGLEN suggestions", "FT.SEARCH idx * NOCONTENT LIMIT 0 1",
 		"FT.SEARCH idx term5", "FT.SEARCH idx @price:[3,12] SORTBY price NOCONTENT",
 		"FT.SEARCH idx @tags:{tag1} NOCONTENT LIMIT 0 100", "FT.SEARCH idx @place:[5,10,200,km] NOCONTENT",
 	} {
-		var args []any
-		for word := range strings.FieldsSeq(line) {
-			args = append(args, word)
-		}
-		reply, err := connect(t, s).Do(t.Context(), args...)
+		reply, err := c.Do(ctx, words(line)...)
 		if err != nil {
-			t.Fatalf("%s: %s: %v", s.Address(), line, err)
+			return nil, fmt.Errorf("%s: %w", line, err)
 		}
 		replies[line] = reply
 	}
-	return replies
+	return replies, nil
 }
 
 // found waits until both sides answer searches alike: a replica indexes documents
 // in threads of its own.
-func (p *pair) found(primary *sandbox.Server, suggestions int64) {
+func (p *pair) found(primary *sandbox.Server, suggestions, documents int64) {
 	p.t.Helper()
-	replica := p.applied(primary)
-	want := search(p.t, primary)
-	if want["FT.SUGLEN suggestions"] != suggestions {
-		p.t.Errorf("%v suggestions, want %d", want["FT.SUGLEN suggestions"], suggestions)
-	}
-	if documents := want["FT.SEARCH idx * NOCONTENT LIMIT 0 1"]; fmt.Sprint(documents) == "[0]" {
-		p.t.Error("no documents")
-	}
-	eventually(p.t, fmt.Sprintf("%s finds what %s does: %v", replica.Address(), primary.Address(), want), func() bool {
-		return reflect.DeepEqual(search(p.t, replica), want)
+	from, to := connect(p.t, primary), connect(p.t, p.applied(primary))
+	var want, got map[string]any
+	eventually(p.t, "both find the same", func() bool {
+		var errFrom, errTo error // a switch ends connections
+		want, errFrom = search(p.t.Context(), from)
+		got, errTo = search(p.t.Context(), to)
+		return errFrom == nil && errTo == nil && reflect.DeepEqual(want, got)
 	})
+	if n := want["FT.SUGLEN suggestions"]; n != suggestions {
+		p.t.Errorf("%v suggestions, want %d", n, suggestions)
+	}
+	if all, ok := want["FT.SEARCH idx * NOCONTENT LIMIT 0 1"].([]any); !ok || all[0] != documents {
+		p.t.Errorf("documents %v, want %d", all, documents)
+	}
 }
 
 // unindex deletes what the module holds, documents too.
@@ -92,7 +96,7 @@ func unindex(t *testing.T, s *sandbox.Server) { do(t, connect(t, s), "FT.DROP id
 // stream, there and back, whether snapshots are rewritten on the way or not.
 func TestModule(t *testing.T) {
 	t.Parallel()
-	for _, versions := range [][2]string{{"redis-7.0", "redis-8.0"}, {"redis-8.0", "redis-7.0"}, {"redis-7.0", "redis-6.0"}, {"redis-8.0", "valkey-8.1"}} {
+	for _, versions := range [][2]string{{"redis-7.0", "redis-8.0"}, {"redis-8.0", "redis-7.0"}, {"redis-7.0", "redis-6.0"}} {
 		t.Run(versions[0]+" to "+versions[1], func(t *testing.T) {
 			t.Parallel()
 			p := newPair(t, versions[0], versions[1], withModule(t)...)
@@ -103,19 +107,19 @@ func TestModule(t *testing.T) {
 			}
 			m := start(t, p.config())
 			m.ready()
-			p.found(p.source, 50)
+			p.found(p.source, 50, 50)
 			for n := range 50 {
 				do(t, source, suggest(50+n), document(50+n))
 			}
 			do(t, source, "FT.SUGDEL suggestions term7", "FT.DEL idx doc7", "FT.ADD idx doc8 1.0 REPLACE PARTIAL FIELDS price 4")
-			p.found(p.source, 99)
+			p.found(p.source, 99, 99)
 			m.cutover()
 			m.ready()
 			do(t, target, suggest(100), document(100), "FT.DEL idx doc9")
-			p.found(p.target, 100)
+			p.found(p.target, 100, 99)
 			m.rollback()
 			m.ready()
-			p.found(p.source, 100)
+			p.found(p.source, 100, 99)
 			unindex(t, p.source)
 			p.equal(p.source)
 			if len(m.Status().Dropped) > 0 {
@@ -214,7 +218,7 @@ func TestModuleAtAnAcceptedVersion(t *testing.T) {
 	m := start(t, config)
 	m.ready()
 	do(t, source, suggest(2), document(2))
-	p.found(p.source, 2)
+	p.found(p.source, 2, 2)
 }
 
 // A module that the source loads while it is followed: the first command of it that
