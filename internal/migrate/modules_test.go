@@ -239,3 +239,20 @@ func TestModuleLoadedLater(t *testing.T) {
 	do(t, source, "DEL suggestions")
 	p.equal(p.source)
 }
+
+// A replica that is to rename what it did not get answers with an error, and that
+// is not lost: it ends the migration.
+func TestModuleValueThatWasLeftOutIsRenamed(t *testing.T) {
+	t.Parallel()
+	p := newUnequalPair(t, "redis-7.0", withModule(t), "redis-8.0", nil)
+	config := p.config()
+	config.Drop = []rdb.Feature{rdb.FeatureModule}
+	source := connect(t, p.source)
+	do(t, source, suggest(1))
+	m := start(t, config)
+	m.ready()
+	do(t, source, "RENAME suggestions other")
+	if err := m.ended(); err == nil || !strings.Contains(err.Error(), "has refused 1 commands of the stream") {
+		t.Errorf("ended with %v", err)
+	}
+}
