@@ -18,7 +18,7 @@ import (
 // withModule are a server's settings with a module in it: RediSearch, which has
 // types of its own (trietype0, ft_index0, ft_invidx, numericdx, ft_tagidx) and
 // commands that write them and ordinary keys at once. Its threads and its garbage
-// collector are off: with them it stalls a server now and then.
+// collector are off, so that only commands change what it holds.
 func withModule(t *testing.T) []string {
 	t.Helper()
 	return []string{"--loadmodule", sandboxtest.Module(t, "redisearch-1.2"), "SAFEMODE", "NOGC"}
