@@ -13,6 +13,8 @@
 #   redict-7.3 [bookworm-backports]
 #   redis-newest, valkey-newest [the later one of sid and experimental]: links
 #   to directories named after the version found, such as redis-8.6
+#   redisearch-1.2 [bookworm]: no server but a module, DIR/NAME/redisearch.so, for
+#   the tests of what modules hold; it loads into all of them
 #
 # What is already there is left alone, without any use of the network. Two runs
 # at once do not disturb each other.
@@ -23,13 +25,13 @@ set -euo pipefail
 say() { echo "get-servers: $*" >&2; }
 fatal() { say "$@"; exit 1; }
 
-all="redis-6.0 redis-7.0 redis-8.0 redis-newest valkey-8.0 valkey-8.1 valkey-newest redict-7.3"
+all="redis-6.0 redis-7.0 redis-8.0 redis-newest valkey-8.0 valkey-8.1 valkey-newest redict-7.3 redisearch-1.2"
 
 # release_of NAME prints the Debian release to look in.
 release_of() {
   case $1 in
     redis-6.0) echo bullseye ;;
-    redis-7.0 | valkey-8.0 | redict-7.3) echo bookworm ;;
+    redis-7.0 | valkey-8.0 | redict-7.3 | redisearch-1.2) echo bookworm ;;
     redis-8.0 | valkey-8.1) echo trixie ;;
     redis-newest | valkey-newest) echo sid ;;
     *) return 1 ;;
@@ -52,7 +54,15 @@ for name in "$@"; do
 done
 
 # is_there NAME: the server was put in its place whole, by one rename.
-is_there() { [ -x "$dir/$1/bin/${1%%-*}-server" ]; }
+is_there() { [ -x "$dir/$1/bin/${1%%-*}-server" ] || [ -f "$dir/$1/${1%%-*}.so" ]; }
+
+# package_of NAME prints the Debian package that has it.
+package_of() {
+  case $1 in
+    redisearch-*) echo redis-redisearch ;;
+    *) echo "${1%%-*}-tools" ;;
+  esac
+}
 
 wanted=()
 for name in "$@"; do
@@ -161,19 +171,21 @@ series_of() { echo "$1" | sed -E 's/^[0-9]+://; s/^([0-9]+\.[0-9]+).*/\1/'; }
 
 # fetch NAME
 fetch() {
-  local name=$1 product=${1%%-*} release version place
+  local name=$1 product=${1%%-*} build=build release package version place
   release=$(release_of "$name")
+  package=$(package_of "$name")
+  [ "$package" = "$product-tools" ] || build=unpack_module
   open_release "$release" || return 1
-  version=$(newest_version "$release" "$product-tools" "${name#*-}")
+  version=$(newest_version "$release" "$package" "${name#*-}")
   if [ -z "$version" ]; then
     say "Debian $release on the mirror $(cat "$work/mirror") has no $name;" \
-      "versions of $product-tools there: $(versions "$release" "$product-tools" | paste -sd' ')"
+      "versions of $package there: $(versions "$release" "$package" | paste -sd' ')"
     return 1
   fi
   place=$product-$(series_of "$version")
   if ! is_there "$place"; then
     say "fetching $product $version from Debian $release"
-    build "$release" "$product" "$version" || return 1
+    $build "$release" "$product" "$version" || return 1
     rm -rf "${dir:?}/$place"
     mv "$work/server" "$dir/$place"
   fi
@@ -223,6 +235,22 @@ build() {
     say "the program $product-check-rdb of $product-tools $version is not the server too"
     return 1
   fi
+}
+
+# unpack_module RELEASE PRODUCT VERSION unpacks a module into $work/server. It
+# needs no library but the C library, which its server brings along.
+unpack_module() {
+  local release=$1 product=$2 version=$3 unpacked=$work/server/root log=$work/$1/log
+  rm -rf "$work/server"
+  mkdir -p "$unpacked"
+  if ! (cd "$work/server" && in_release "$release" apt-get download "$(package_of "$product-")=$version") >"$log" 2>&1; then
+    say "downloading $product $version failed:"
+    grep '^E:' "$log" >&2 || tail -n 3 "$log" >&2
+    return 1
+  fi
+  dpkg-deb -x "$work"/server/*.deb "$unpacked" || return 1
+  mv "$unpacked/usr/lib/redis/modules/$product.so" "$work/server/" || return 1
+  rm -rf "$work"/server/*.deb "$unpacked"
 }
 
 # wrapper PRODUCT TOOL prints the script that starts a program with the loader

@@ -13,7 +13,8 @@ import (
 
 // Lacking lists what the source may propagate and the target does not know, as far
 // as both have said, and by the tables otherwise: commands, and options of those
-// that both have. It is sorted.
+// that both have. Those of modules whose values the target does not load are among
+// them, known or not. It is sorted.
 func Lacking(source, target *Capabilities) []Option {
 	lacking := make(map[Option]bool)
 	for _, name := range source.writes() {
@@ -26,6 +27,13 @@ func Lacking(source, target *Capabilities) []Option {
 		for _, token := range source.Learnt.tokens(name) {
 			if known, told := target.Learnt.documents(name, token); told && !known {
 				lacking[Option(name+" "+token)] = true
+			}
+		}
+	}
+	if !target.loadsModules() {
+		for name, writes := range source.ofModules() {
+			if writes {
+				lacking[Option(name)] = true
 			}
 		}
 	}
@@ -71,6 +79,9 @@ func Fingerprint(source, target *Capabilities) string {
 	}
 	for o := range target.options {
 		known = append(known, fmt.Sprintf("target %s %v", o, target.Has(o)), fmt.Sprintf("source %s %v", o, source.Has(o)))
+	}
+	if len(source.ofModules()) > 0 {
+		known = append(known, fmt.Sprintf("modules %v", target.loadsModules()))
 	}
 	known = append(known, fmt.Sprintf("understood %v", Understands(target, source)))
 	slices.Sort(known)

@@ -18,8 +18,9 @@ type Learnt struct {
 
 // listed is a command that a server has listed.
 type listed struct {
-	keys  KeySpec
-	write bool
+	keys   KeySpec
+	write  bool
+	module bool // it is a module's; which one's is not said before 7.0
 }
 
 // words are those of a command's arguments: tokens, which are in capitals, and of
@@ -72,8 +73,9 @@ func learnCommands(commands map[string]listed, reply []any) error {
 		}
 		flags, _ := entry[fieldFlags].([]any)
 		commands[strings.ToUpper(name)] = listed{
-			keys:  KeySpec{First: int(first), Last: int(last), Step: int(step)},
-			write: slices.Contains(flags, any("write")),
+			keys:   KeySpec{First: int(first), Last: int(last), Step: int(step)},
+			write:  slices.Contains(flags, any("write")),
+			module: slices.Contains(flags, any("module")),
 		}
 		if len(entry) > fieldSubcommands {
 			subcommands, _ := entry[fieldSubcommands].([]any) // nil for a command without

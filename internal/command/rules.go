@@ -35,6 +35,12 @@ func (r *Rewriter) newRules() map[string]rule {
 		maps.Copy(special, optionRules())
 	}
 	maps.Copy(special, geoRules())
+	loads := r.target.loadsModules()
+	for name := range r.source.ofModules() {
+		if !known[name] || !loads {
+			rules[name] = rule{rewrite: (*Rewriter).ofModule}
+		}
+	}
 	for name, rule := range special {
 		rule.unknown = !known[name]
 		rules[name] = rule

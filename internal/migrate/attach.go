@@ -190,8 +190,9 @@ func (m *Migration) handOver(ctx context.Context, p *psync.Peer) error {
 
 func (m *Migration) linkConfig(from, to *end, editor relay.Editor) relay.Config {
 	host, port := from.announced()
+	conversion, every := m.conversion(from, to)
 	return relay.Config{
-		Snapshot: m.conversion(from, to), SnapshotVersion: number(from.version()),
+		Snapshot: conversion, EverySnapshot: every, SnapshotVersion: number(from.version()),
 		Source: from.endpoint, Target: to.address(),
 		AnnounceHost: host, AnnouncePort: port, Editor: editor,
 		Spool: spool.Options{Dir: m.cfg.dir(), MemoryLimit: m.cfg.SpoolMemory, DiskLimit: m.cfg.SpoolDisk},
@@ -240,16 +241,24 @@ func (m *Migration) linkEvent(level slog.Level, text string) {
 }
 
 // conversion says what becomes of a snapshot, nil where the replica loads all
-// that the primary can send.
-func (m *Migration) conversion(from, to *end) *rdb.ConverterOptions {
+// that the primary can send; every tells that this holds for all snapshots, and not
+// only for those of formats that the replica does not load.
+func (m *Migration) conversion(from, to *end) (o *rdb.ConverterOptions, every bool) {
 	source, target := from.found().RDBFormat(), to.found().RDBFormat()
-	if source == target || target.Loads(source) || !source.Known() || !target.Known() {
-		return nil
+	every = to.found().LacksModules(from.found(), m.cfg.AcceptModules)
+	if !source.Known() || !target.Known() {
+		return nil, false
+	}
+	if source == target || target.Loads(source) {
+		if !every {
+			return nil, false
+		}
+		target = source // what modules hold is all that cannot pass
 	}
 	return &rdb.ConverterOptions{To: target, Transcoder: rdb.TranscoderOptions{
 		Drop:   m.cfg.Drop,
 		Module: m.loadsModules(from, to),
-	}}
+	}}, every
 }
 
 // number is a version as servers tell it to each other.

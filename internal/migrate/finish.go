@@ -256,7 +256,7 @@ func (m *Migration) nativeBack(source, target *end) (bool, string) {
 	switch {
 	case !to.Loads(from.SnapshotFor(to)):
 		return false, fmt.Sprintf("%s cannot load the snapshots of %s", to.Version, from.Version)
-	case !to.Understands(from):
+	case !to.Understands(from, m.cfg.AcceptModules...):
 		return false, fmt.Sprintf("%s does not understand every command of %s", to.Version, from.Version)
 	}
 	return true, ""

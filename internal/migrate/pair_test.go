@@ -24,8 +24,16 @@ type pair struct {
 // newPair starts both with a backlog that a second without godwit does not outrun.
 func newPair(t *testing.T, source, target string, args ...string) *pair {
 	t.Helper()
-	o := sandbox.Options{Args: append([]string{"--repl-backlog-size 64mb"}, args...)}
-	p := &pair{t: t, source: sandboxtest.Start(t, source, o), target: sandboxtest.Start(t, target, o), ttlTolerance: 200 * time.Millisecond}
+	return newUnequalPair(t, source, args, target, args)
+}
+
+// newUnequalPair is newPair with settings of its own for each.
+func newUnequalPair(t *testing.T, source string, sourceArgs []string, target string, targetArgs []string) *pair {
+	t.Helper()
+	start := func(name string, args []string) *sandbox.Server {
+		return sandboxtest.Start(t, name, sandbox.Options{Args: append([]string{"--repl-backlog-size 64mb"}, args...)})
+	}
+	p := &pair{t: t, source: start(source, sourceArgs), target: start(target, targetArgs), ttlTolerance: 200 * time.Millisecond}
 	switch {
 	case source == "redis-6.0" && target == "redis-6.0":
 		p.ttlTolerance = time.Minute
@@ -71,6 +79,27 @@ func (p *pair) settled(l *load.Load, primary *sandbox.Server) {
 // compares the two.
 func (p *pair) equal(primary *sandbox.Server) {
 	p.t.Helper()
+	replica := p.applied(primary)
+	if i := info(p.t, connect(p.t, replica), "replication"); i["role"] != "slave" {
+		p.t.Fatalf("the other one is a %s", i["role"])
+	}
+	r, err := audit.Compare(p.t.Context(), primary.Endpoint(), replica.Endpoint(), audit.Options{TTLTolerance: p.ttlTolerance})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, d := range r.Differences {
+		p.t.Error(d)
+	}
+	if !r.Equal() || r.Keys == 0 {
+		p.t.Fatalf("%d keys compared, %d differ", r.Keys, r.Different)
+	}
+	p.t.Logf("%d keys are equal", r.Keys)
+}
+
+// applied waits until the other server has applied what primary has written, and
+// gives that other one.
+func (p *pair) applied(primary *sandbox.Server) *sandbox.Server {
+	p.t.Helper()
 	replica := p.source
 	if primary == replica {
 		replica = p.target
@@ -85,20 +114,7 @@ func (p *pair) equal(primary *sandbox.Server) {
 		got, err := to.Do(p.t.Context(), "GET", "last")
 		return err == nil && got == last
 	})
-	if i := info(p.t, to, "replication"); i["role"] != "slave" {
-		p.t.Fatalf("the other one is a %s", i["role"])
-	}
-	r, err := audit.Compare(p.t.Context(), primary.Endpoint(), replica.Endpoint(), audit.Options{TTLTolerance: p.ttlTolerance})
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	for _, d := range r.Differences {
-		p.t.Error(d)
-	}
-	if !r.Equal() || r.Keys == 0 {
-		p.t.Fatalf("%d keys compared, %d differ", r.Keys, r.Different)
-	}
-	p.t.Logf("%d keys are equal", r.Keys)
+	return replica
 }
 
 // untouched sees that a server is as it was before godwit: a primary that takes

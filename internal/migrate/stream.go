@@ -16,13 +16,13 @@ import (
 // a source that says EXEC alone.
 func (m *Migration) editor(ctx context.Context, from, to *end) relay.Editor {
 	source, target := from.found().Capabilities(), to.found().Capabilities()
+	target.Module = m.loadsModules(from, to)
 	absolute := relativeTTLs(from.version()) && to.version().AtLeast(6, 2)
 	fewer := target.Databases > 0 && source.Databases > target.Databases
 	grows := !command.Understands(&target, &source) || absolute || fewer
 	if !grows && !command.SaysExecAlone(source.Version) {
 		return nil
 	}
-	target.Module = m.loadsModules(from, to)
 	e := &streamEditor{grows: grows}
 	o := command.Options{Drop: m.cfg.Drop, Dropped: e.leaveOut}
 	if absolute {

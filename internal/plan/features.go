@@ -45,7 +45,12 @@ func lacks(from, to topology.Node, f rdb.Feature) bool {
 }
 
 // lacks tells whether the target cannot hold something that the source can.
-func (in *input) lacks(f rdb.Feature) bool { return lacks(in.Source, in.Target, f) }
+func (in *input) lacks(f rdb.Feature) bool {
+	if f == rdb.FeatureModule {
+		return in.Target.LacksModules(in.Source, in.AcceptModules)
+	}
+	return lacks(in.Source, in.Target, f)
+}
 
 // drops tells whether the user would rather lose it.
 func (in *input) drops(f rdb.Feature) bool { return slices.Contains(in.Drop, f) }
@@ -134,6 +139,9 @@ func (in *input) newAtTarget() string {
 		if lacks(in.Target, in.Source, f.Feature) {
 			names = append(names, f.name)
 		}
+	}
+	for _, m := range in.Source.MissingModules(in.Target) {
+		names = append(names, "module "+m.Name)
 	}
 	return list(append(names, "options of some commands"))
 }

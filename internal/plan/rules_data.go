@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"godwit/internal/rdb"
 	"godwit/internal/topology"
 )
 
@@ -52,14 +53,15 @@ func dataRules() []rule {
 			for _, m := range in.Target.MissingModules(in.Source) {
 				missing = append(missing, m.Name)
 			}
-			if len(missing) == 0 {
+			if len(missing) == 0 || in.drops(rdb.FeatureModule) {
 				return "", ""
 			}
-			return "the source has modules that the target lacks: " + list(missing), "load them at the target: " + in.Target.CLI("MODULE", "LOAD", "PATH")
+			return "the source has modules that the target lacks: " + list(missing),
+				"load them at the target: " + in.Target.CLI("MODULE", "LOAD", "PATH") + ", or leave out all that modules hold and do with --drop " + string(rdb.FeatureModule)
 		}},
 		{"modules-version", blocker, func(in *input) (string, string) {
 			others := otherModules(in, false)
-			if len(others) == 0 {
+			if len(others) == 0 || in.drops(rdb.FeatureModule) {
 				return "", ""
 			}
 			return "the target has modules of the source at another version, which may not read its values: " + list(others),
@@ -71,6 +73,16 @@ func dataRules() []rule {
 				return "", ""
 			}
 			return "the target must read the values of a module of another version: " + list(others) + " (--accept-module)", ""
+		}},
+		{"modules-dropped", warning, func(in *input) (string, string) {
+			if !in.drops(rdb.FeatureModule) || !in.lacks(rdb.FeatureModule) {
+				return "", ""
+			}
+			var names []string
+			for _, m := range in.Source.LoadedModules() {
+				names = append(names, m.Name)
+			}
+			return "the target does not get what modules of the source hold, nor what their commands write, to ordinary keys too: " + list(names) + " (--drop " + string(rdb.FeatureModule) + ")", ""
 		}},
 		{"target-not-persistent", warning, func(in *input) (string, string) {
 			if persistence(in.Source) == "" || in.Target.Settings == nil || persistence(in.Target) != "" {

@@ -131,7 +131,12 @@ func (in *input) unsure() []feature {
 }
 
 // lostBack tells whether the source lacks what the target has.
-func (in *input) lostBack(f rdb.Feature) bool { return lacks(in.Target, in.Source, f) }
+func (in *input) lostBack(f rdb.Feature) bool {
+	if f == rdb.FeatureModule {
+		return in.Source.LacksModules(in.Target, in.AcceptModules)
+	}
+	return lacks(in.Target, in.Source, f)
+}
 
 // dropped is a finding about the features to drop that a test picks; format is
 // given their names.

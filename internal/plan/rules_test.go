@@ -141,6 +141,20 @@ var ruleTests = []struct {
 		w.AcceptModules = []string{"search"}
 	},
 		blockers: []string{"modules-version"}, warnings: []string{"modules-accepted"}, says: "ReJSON (version 20609 at the source, 20804 at the target)"},
+	{name: "modules left out", change: func(f *Facts, w *Wants) {
+		f.Source.Modules, w.Drop = []topology.Module{{Name: "ReJSON"}, {Name: "bf", Version: 1}, {Name: "vectorset"}}, []rdb.Feature{rdb.FeatureModule}
+		f.Target.Modules = []topology.Module{{Name: "bf", Version: 2}, {Name: "vectorset"}}
+	},
+		warnings: []string{"dropped", "dropped-back", "modules-dropped"}, says: "to ordinary keys too: ReJSON and bf (--drop module)"},
+	{name: "modules left out on the way back", change: func(f *Facts, w *Wants) {
+		f.Target.Modules, w.Drop = []topology.Module{{Name: "bf", Version: 1}}, []rdb.Feature{rdb.FeatureModule}
+	},
+		warnings: []string{"dropped-back"}, says: "on the way back module is left out"},
+	{name: "modules that are at both", change: func(f *Facts, w *Wants) {
+		f.Source.Modules, w.Drop = []topology.Module{{Name: "bf", Version: 1}}, []rdb.Feature{rdb.FeatureModule}
+		f.Target.Modules = f.Source.Modules
+	},
+		notes: []string{"drop-needless"}, says: "--drop module leaves nothing out"},
 	{name: "modules at another version, accepted", change: func(f *Facts, w *Wants) {
 		f.Source.Modules, f.Target.Modules = []topology.Module{{Name: "bf", Version: 1}}, []topology.Module{{Name: "bf", Version: 2}}
 		w.AcceptModules = []string{"bf"}

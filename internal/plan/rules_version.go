@@ -28,14 +28,14 @@ func versionRules() []rule {
 				in.Source.RDBFormat().Version, in.Target.RDBFormat().Version), ""
 		}},
 		{"stream-commands", note, func(in *input) (string, string) {
-			if in.Target.Understands(in.Source) {
+			if in.Target.Understands(in.Source, in.AcceptModules...) {
 				return "", ""
 			}
 			return fmt.Sprintf("the source (%s) may replicate what the target (%s) does not understand%s: it is said in its words; the first command that has no equal there ends the link, by name",
-				in.Source.Version, in.Target.Version, examples(in.Target.Lacking(in.Source))), ""
+				in.Source.Version, in.Target.Version, examples(in.Target.Lacking(in.Source, in.AcceptModules...))), ""
 		}},
 		{"way-back-commands", warning, func(in *input) (string, string) {
-			if !in.wantsBack() || in.Source.Understands(in.Target) {
+			if !in.wantsBack() || in.Source.Understands(in.Target, in.AcceptModules...) {
 				return "", ""
 			}
 			return fmt.Sprintf("the way back has a limit: after the cutover clients may use at the target (%s) what the source (%s) has no equal for (%s): the first such command ends the reverse link, by name, and a rollback is possible no more",

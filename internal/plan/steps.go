@@ -95,7 +95,7 @@ func (in *input) endSteps(back bool) []Step {
 	if back {
 		steps = append(steps, Step{Phase: switched, Server: "godwit", Command: "(godwit rollback)", Why: "the same switch from the target to the source; every write made meanwhile is there"})
 	}
-	if in.Source.Understands(in.Target) && in.Source.Loads(in.Target.SnapshotFor(in.Source)) {
+	if in.Source.Understands(in.Target, in.AcceptModules...) && in.Source.Loads(in.Target.SnapshotFor(in.Source)) {
 		steps = append(steps, at(source, completed, "REPLICAOF "+replicaOfArgs(in.Target), "it stays on as the target's own replica, without godwit"))
 	} else {
 		steps = append(steps, at(source, completed, "(stays a read-only replica of nobody)", "it cannot replicate from the target's version; "+source.CLI("REPLICAOF", "NO", "ONE")+" frees it"))

@@ -28,7 +28,7 @@ func (in *input) wayBack() (bool, string) {
 	if in.RollbackWindow > 0 {
 		until = fmt.Sprintf("for %v after the cutover", in.RollbackWindow)
 	}
-	if !in.Source.Understands(in.Target) {
+	if !in.Source.Understands(in.Target, in.AcceptModules...) {
 		return true, until + ", at the latest until a command that has no equal at the source"
 	}
 	return true, until

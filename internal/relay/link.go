@@ -42,6 +42,9 @@ type Config struct {
 	// Snapshot says what a snapshot becomes that the target would not load as it
 	// is; nil: all of them pass untouched and unparsed.
 	Snapshot *rdb.ConverterOptions
+	// EverySnapshot has Snapshot hold for those too whose format the target loads: it
+	// lacks a module, and ends when it is sent a value of it (rdb.c rdbLoadObject).
+	EverySnapshot bool
 	// SnapshotVersion is the version that a replica should have to be sent the
 	// source's newest format, where Snapshot is set and the source asks: Valkey,
 	// from 9.1 on, else writes an old format, or fails where that lacks something.

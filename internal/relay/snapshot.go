@@ -14,7 +14,7 @@ import (
 )
 
 // readSnapshot carries the header and the snapshot into the spool: as they are
-// if the target loads that format, else rewritten for it.
+// if the target loads that format, and has the modules, else rewritten for it.
 func (l *Link) readSnapshot(ctx context.Context, u *upstream) error {
 	// Newlines mean that the source is alive and still forking; the target gets
 	// them too, as it would from the source.
@@ -39,7 +39,7 @@ func (l *Link) readSnapshot(ctx context.Context, u *upstream) error {
 	switch {
 	case err != nil:
 		return &FatalError{Err: fmt.Errorf("the source's snapshot: %w", err)}
-	case l.cfg.Snapshot.To.Loads(format):
+	case l.cfg.Snapshot.To.Loads(format) && !l.cfg.EverySnapshot:
 		return l.copySnapshot(ctx, u, header, begin)
 	default:
 		return l.convertSnapshot(ctx, u, header, begin)

@@ -135,14 +135,27 @@ func (c Catalog) Lookup(name string) (Binary, error) {
 	return b, nil
 }
 
-// MissingError says that no server of that name was found, and how to get it.
+// Module finds a module by its name, such as redisearch-1.2: DIR/NAME/PRODUCT.so.
+// The error is a *MissingError.
+func (c Catalog) Module(name string) (string, error) {
+	product, _, _ := strings.Cut(name, "-")
+	for _, dir := range c.dirs {
+		path, err := filepath.Abs(filepath.Join(dir, name, product+".so"))
+		if err == nil && isFile(path) {
+			return path, nil
+		}
+	}
+	return "", &MissingError{Name: name, Dirs: c.dirs}
+}
+
+// MissingError says that no server or module of that name was found, and how to get it.
 type MissingError struct {
 	Name string
 	Dirs []string // where it was looked for
 }
 
 func (e *MissingError) Error() string {
-	return fmt.Sprintf("no server %s in %s", e.Name, strings.Join(e.Dirs, ", "))
+	return fmt.Sprintf("no %s in %s", e.Name, strings.Join(e.Dirs, ", "))
 }
 
 // HintText is the line to run; commands print it after the error.

@@ -51,15 +51,23 @@ func (n Node) Capabilities() command.Capabilities {
 }
 
 // Understands tells whether n, as a replica, understands whatever primary may
-// replicate. A replica swallows what it does not understand.
-func (n Node) Understands(primary Node) bool {
-	target, source := n.Capabilities(), primary.Capabilities()
+// replicate. A replica swallows what it does not understand. Modules must be of the
+// same versions at both, but for those that are accepted as they are.
+func (n Node) Understands(primary Node, accepted ...string) bool {
+	target, source := n.capabilitiesAfter(primary, accepted), primary.Capabilities()
 	return command.Understands(&target, &source)
 }
 
 // Lacking lists the commands and options that primary may replicate and n does not
-// know.
-func (n Node) Lacking(primary Node) []command.Option {
-	target, source := n.Capabilities(), primary.Capabilities()
+// know, or must not be sent as it has a module at another version.
+func (n Node) Lacking(primary Node, accepted ...string) []command.Option {
+	target, source := n.capabilitiesAfter(primary, accepted), primary.Capabilities()
 	return command.Lacking(&source, &target)
+}
+
+// capabilitiesAfter are what n knows as a replica of primary.
+func (n Node) capabilitiesAfter(primary Node, accepted []string) command.Capabilities {
+	c := n.Capabilities()
+	c.Module = n.LoadsModulesOf(primary, accepted)
+	return c
 }

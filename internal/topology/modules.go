@@ -55,12 +55,23 @@ func (n Node) HasModule(name string) bool {
 	return has
 }
 
+// LoadedModules are those of n that are not built in.
+func (n Node) LoadedModules() []Module {
+	var loaded []Module
+	for _, m := range n.Modules {
+		if m.Name != VectorSets && m.Name != luaEngine {
+			loaded = append(loaded, m)
+		}
+	}
+	return loaded
+}
+
 // MissingModules are those that source has loaded and n has not, built-in ones
 // aside.
 func (n Node) MissingModules(source Node) []Module {
 	var missing []Module
-	for _, m := range source.Modules {
-		if m.Name != VectorSets && m.Name != luaEngine && !n.HasModule(m.Name) {
+	for _, m := range source.LoadedModules() {
+		if !n.HasModule(m.Name) {
 			missing = append(missing, m)
 		}
 	}
@@ -71,22 +82,27 @@ func (n Node) MissingModules(source Node) []Module {
 // source and n have them, built-in ones aside.
 func (n Node) OtherModules(source Node) [][2]Module {
 	var others [][2]Module
-	for _, m := range source.Modules {
-		if own, has := n.Module(m.Name); has && own != m && m.Name != VectorSets && m.Name != luaEngine {
+	for _, m := range source.LoadedModules() {
+		if own, has := n.Module(m.Name); has && own != m {
 			others = append(others, [2]Module{m, own})
 		}
 	}
 	return others
 }
 
+// LacksModules tells whether n lacks a module that source has loaded, built-in ones
+// aside, or has it at another version that is not accepted.
+func (n Node) LacksModules(source Node, accepted []string) bool {
+	return len(n.MissingModules(source)) > 0 || slices.ContainsFunc(n.OtherModules(source), func(m [2]Module) bool {
+		return !slices.Contains(accepted, m[0].Name)
+	})
+}
+
 // LoadsModulesOf tells of which modules' values n loads those of source: of all if
 // it has all of source's modules at their versions, or at any where that is
 // accepted. A value names its type and not the module, so they are not told apart.
 func (n Node) LoadsModulesOf(source Node, accepted []string) func(rdb.ModuleID) bool {
-	loads := len(n.MissingModules(source)) == 0
-	for _, m := range n.OtherModules(source) {
-		loads = loads && slices.Contains(accepted, m[0].Name)
-	}
+	loads := !n.LacksModules(source, accepted)
 	return func(id rdb.ModuleID) bool {
 		if id.Name() == VectorSets {
 			return n.HasModule(VectorSets)

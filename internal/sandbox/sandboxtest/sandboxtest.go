@@ -31,6 +31,22 @@ func Catalog(t testing.TB) sandbox.Catalog {
 func Binary(t testing.TB, name string) sandbox.Binary {
 	t.Helper()
 	b, err := Catalog(t).Lookup(name)
+	found(t, err)
+	return b
+}
+
+// Module is the path of a module, for MODULE LOAD and --loadmodule; it fails the
+// test as Binary does.
+func Module(t testing.TB, name string) string {
+	t.Helper()
+	path, err := Catalog(t).Module(name)
+	found(t, err)
+	return path
+}
+
+// found fails the test with the line to run if something is missing.
+func found(t testing.TB, err error) {
+	t.Helper()
 	var missing *sandbox.MissingError
 	if errors.As(err, &missing) {
 		t.Fatalf("%v\n%s", err, missing.HintText())
@@ -38,7 +54,6 @@ func Binary(t testing.TB, name string) sandbox.Binary {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b
 }
 
 // Start runs the named server for the length of the test. If the test fails,
