@@ -30,14 +30,11 @@ func (b *bench) follow(ctx context.Context) error {
 	b.report.add(row{What: "lag back to 0 after the load's end, worst", Godwit: fmt.Sprintf("%.1f ms", largest(relayed.lags)),
 		Ratio: largest(relayed.lags), Limit: 1000, Unit: "ms"})
 
-	native, relayed, err = b.followed(ctx, b.pick(12, 1), "--databases 8")
+	_, relayed, err = b.followed(ctx, b.pick(12, 1), "--databases 8")
 	if err != nil {
 		return err
 	}
-	b.report.add(row{What: "the same, with each command looked at, for a target with fewer dbs",
-		Native: fmt.Sprintf("%.0f/s", median(native.rates)), Godwit: fmt.Sprintf("%.0f/s", median(relayed.rates)),
-		Ratio: median(ratios(relayed.rates, native.rates)), Limit: 0.90, AtLeast: true, Unit: "× native", ShortIsNoise: b.short})
-	b.report.add(row{What: "godwit's CPU a command followed and looked at", Godwit: fmt.Sprintf("%.0f ns", mean(relayed.godwitCPU)),
+	b.report.add(row{What: "godwit's CPU a command followed, where each is looked at (a target with fewer dbs)", Godwit: fmt.Sprintf("%.0f ns", mean(relayed.godwitCPU)),
 		Ratio: mean(relayed.godwitCPU), Limit: 200, Unit: "ns", ShortIsNoise: b.short})
 	return nil
 }

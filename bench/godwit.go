@@ -98,7 +98,7 @@ func until(ctx context.Context, s *sandbox.Server, what string, limit time.Durat
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
-		info, err := c.Info(ctx, "replication")
+		info, err := c.Info(ctx, "replication", "persistence")
 		if err == nil && ok(info) {
 			return nil
 		}

@@ -12,6 +12,7 @@ import (
 
 	"godwit/internal/dataset"
 	"godwit/internal/rdb"
+	"godwit/internal/server"
 )
 
 // scan times the scanner, checksum included, on a snapshot of mixed small keys
@@ -25,7 +26,11 @@ func (b *bench) scan(ctx context.Context) (err error) {
 	if err := dataset.Fill(ctx, source.Endpoint(), dataset.Options{Keys: b.pick(1_000_000, 20_000), Seed: 1}); err != nil {
 		return err
 	}
-	if err := do(ctx, source, "SAVE"); err != nil {
+	if err := do(ctx, source, "BGSAVE"); err != nil { // SAVE may take longer than a reply
+		return err
+	}
+	saved := func(i server.Info) bool { return i["rdb_bgsave_in_progress"] == "0" && i["rdb_last_bgsave_status"] == "ok" }
+	if err := until(ctx, source, "saved", 2*time.Minute, saved); err != nil {
 		return err
 	}
 	snapshot, err := os.ReadFile(filepath.Join(source.Dir(), "dump.rdb"))
