@@ -29,7 +29,9 @@ func (b *bench) scan(ctx context.Context) (err error) {
 	if err := do(ctx, source, "BGSAVE"); err != nil { // SAVE may take longer than a reply
 		return err
 	}
-	saved := func(i server.Info) bool { return i["rdb_bgsave_in_progress"] == "0" && i["rdb_last_bgsave_status"] == "ok" }
+	saved := func(i server.Info) bool {
+		return i["rdb_bgsave_in_progress"] == "0" && i["rdb_last_bgsave_status"] == "ok"
+	}
 	if err := until(ctx, source, "saved", 2*time.Minute, saved); err != nil {
 		return err
 	}
