@@ -87,9 +87,6 @@ func NewRewriter(source, target Capabilities, o Options) *Rewriter {
 // (of a snapshot, its auxiliary field repl-stream-db), never within a transaction.
 func (r *Rewriter) Reset(db int) { r.db, r.multi = db, false }
 
-// InTransaction tells whether the stream is between MULTI and EXEC.
-func (r *Rewriter) InTransaction() bool { return r.multi }
-
 // DB is the db that is selected.
 func (r *Rewriter) DB() int { return r.db }
 

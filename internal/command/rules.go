@@ -50,8 +50,13 @@ func (r *Rewriter) newRules() map[string]rule {
 
 // makesAbsolute tells whether there are relative TTLs to be made absolute.
 func (r *Rewriter) makesAbsolute() bool {
-	return r.now != nil && r.source.Version.Product == rdb.Redis && !r.source.Version.AtLeast(7, 0)
+	return r.now != nil && SaysRelativeTTLs(r.source.Version)
 }
+
+// SaysRelativeTTLs tells whether a server propagates TTLs as its clients said them,
+// so that they grow by the time a command is under way (propagateExpire and
+// setGenericCommand have made them absolute from Redis 7.0 on).
+func SaysRelativeTTLs(v Version) bool { return v.Product == rdb.Redis && !v.AtLeast(7, 0) }
 
 // stateRules are for what the stream's state depends on, and for what depends on
 // the target's dbs and modules.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"godwit/internal/command"
 	"godwit/internal/cutover"
 	"godwit/internal/relay"
 	"godwit/internal/server"
@@ -171,7 +172,7 @@ func (m *Migration) tend(ctx context.Context) error {
 			m.noticeRestart(ctx, e, info)
 		}
 	}
-	if infos[0] != nil && relativeTTLs(primary.version()) {
+	if infos[0] != nil && command.SaysRelativeTTLs(primary.found().Capabilities().Version) {
 		if err := primary.clock.set(ctx, primary.client); err != nil {
 			m.log.Debug("asking for the time", "server", primary.address(), "error", err)
 		}

@@ -8,7 +8,6 @@ import (
 	"godwit/internal/command"
 	"godwit/internal/rdb"
 	"godwit/internal/relay"
-	"godwit/internal/server"
 )
 
 // editor is the editor of a link from one server to another: none where the
@@ -17,7 +16,7 @@ import (
 func (m *Migration) editor(ctx context.Context, from, to *end) relay.Editor {
 	source, target := from.found().Capabilities(), to.found().Capabilities()
 	target.Module = m.loadsModules(from, to)
-	absolute := relativeTTLs(from.version()) && to.version().AtLeast(6, 2)
+	absolute := command.SaysRelativeTTLs(source.Version) && to.version().AtLeast(6, 2)
 	fewer := target.Databases > 0 && source.Databases > target.Databases
 	grows := !command.Understands(&target, &source) || absolute || fewer
 	if !grows && !command.SaysExecAlone(source.Version) {
@@ -38,11 +37,6 @@ func (m *Migration) editor(ctx context.Context, from, to *end) relay.Editor {
 	e.rewriter = command.NewRewriter(source, target, o)
 	return e
 }
-
-// relativeTTLs tells whether a server propagates TTLs as its clients said them,
-// so that they grow by the time a command is under way (propagateExpire and
-// setGenericCommand have made them absolute from Redis 7.0 on).
-func relativeTTLs(v server.Version) bool { return v.Product == server.Redis && !v.AtLeast(7, 0) }
 
 // loadsModules tells of which modules' values one server loads those of another.
 func (m *Migration) loadsModules(from, to *end) func(rdb.ModuleID) bool {

@@ -45,3 +45,34 @@ func (l *Link) Snapshot() Snapshot {
 	s.Spool = l.spool.Stats()
 	return s
 }
+
+func (l *Link) replidNow() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.replid
+}
+
+func (l *Link) toldNow() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.told
+}
+
+// SourceOffset is the place of the source's stream that the target calls so.
+func (l *Link) SourceOffset(target int64) int64 { return l.offsets.toSource(target) }
+
+// TargetOffset is what the target calls that place of the source's stream, as
+// far as that was read.
+func (l *Link) TargetOffset(source int64) int64 { return l.offsets.toTarget(source) }
+
+// TargetReplID is what the target calls the stream, "" while it has none of it.
+func (l *Link) TargetReplID() string { return l.toldNow() }
+
+// ackedSource is what the target has applied in the source's count, 0 while it loads.
+func (l *Link) ackedSource() int64 {
+	acked := l.acked.Load()
+	if acked == notLoaded {
+		return 0
+	}
+	return l.offsets.toSource(acked)
+}

@@ -34,7 +34,7 @@ func Impostor(t testing.TB, s *sandbox.Server, asks, says []Replacement) server.
 	var group sync.WaitGroup
 	t.Cleanup(func() {
 		cancel()
-		_ = listener.Close()
+		_ = listener.Close() // what it still accepts ends with ctx
 		group.Wait()
 	})
 	group.Go(func() {
