@@ -171,12 +171,12 @@ func listen(t *testing.T, link *relay.Link, notify func(slog.Level, string)) str
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { cancel(); served.Wait() }) // once the listener has ended: it begins no more
 	run(t, func(ctx context.Context) {
 		if err := l.Run(ctx); err != nil {
 			t.Errorf("the listener ended with %v", err)
 		}
 	})
-	t.Cleanup(func() { cancel(); served.Wait() })
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(l.Port()))
 }
 
