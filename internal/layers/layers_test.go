@@ -13,12 +13,12 @@ import (
 // layers from the bottom up. A package imports only packages of layers below
 // its own, never one of its own layer.
 var layers = [][]string{
-	{"internal/resp", "internal/rdb"},
-	{"internal/command"},
+	{"internal/resp", "internal/rdb", "internal/glob"},
+	{"internal/command", "internal/digest"},
 	{"internal/server"},
-	{"internal/topology", "internal/psync", "internal/spool"},
+	{"internal/topology", "internal/psync", "internal/spool", "internal/refresh"},
 	{"internal/plan"},
-	{"internal/relay", "internal/cutover"},
+	{"internal/relay", "internal/cutover", "internal/verify"},
 	{"internal/migrate"},
 	{"internal/status"},
 	{"cmd/godwit"},

@@ -1,0 +1,3 @@
+// Package glob matches key names as the servers do for KEYS, SCAN … MATCH and ACL
+// rules.
+package glob

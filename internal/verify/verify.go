@@ -1,0 +1,185 @@
+// Package verify compares two deployments while both are being written to,
+// exactly and without false alarms, and makes the target equal to the source
+// where it is not.
+//
+// Where both ends can be replicated from, two snapshots are compared, taken at the
+// same offset if the target is fed by godwit (Feed): the sums of all keys in each
+// bucket are the same, or the bucket is looked at again, key by key, in a second
+// pair of snapshots. Where one cannot, both are scanned. What was not seen at one
+// and the same offset is looked at again until it has settled.
+package verify
+
+import (
+	"context"
+	"time"
+
+	"godwit/internal/rdb"
+	"godwit/internal/server"
+)
+
+// Kind is in what way a key differs.
+type Kind string
+
+// The kinds of differences.
+const (
+	Missing  Kind = "missing"  // the source has it, the target does not
+	Extra    Kind = "extra"    // the target has it, the source does not
+	OtherDB  Kind = "db"       // the same key and value, in another db
+	Type     Kind = "type"     // another type
+	Changed  Kind = "value"    // another value of the same type
+	TTL      Kind = "ttl"      // the same value that expires at another time, the key or a field of it
+	Unstable Kind = "unstable" // written so often that no two looks were alike
+)
+
+// Kinds are all of them, in the order of tables.
+func Kinds() []Kind { return []Kind{Missing, Extra, OtherDB, Type, Changed, TTL, Unstable} }
+
+// Difference is one key that is not the same on both sides.
+type Difference struct {
+	Kind Kind   `json:"kind"`
+	DB   int    `json:"db"`  // of the source, or of the target for an extra key; -1 for a function library
+	Key  Binary `json:"key"` // as it is
+	// TargetDB is where the target has a key of the kind OtherDB, and else DB.
+	TargetDB int    `json:"target_db"`
+	Source   *Found `json:"source,omitempty"` // nil where it is not there
+	Target   *Found `json:"target,omitempty"`
+	// Detail says where the two first differ; only samples have it.
+	Detail string `json:"detail,omitempty"`
+	// Repair is what became of it: "", repaired, deleted, kept (an extra key that
+	// may not be deleted), gone (equal by the time it was to be repaired), or failed: why.
+	Repair string `json:"repair,omitempty"`
+}
+
+// Found is a key as one side has it.
+type Found struct {
+	Type     string `json:"type"`
+	ExpireAt int64  `json:"expire_at"` // milliseconds since 1970, -1 if never
+	Sum      uint64 `json:"-"`         // of its value
+	TTLs     uint64 `json:"-"`         // of its fields' expiry times
+	// Excerpt is a cut part of the value around the place where they differ; only
+	// samples have it.
+	Excerpt string `json:"excerpt,omitempty"`
+}
+
+// Method is how the two sides are read.
+type Method string
+
+// The methods.
+const (
+	Automatic Method = ""         // Snapshot where it is possible
+	Snapshot  Method = "snapshot" // by PSYNC on both sides
+	Scan      Method = "scan"     // by SCAN and DUMP
+)
+
+// Side is one of the two deployments.
+type Side struct {
+	Name   string            // URL without the password, for messages
+	Shards []server.Endpoint // its primaries; of a cluster more than one
+	// Slots tells which of Shards serves a hash slot; nil where there is only one.
+	Slots func(slot uint16) int
+}
+
+// Feed is what feeds the target from the source, and can stop at an offset: the
+// link of a running migration. Offsets are the source's unless said otherwise.
+type Feed interface {
+	// Trail has the target fed late from now on, each byte not before it has been
+	// here for a while, so that Stop comes in time. Only one at a time.
+	Trail(ctx context.Context) (Hold, error)
+}
+
+// Hold is a feed that is held back. Nothing but Release ends it, a lost connection
+// and the end of the feed excepted: then Stop fails.
+type Hold interface {
+	// Stop gives the target the stream up to exactly that offset and no more. It
+	// returns once the target has applied it, with what the target calls the place,
+	// and *PassedError where the target has got more already.
+	Stop(ctx context.Context, offset int64) (replid string, targetOffset int64, err error)
+	// Release feeds the target again. It may be called more than once.
+	Release()
+	// Held is for how long the target was without bytes that were there for it,
+	// Trail's delay not included.
+	Held() time.Duration
+}
+
+// PassedError says that a feed was past the offset at which it was to stop.
+type PassedError struct {
+	Offset, Passed int64
+}
+
+// Options say what is compared and how.
+type Options struct {
+	Method      Method
+	Sample      float64       // share of the keys, 0 to 1, chosen by their names; 0 for all
+	Keys        string        // only keys that match, by Redis' own glob; "" for all
+	DBs         []int         // only these; nil for all
+	MaxRate     int64         // bytes read per second and side; 0 without a limit
+	MaxDuration time.Duration // after which it gives up; 0 without a limit
+	Samples     int           // differences of each kind whose values are shown
+	Repair      bool          // make the target equal where it differs
+	DeleteExtra bool          // with Repair: delete what only the target has
+	Drop        map[rdb.Feature]bool
+	Dir         string // for its journal and what does not fit in memory
+}
+
+// Config of a comparison.
+type Config struct {
+	Source, Target Side
+	Feed           Feed // nil where godwit does not feed the target
+	Options        Options
+	// Progress is told what is going on, some times a second; it must not block.
+	Progress func(Progress)
+}
+
+// Progress is what a comparison is at.
+type Progress struct {
+	Stage  string // snapshot, second look, settling, scan, repair, comparing again
+	Source Read
+	Target Read
+	// Differences found so far, those that may still settle included.
+	Differences int64
+}
+
+// Read is what has been read of a side.
+type Read struct {
+	Keys  int64 `json:"keys"`
+	Bytes int64 `json:"bytes"`
+}
+
+// Result is the verdict of a comparison.
+type Result string
+
+// The results.
+const (
+	Equal     Result = "equal"
+	Different Result = "different"
+	Unknown   Result = "unknown" // it could not tell: Report.Error says why
+)
+
+// Report is what a comparison found. Its differences are in the journal.
+type Report struct {
+	ID      string        `json:"id"`
+	Result  Result        `json:"result"`
+	Method  Method        `json:"method"`
+	Why     string        `json:"why,omitempty"` // why not by snapshots
+	Source  string        `json:"source"`
+	Target  string        `json:"target"`
+	ReplID  string        `json:"replid,omitempty"` // of the source, and
+	Offset  int64         `json:"offset,omitempty"` // at which of its offsets the result holds; 0 where the sides have none in common
+	Started time.Time     `json:"started"`
+	Took    time.Duration `json:"took_ns"`
+	Held    time.Duration `json:"held_ns"` // the longest that the target's feed was held
+	// SourceRead and TargetRead are what was compared.
+	SourceRead  Read             `json:"source_read"`
+	TargetRead  Read             `json:"target_read"`
+	Counts      map[Kind]int64   `json:"counts"`
+	ByDB        map[int]DBCounts `json:"by_db"`
+	Samples     []Difference     `json:"samples"`
+	Settled     int64            `json:"settled"`  // seemed to differ, and were equal in the end
+	Repaired    map[string]int64 `json:"repaired"` // by what became of them, see Difference.Repair
+	Error       string           `json:"error,omitempty"`
+	Hint        string           `json:"hint,omitempty"`
+	Interrupted bool             `json:"interrupted,omitempty"` // it can be gone on with
+}
+
+// DBCounts are the differences in one db, by kind.
+type DBCounts map[Kind]int64
