@@ -13,7 +13,7 @@ import (
 // layers from the bottom up. A package imports only packages of layers below
 // its own, never one of its own layer.
 var layers = [][]string{
-	{"internal/resp", "internal/rdb", "internal/glob"},
+	{"internal/resp", "internal/rdb", "internal/glob", "internal/slot"},
 	{"internal/command", "internal/digest"},
 	{"internal/server"},
 	{"internal/topology", "internal/psync", "internal/spool", "internal/refresh"},
