@@ -20,7 +20,12 @@ func (r *rig) pollFast() {
 	client := sandboxtest.Client(r.t, r.target)
 	run(r.t, func(ctx context.Context) {
 		for ctx.Err() == nil {
-			if info, err := client.Info(ctx, "replication"); err == nil && info["master_link_status"] == "up" {
+			info, err := client.Info(ctx, "replication")
+			if err != nil {
+				time.Sleep(50 * time.Millisecond) // it is away
+				continue
+			}
+			if info["master_link_status"] == "up" {
 				r.present().Acknowledge(info.Int("slave_repl_offset"))
 			}
 			time.Sleep(300 * time.Microsecond)
@@ -245,6 +250,7 @@ func TestHoldEndsWithItsConnections(t *testing.T) {
 			if err := errors.Join(r.target.Kill(), r.target.Restart(r.t.Context())); err != nil {
 				r.t.Fatal(err)
 			}
+			r.until("back", func() bool { _, err := r.to.Do(r.t.Context(), "PING"); return err == nil })
 			r.attach()
 		}, "target's connection"},
 		{"target asks again", func(r *rig) { r.do(r.to, "REPLICAOF", "NO", "ONE"); r.attach() }, "target's connection"},
@@ -257,7 +263,7 @@ func TestHoldEndsWithItsConnections(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			proxies := !strings.HasPrefix(tt.name, "link")
-			r := newRig(t, options{proxies: proxies, targetArgs: []string{"--appendonly yes"}})
+			r := newRig(t, options{proxies: proxies})
 			r.follow()
 			r.pollFast()
 			stop := r.load()
