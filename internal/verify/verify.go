@@ -11,6 +11,8 @@ package verify
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"godwit/internal/rdb"
@@ -45,9 +47,24 @@ type Difference struct {
 	Target   *Found `json:"target,omitempty"`
 	// Detail says where the two first differ; only samples have it.
 	Detail string `json:"detail,omitempty"`
-	// Repair is what became of it: "", repaired, deleted, kept (an extra key that
-	// may not be deleted), gone (equal by the time it was to be repaired), or failed: why.
+	// Repair is what became of it: "", Repaired, Deleted, Kept, Gone, or Failed with
+	// ": " and why.
 	Repair string `json:"repair,omitempty"`
+}
+
+// What becomes of a difference.
+const (
+	Repaired = "repaired" // and found equal after it
+	Deleted  = "deleted"  // an extra key
+	Kept     = "kept"     // an extra key that may not be deleted
+	Gone     = "gone"     // equal by the time it was to be repaired
+	Failed   = "failed"
+)
+
+// outcome is what became of a difference, without why.
+func outcome(repair string) string {
+	what, _, _ := strings.Cut(repair, ":")
+	return what
 }
 
 // Found is a key as one side has it.
@@ -106,6 +123,10 @@ type PassedError struct {
 	Offset, Passed int64
 }
 
+func (e *PassedError) Error() string {
+	return fmt.Sprintf("the target was to stop at offset %d, and is at %d", e.Offset, e.Passed)
+}
+
 // Options say what is compared and how.
 type Options struct {
 	Method      Method
@@ -132,7 +153,7 @@ type Config struct {
 
 // Progress is what a comparison is at.
 type Progress struct {
-	Stage  string // snapshot, second look, settling, scan, repair, comparing again
+	Stage  string // one of the constants Stage…
 	Source Read
 	Target Read
 	// Differences found so far, those that may still settle included.
