@@ -45,7 +45,6 @@ type Conn struct {
 	keys    [][]byte
 	arena   []byte // what values and keys point to
 	scratch []byte
-	args    [][]byte
 	writing translator
 }
 

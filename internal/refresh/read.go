@@ -304,10 +304,10 @@ func (c *Conn) payload(v *Value) error {
 // expires takes a reply of PEXPIRETIME: -1 is never, and -2 says that there is no
 // such key (any more).
 func (v *Value) expires(at int64) {
-	switch {
-	case at == -2:
+	switch at {
+	case -2:
 		v.Payload, v.TooLarge, v.ExpireAt = nil, 0, rdb.None
-	case at == -1:
+	case -1:
 		v.ExpireAt = rdb.None
 	default:
 		v.ExpireAt = at
