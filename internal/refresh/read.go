@@ -218,9 +218,9 @@ func (c *Conn) ask(q question) {
 		c.send("INFO", "replication")
 	}
 	for _, key := range q.keys {
-		c.sendArgs([]byte("DUMP"), key)
+		c.sendKey("DUMP", key)
 		if q.rounds == 0 {
-			c.sendArgs([]byte("PEXPIRETIME"), key)
+			c.sendKey("PEXPIRETIME", key)
 		}
 	}
 	for range q.rounds {
@@ -228,7 +228,7 @@ func (c *Conn) ask(q question) {
 			c.send("TIME")
 			start, end := q.of(i)
 			for _, key := range q.keys[start:end] {
-				c.sendArgs([]byte("PTTL"), key)
+				c.sendKey("PTTL", key)
 			}
 		}
 	}

@@ -72,10 +72,18 @@ func (t *translator) payload(v Value) ([]byte, error) {
 	return nil, &noEqualError{err, noEqual.What}
 }
 
-// loads tells whether the server loads a payload as it is.
+// loads tells whether the server loads a payload as it is. What modules have made
+// is looked at by the transcoder, but between servers of one format: what RESTORE
+// does not know it refuses.
 func (t *translator) loads(from source, code byte) bool {
+	switch {
+	case from.version == t.to.Version && from.family == t.to.Family:
+		return !t.to.Refused.HasType(rdb.Type(code))
+	case rdb.Type(code) == rdb.TypeModule2 || rdb.Opcode(code) == rdb.OpcodeKeyMeta:
+		return false
+	}
 	return from.version <= t.to.Version && (from.version <= common || from.family == t.to.Family) &&
-		!t.to.Refused.HasType(rdb.Type(code)) && rdb.Type(code) != rdb.TypeModule2 && rdb.Opcode(code) != rdb.OpcodeKeyMeta
+		!t.to.Refused.HasType(rdb.Type(code))
 }
 
 // noEqualError is a value that the server has no equal for.

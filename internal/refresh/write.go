@@ -136,7 +136,7 @@ func (c *Conn) sendValue(v Value) (string, error) {
 	}
 	// 0 stands for no TTL in RESTORE, and no server has a key from before 1970.
 	if payload == nil || v.ExpireAt == 0 || v.ExpireAt < rdb.None {
-		c.sendArgs([]byte("DEL"), v.Key)
+		c.sendKey("DEL", v.Key)
 		return "DEL", nil
 	}
 	ttl := make([]byte, 0, 20)
