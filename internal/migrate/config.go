@@ -24,6 +24,15 @@ const (
 	Never  CutoverMode = "never"  // it only follows
 )
 
+// VerifyMode says when both sides are compared without being asked to.
+type VerifyMode string
+
+// The modes.
+const (
+	VerifyAsked         VerifyMode = ""               // only by godwit verify
+	VerifyBeforeCutover VerifyMode = "before-cutover" // once the target follows; a cutover waits until both are equal
+)
+
 // Defaults of a Config.
 const (
 	DefaultName        = "default"
@@ -44,6 +53,7 @@ type Config struct {
 	Announce       string        // host:port by which the servers reach the listener; found from the route when empty
 	ListenPort     int           // where the listener listens; 0 for the announced port, or any
 	Cutover        CutoverMode   // who decides
+	Verify         VerifyMode    // when both sides are compared by itself
 	MaxPause       time.Duration // bound of a switch's write stall
 	RollbackWindow time.Duration // how long the way back is kept; UntilComplete, or 0 for none
 	NoKill         bool          // leave the demoted server's clients connected
@@ -87,6 +97,10 @@ func (c Config) Validate() error {
 		return errors.New("?master= names a Sentinel-managed deployment, which is not supported yet: give the primary's own address")
 	case c.Cutover != Manual && c.Cutover != Auto && c.Cutover != Never:
 		return fmt.Errorf("cutover mode %q: use manual, auto or never", c.Cutover)
+	case c.Verify != VerifyAsked && c.Verify != VerifyBeforeCutover:
+		return fmt.Errorf("verify %q: use before-cutover, or leave it out", c.Verify)
+	case c.Verify == VerifyBeforeCutover && c.Cutover == Never:
+		return errors.New("verify before-cutover: with --cutover never there is no cutover; use `godwit verify`")
 	case c.MaxPause < 10*time.Millisecond || c.MaxPause > time.Minute:
 		return fmt.Errorf("max pause %v: use 10ms to 1m", c.MaxPause)
 	case c.ListenPort < 0 || c.ListenPort > 65535:

@@ -126,8 +126,57 @@ type StepStatus struct {
 	Error   string  `json:"error,omitempty"`
 }
 
-// VerifyStatus is the last comparison; empty until there was one.
-type VerifyStatus struct{}
+// VerifyState is how the last comparison of both sides ended.
+type VerifyState string
+
+// The states of a comparison. But for the first two they are the results of
+// package verify.
+const (
+	VerifyNever     VerifyState = "never"
+	VerifyRunning   VerifyState = "running"
+	VerifyEqual     VerifyState = "equal"
+	VerifyDifferent VerifyState = "different"
+	VerifyUnknown   VerifyState = "unknown" // it could not tell: Error says why
+)
+
+// VerifyStatus is the comparison under way, or the last one.
+type VerifyStatus struct {
+	State VerifyState `json:"state"`
+	// Required tells that a cutover waits for an equal result: --verify before-cutover.
+	Required bool `json:"required"`
+	// Verified tells that everything was found equal and nothing has happened since
+	// that could have changed it: bytes of the stream change both sides alike, a full
+	// resync or a switch do not.
+	Verified bool `json:"verified"`
+	// Partial tells that only some keys were compared: a sample, a pattern, some dbs.
+	Partial bool   `json:"partial,omitempty"`
+	ID      string `json:"id,omitempty"`    // of its report
+	Stage   string `json:"stage,omitempty"` // while it runs
+	Method  string `json:"method,omitempty"`
+	Why     string `json:"why,omitempty"`    // why not by snapshots
+	Source  string `json:"source,omitempty"` // address of the side that is right: the primary at that time
+	Target  string `json:"target,omitempty"` // address of the side that is compared with it
+
+	SourceKeys     int64            `json:"source_keys"` // compared so far
+	SourceBytes    int64            `json:"source_bytes"`
+	TargetKeys     int64            `json:"target_keys"`
+	TargetBytes    int64            `json:"target_bytes"`
+	KeysPerSecond  float64          `json:"keys_per_second"`  // of the slower side
+	BytesPerSecond float64          `json:"bytes_per_second"` // likewise
+	Differing      int64            `json:"differing"`        // keys; while it runs, those that may still settle included
+	Differences    map[string]int64 `json:"differences"`      // by kind, once it has ended; empty if there are none
+	Settled        int64            `json:"settled"`          // seemed to differ, and were equal in the end
+	Repaired       map[string]int64 `json:"repaired"`         // by what became of them; empty without --repair
+
+	ReplID  string    `json:"replid,omitempty"` // of the source, and
+	Offset  int64     `json:"offset"`           // at which of its offsets the result holds; 0 for none
+	HeldMS  float64   `json:"held_ms"`          // the longest that the target's feed was held
+	Began   time.Time `json:"began,omitzero"`
+	At      time.Time `json:"at,omitzero"` // when it ended
+	Seconds float64   `json:"seconds"`     // it took so far
+	Error   string    `json:"error,omitempty"`
+	Hint    string    `json:"hint,omitempty"`
+}
 
 // Event is one line of a migration's history.
 type Event struct {
