@@ -2,7 +2,6 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"sync"
 )
 
@@ -55,11 +54,11 @@ type ledger struct {
 
 	mu       sync.Mutex
 	state    scanState
-	next     int                       // number of the batch that counts next
-	compared map[int]*batch            // those after it
-	open     map[suspectKey]*suspect   // not yet settled, and of these
-	waiting  []*suspect                // those that nobody settles yet
-	room     chan struct{}             // told when open gets smaller
+	next     int                     // number of the batch that counts next
+	compared map[int]*batch          // those after it
+	open     map[suspectKey]*suspect // not yet settled, and of these
+	waiting  []*suspect              // those that nobody settles yet
+	room     chan struct{}           // told when open gets smaller
 }
 
 type suspectKey struct {
@@ -96,8 +95,8 @@ func (l *ledger) finish(b *batch) {
 	for b = l.compared[l.next]; b != nil; b = l.compared[l.next] {
 		delete(l.compared, l.next)
 		l.next++
-		l.run.source.add(b.source)
-		l.run.target.add(b.target)
+		l.run.source.count(b.source)
+		l.run.target.count(b.target)
 		l.suspect(b.suspects)
 		if b.whole {
 			b.line.RunID, b.line.Cursor, b.line.Done = b.runID, b.cursor, b.cursor == 0
@@ -145,18 +144,12 @@ func (l *ledger) settled(s *suspect, v verdict) error {
 	return l.run.conclude(v)
 }
 
-// librariesDone says that the function libraries have been compared; found are
-// their differences.
-func (l *ledger) librariesDone(found []Difference) error {
+// librariesDone says that the function libraries have been compared.
+func (l *ledger) librariesDone(suspects []suspect) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.state.Libraries = true
-	for _, d := range found {
-		if err := l.run.found(d); err != nil {
-			return err
-		}
-	}
-	return nil
+	l.suspect(suspects)
 }
 
 // checkpoint makes durable what has been done up to now.
@@ -194,5 +187,3 @@ func (l *ledger) at(line *line, runID string) uint64 {
 	}
 	return line.Cursor
 }
-
-var errInterrupted = errors.New("interrupted")

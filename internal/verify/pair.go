@@ -75,6 +75,11 @@ func (p *pair) both(ctx context.Context, do func(context.Context, *reader) error
 	return group.Wait()
 }
 
+// setClocks finds out what time it is for the servers.
+func (p *pair) setClocks(ctx context.Context) error {
+	return p.both(ctx, func(ctx context.Context, r *reader) error { return r.setClock(ctx) })
+}
+
 // now is the later of the servers' two clocks, in milliseconds since 1970: what has
 // expired by it has, or is about to, on both sides.
 func (p *pair) now() int64 {
@@ -123,4 +128,31 @@ func (p *pair) lookSized(ctx context.Context, db int, keys [][]byte, sizes []int
 		return err
 	})
 	return source, target, err
+}
+
+// lookWatched is lookSized that tells whether nothing has changed from before until
+// wait after it, on both sides. It waits only if something differs.
+func (p *pair) lookWatched(ctx context.Context, db int, keys [][]byte, sizes []int64, wait time.Duration) (seen sight, unchanged bool, err error) {
+	err = p.both(ctx, func(ctx context.Context, r *reader) error { return r.watch(ctx, db, keys) })
+	if err != nil {
+		return sight{}, false, err
+	}
+	if seen.source, seen.target, err = p.lookSized(ctx, db, keys, sizes); err != nil {
+		return sight{}, false, err
+	}
+	if seen.differs(p.now()) {
+		if err := pause(ctx, wait); err != nil {
+			return sight{}, false, err
+		}
+	}
+	var source, target bool
+	err = p.both(ctx, func(ctx context.Context, r *reader) (err error) {
+		if r == p.source {
+			source, _, err = r.unchanged(ctx)
+		} else {
+			target, _, err = r.unchanged(ctx)
+		}
+		return err
+	})
+	return seen, source && target, err
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"godwit/internal/digest"
+	"godwit/internal/rdb"
 	"godwit/internal/refresh"
 	"godwit/internal/resp"
 	"godwit/internal/server"
@@ -30,8 +31,6 @@ const (
 	// inFlight is how many bytes all readers together have on the way. They are in
 	// memory twice: as they are read, and as they are taken apart.
 	inFlight = 24 << 20
-	// rateBurst is how many bytes may come at once in spite of a limited rate.
-	rateBurst = 1 << 20
 	// lookKeys is how many keys are read at once at most: in a transaction, so that
 	// the server's other clients do not wait for long.
 	lookKeys = 256
@@ -39,12 +38,12 @@ const (
 
 // shared is what all readers of a side have in common.
 type shared struct {
-	side    *side
-	filter  *filter
-	digest  digest.Options
-	limit   *rate.Limiter       // of the bytes read per second; nil for none
-	memory  *semaphore.Weighted // of both sides: bytes on the way
-	large   int64               // largeValue; tests have a smaller one
+	side   *side
+	filter *filter
+	digest digest.Options
+	limit  *rate.Limiter       // of the bytes read per second; nil for none
+	memory *semaphore.Weighted // of both sides: bytes on the way
+	large  int64               // largeValue; tests have a smaller one
 }
 
 // reader reads keys of one side, on connections of its own. It is for one goroutine.
@@ -58,6 +57,22 @@ type reader struct {
 	ahead   time.Duration // by how much its clock is ahead of ours
 	bytes   int64         // read since taken
 }
+
+// readers make pairs of readers.
+type readers struct{ source, target *shared }
+
+func (r *run) newReaders() *readers {
+	memory := semaphore.NewWeighted(inFlight)
+	of := func(s *side) *shared {
+		return &shared{
+			side: s, filter: &r.filter, digest: r.digest, limit: newLimiter(r.cfg.Options.MaxRate), memory: memory, large: largeValue,
+		}
+	}
+	return &readers{of(r.source), of(r.target)}
+}
+
+// pair makes one that connects when it is used.
+func (r *readers) pair() *pair { return &pair{newReader(r.source), newReader(r.target)} }
 
 func newReader(s *shared) *reader {
 	return &reader{
@@ -97,8 +112,9 @@ func (r *reader) shardOf(key []byte) int {
 }
 
 // eachShard gives do the keys that each shard serves, with their places in keys.
-func (r *reader) eachShard(ctx context.Context, keys [][]byte, do func(c *refresh.Conn, keys [][]byte, at []int) error) error {
-	if len(r.side.Shards) == 1 {
+// Libraries are on every shard: the first one's count.
+func (r *reader) eachShard(ctx context.Context, db int, keys [][]byte, do func(c *refresh.Conn, keys [][]byte, at []int) error) error {
+	if len(r.side.Shards) == 1 || db == libraries {
 		c, err := r.conn(ctx, r.conns, 0)
 		if err != nil {
 			return err
@@ -142,7 +158,10 @@ func place(at []int, i int) int {
 // exact (object.c memoryCommand).
 func (r *reader) sizes(ctx context.Context, db int, keys [][]byte) ([]int64, error) {
 	all := make([]int64, len(keys))
-	err := r.eachShard(ctx, keys, func(c *refresh.Conn, keys [][]byte, at []int) error {
+	if db == libraries {
+		return all, nil
+	}
+	err := r.eachShard(ctx, db, keys, func(c *refresh.Conn, keys [][]byte, at []int) error {
 		sizes, err := c.Sizes(ctx, db, keys)
 		for i, size := range sizes {
 			all[place(at, i)] = size
@@ -155,7 +174,7 @@ func (r *reader) sizes(ctx context.Context, db int, keys [][]byte) ([]int64, err
 // exist tells which keys are there.
 func (r *reader) exist(ctx context.Context, db int, keys [][]byte) ([]bool, error) {
 	there := make([]bool, len(keys))
-	err := r.eachShard(ctx, keys, func(c *refresh.Conn, keys [][]byte, at []int) error {
+	err := r.eachShard(ctx, db, keys, func(c *refresh.Conn, keys [][]byte, at []int) error {
 		commands := make([][][]byte, len(keys))
 		for i, key := range keys {
 			commands[i] = [][]byte{[]byte("EXISTS"), key}
@@ -192,6 +211,23 @@ func (r *reader) dbs(ctx context.Context) ([]int, error) {
 	return dbs, nil
 }
 
+// libraries adds the names of the function libraries, those of the first shard:
+// they are on every one. Servers before 7.0 have none.
+func (r *reader) libraries(ctx context.Context, names map[string]bool) error {
+	c, err := r.conn(ctx, r.conns, 0)
+	if err != nil || !c.Version().AtLeast(7, 0) {
+		return err
+	}
+	replies, err := ask(ctx, c, 0, words("FUNCTION", "LIST"))
+	if err != nil {
+		return err
+	}
+	for _, library := range array(replies[0]) {
+		names[string(text(fields(library)["library_name"]))] = true
+	}
+	return nil
+}
+
 // infoOf asks for a section of INFO.
 func infoOf(ctx context.Context, c *refresh.Conn, section string) (server.Info, error) {
 	var info server.Info
@@ -226,7 +262,7 @@ func (r *reader) look(ctx context.Context, db int, keys [][]byte, sizes []int64)
 // lookSmall reads keys of so many bytes as they are dumped.
 func (r *reader) lookSmall(ctx context.Context, db int, keys [][]byte, bytes int64, to []keyState) error {
 	return r.holding(ctx, bytes, func() error {
-		return r.eachShard(ctx, keys, func(c *refresh.Conn, keys [][]byte, at []int) error {
+		return r.eachShard(ctx, db, keys, func(c *refresh.Conn, keys [][]byte, at []int) error {
 			values, err := c.Look(ctx, db, keys)
 			if err != nil {
 				return err
@@ -331,7 +367,7 @@ func (r *reader) sum(ctx context.Context, v *refresh.Value) (keyState, error) {
 	case v.Payload == nil:
 		return keyState{}, nil
 	}
-	value, err := r.sums.Sum(v.Payload)
+	value, err := r.sumPayload(v)
 	if err != nil {
 		return keyState{}, fmt.Errorf("%s: db %d, key %.200q: %w", r.side.Name, v.DB, v.Key, err)
 	}
@@ -342,6 +378,17 @@ func (r *reader) sum(ctx context.Context, v *refresh.Value) (keyState, error) {
 		return keyState{}, nil // as if it were not there
 	}
 	return keyState{there: true, Found: Found{Type: value.Type, ExpireAt: v.ExpireAt, Sum: value.Sum, TTLs: value.TTLs}}, nil
+}
+
+func (r *reader) sumPayload(v *refresh.Value) (digest.Value, error) {
+	if v.DB != libraries {
+		return r.sums.Sum(v.Payload)
+	}
+	r.pieces.Begin(rdb.StringValue)
+	r.pieces.StringPart(v.Payload)
+	value := r.pieces.Value()
+	value.Type = "function"
+	return value, nil
 }
 
 func total(sizes []int64) (n int64) {
@@ -355,7 +402,7 @@ func total(sizes []int64) (n int64) {
 func (r *reader) took(ctx context.Context, bytes int64) error {
 	r.bytes += bytes
 	for r.limit != nil && bytes > 0 {
-		n := min(bytes, rateBurst)
+		n := min(bytes, burst)
 		if err := r.limit.WaitN(ctx, int(n)); err != nil {
 			return err
 		}
@@ -385,8 +432,11 @@ func (r *reader) setClock(ctx context.Context) error {
 }
 
 // watch has the servers tell, by unchanged, whether any of these keys changes from
-// now on (multi.c watchCommand). It adds to what is watched.
+// now on (multi.c watchCommand). It adds to what is watched. Libraries are not keys.
 func (r *reader) watch(ctx context.Context, db int, keys [][]byte) error {
+	if db == libraries {
+		return nil
+	}
 	shards := make(map[int][][][]byte)
 	for _, key := range keys {
 		shard := r.shardOf(key)

@@ -3,15 +3,10 @@ package verify
 import (
 	"bytes"
 	"context"
-	"errors"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
-	"golang.org/x/time/rate"
-
-	"godwit/internal/refresh"
 )
 
 const (
@@ -64,7 +59,7 @@ func (r *run) newScan() (*scanning, error) {
 	if _, err := r.resume(&state); err != nil {
 		return nil, err
 	}
-	names := newNamed(r.digest)
+	from, names := r.newReaders(), newNamed(r.digest)
 	err := EachDifference(r.cfg.Options.Dir, func(d Difference) error {
 		names.add(d.DB, d.Key)
 		if d.Kind == OtherDB {
@@ -75,12 +70,12 @@ func (r *run) newScan() (*scanning, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &scanning{run: r, ledger: newLedger(r, state), scanner: r.newPair(), settlings: make(chan *settling, r.waves())}
+	s := &scanning{run: r, ledger: newLedger(r, state), scanner: from.pair(), settlings: make(chan *settling, r.waves())}
 	for range comparers {
-		s.pairs = append(s.pairs, r.newPair())
+		s.pairs = append(s.pairs, from.pair())
 	}
 	for range r.waves() {
-		s.settlings <- r.newSettling(names, s.ledger.settled)
+		s.settlings <- r.newSettling(from, names, s.ledger.settled)
 	}
 	return s, nil
 }
@@ -109,6 +104,33 @@ func (s *scanning) all(ctx context.Context) error {
 		}
 	}
 	return s.ledger.checkpoint()
+}
+
+// libraries compares function libraries, of which there are a few.
+func (s *scanning) libraries(ctx context.Context) error {
+	if s.ledger.state.Libraries || !s.run.keeps(libraries, nil) {
+		return nil
+	}
+	p := s.scanner
+	names := make(map[string]bool)
+	for _, r := range []*reader{p.source, p.target} {
+		if err := r.libraries(ctx, names); err != nil {
+			return err
+		}
+	}
+	var suspects []suspect
+	for name := range names {
+		key := [][]byte{[]byte(name)}
+		source, target, err := p.look(ctx, libraries, key)
+		if err != nil {
+			return err
+		}
+		if differ(source[0], target[0]) != "" {
+			suspects = append(suspects, suspect{DB: libraries, Key: key[0]})
+		}
+	}
+	s.ledger.librariesDone(suspects)
+	return nil
 }
 
 // pass scans all of one side.
@@ -310,13 +332,14 @@ func (p *pair) compare(ctx context.Context, b *batch) error {
 
 // compareLarge reads a key piece by piece: equal is what did not change meanwhile.
 func (p *pair) compareLarge(ctx context.Context, b *batch, key []byte, sizes []int64) error {
-	source, target, certain, err := p.lookWatched(ctx, b.line.DB, [][]byte{key}, sizes, 0)
+	seen, unchanged, err := p.lookWatched(ctx, b.line.DB, [][]byte{key}, sizes, 0)
 	if err != nil {
 		return err
 	}
-	b.source.count(source[0])
-	b.target.count(target[0])
-	if !certain || source[0].torn || target[0].torn || differ(source[0], target[0]) != "" {
+	source, target := seen.source[0], seen.target[0]
+	b.source.count(source)
+	b.target.count(target)
+	if !unchanged || source.torn || target.torn || differ(source, target) != "" {
 		b.suspects = append(b.suspects, suspect{DB: b.line.DB, Key: key})
 	}
 	return nil
@@ -342,22 +365,3 @@ func (r *Read) count(s keyState) {
 		r.Keys++
 	}
 }
-
-// newPair makes a pair that connects when it is used.
-func (r *run) newPair() *pair {
-	r.readers.Do(func() {
-		r.memory = semaphore.NewWeighted(inFlight)
-		r.limits[0], r.limits[1] = r.limiter(), r.limiter()
-	})
-	return nil
-}
-
-func (r *run) limiter() *rate.Limiter {
-	if r.cfg.Options.MaxRate == 0 {
-		return nil
-	}
-	return rate.NewLimiter(rate.Limit(r.cfg.Options.MaxRate), rateBurst)
-}
-
-var _ = errors.New
-var _ refresh.Place

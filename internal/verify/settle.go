@@ -25,9 +25,9 @@ const (
 
 // suspect is a key that seems to differ.
 type suspect struct {
-	DB             int    `json:"db"`
-	Key            Binary `json:"key"`
-	source, target keyState   // when last looked at
+	DB             int      `json:"db"`
+	Key            Binary   `json:"key"`
+	source, target keyState // when last looked at
 	looks          int
 	steady         bool // the last two looks were alike
 	tries          int  // how often it was tried to be certain of it
@@ -48,32 +48,35 @@ type verdict struct {
 // settle looks at candidates, of any number, until it is known which of them are
 // differences. Each of those goes to found, the others to settled.
 func (r *run) settle(ctx context.Context, candidates []Difference) error {
-	names := newNamed(r.digest)
+	from, names := r.newReaders(), newNamed(r.digest)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(r.waves())
 	for start := 0; start < len(candidates) && ctx.Err() == nil; start += waveKeys {
-		var wave []suspect
+		var wave []*suspect
 		for _, d := range candidates[start:min(start+waveKeys, len(candidates))] {
-			wave = append(wave, suspect{DB: d.DB, Key: d.Key})
+			wave = append(wave, &suspect{DB: d.DB, Key: d.Key})
 			if d.Kind == OtherDB {
-				wave = append(wave, suspect{DB: d.TargetDB, Key: d.Key})
+				wave = append(wave, &suspect{DB: d.TargetDB, Key: d.Key})
 			}
 		}
 		group.Go(func() error {
-			s := r.newSettling(names, func(_ *suspect, v verdict) error {
-				switch {
-				case v.difference != nil:
-					return r.found(*v.difference)
-				case v.settled:
-					r.settled(1)
-				}
-				return nil
-			})
+			s := r.newSettling(from, names, func(_ *suspect, v verdict) error { return r.conclude(v) })
 			defer s.close()
 			return s.wave(ctx, wave)
 		})
 	}
 	return group.Wait()
+}
+
+// conclude hands on what has become of a key.
+func (r *run) conclude(v verdict) error {
+	switch {
+	case v.difference != nil:
+		return r.found(*v.difference)
+	case v.settled:
+		r.settled(1)
+	}
+	return nil
 }
 
 // waves is how many waves settle at the same time: a feed is held by one.
@@ -96,8 +99,8 @@ type settling struct {
 	failed error // why the feed could not be held when last tried
 }
 
-func (r *run) newSettling(names *named, tell func(*suspect, verdict) error) *settling {
-	return &settling{run: r, pair: r.newPair(), names: names, tell: tell}
+func (r *run) newSettling(from *readers, names *named, tell func(*suspect, verdict) error) *settling {
+	return &settling{run: r, pair: from.pair(), names: names, tell: tell}
 }
 
 func (s *settling) close() { s.pair.close() }
@@ -108,7 +111,7 @@ func (s *settling) prepare(ctx context.Context) error {
 	if s.dbs, err = s.pair.target.dbs(ctx); err != nil {
 		return err
 	}
-	if err := s.pair.both(ctx, func(ctx context.Context, r *reader) error { return r.setClock(ctx) }); err != nil {
+	if err := s.pair.setClocks(ctx); err != nil {
 		return err
 	}
 	switch follows, err := s.follows(ctx); {
@@ -125,13 +128,9 @@ func (s *settling) prepare(ctx context.Context) error {
 }
 
 // wave looks at keys until something can be said of each.
-func (s *settling) wave(ctx context.Context, suspects []suspect) error {
+func (s *settling) wave(ctx context.Context, left []*suspect) error {
 	if err := s.prepare(ctx); err != nil {
 		return err
-	}
-	left := make([]*suspect, len(suspects))
-	for i := range suspects {
-		left[i] = &suspects[i]
 	}
 	for look := 0; look < settleLooks && len(left) > 0; look++ {
 		if err := pause(ctx, firstPause<<look); err != nil {
@@ -256,7 +255,7 @@ func (s *settling) elsewhere(ctx context.Context, keys []*suspect) (map[*suspect
 		var candidates []*suspect
 		var names [][]byte
 		for _, key := range keys {
-			if _, ok := found[key]; !ok && key.DB != db && s.run.keeps(db, key.Key) {
+			if _, ok := found[key]; !ok && key.DB != db && key.DB != libraries && s.run.keeps(db, key.Key) {
 				candidates, names = append(candidates, key), append(names, key.Key)
 			}
 		}
@@ -278,16 +277,4 @@ func (s *settling) elsewhere(ctx context.Context, keys []*suspect) (map[*suspect
 		}
 	}
 	return found, nil
-}
-
-// pause waits for d, or for the end of ctx.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
 }

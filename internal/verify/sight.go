@@ -67,34 +67,20 @@ func (s *settling) follows(ctx context.Context) (bool, error) {
 // stay so.
 func (s *settling) lookQuietly(ctx context.Context, suspects []*suspect) (sight, error) {
 	db, keys := keysOf(suspects)
-	steady := suspects[0].steady
-	if steady {
-		if err := s.pair.both(ctx, func(ctx context.Context, r *reader) error { return r.watch(ctx, db, keys) }); err != nil {
-			return sight{}, err
-		}
+	sizes, err := s.pair.sizes(ctx, db, keys)
+	if err != nil {
+		return sight{}, err
 	}
-	seen := newSight(len(keys))
-	var err error
-	if seen.source, seen.target, err = s.pair.look(ctx, db, keys); err != nil || !steady {
+	if !suspects[0].steady {
+		seen := newSight(len(keys))
+		seen.source, seen.target, err = s.pair.lookSized(ctx, db, keys, sizes)
 		return seen, err
 	}
-	if seen.differs(s.pair.now()) {
-		err = pause(ctx, quiet)
-	}
-	unchanged := [2]bool{}
-	if err == nil {
-		err = s.pair.both(ctx, func(ctx context.Context, r *reader) (err error) {
-			i := 0
-			if r == s.pair.target {
-				i = 1
-			}
-			unchanged[i], _, err = r.unchanged(ctx)
-			return err
-		})
-	}
+	seen, unchanged, err := s.pair.lookWatched(ctx, db, keys, sizes, quiet)
+	seen.certain = make([]bool, len(keys))
 	for i, key := range suspects {
 		key.tries++
-		seen.certain[i] = unchanged[0] && unchanged[1]
+		seen.certain[i] = unchanged
 	}
 	return seen, err
 }
@@ -112,6 +98,9 @@ func (s sight) differs(now int64) bool {
 // lookAtPlaces reads the target where it has what the source was read with.
 func (s *settling) lookAtPlaces(ctx context.Context, suspects []*suspect) (sight, error) {
 	db, keys := keysOf(suspects)
+	if db == libraries { // which cannot be watched, and hardly ever change
+		return s.lookQuietly(ctx, suspects)
+	}
 	tries := 1
 	if len(keys) == 1 {
 		tries = placeTries
