@@ -11,6 +11,7 @@ package verify
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"godwit/internal/rdb"
@@ -45,9 +46,24 @@ type Difference struct {
 	Target   *Found `json:"target,omitempty"`
 	// Detail says where the two first differ; only samples have it.
 	Detail string `json:"detail,omitempty"`
-	// Repair is what became of it: "", repaired, deleted, kept (an extra key that
-	// may not be deleted), gone (equal by the time it was to be repaired), or failed: why.
+	// Repair is what became of it: "", Repaired, Deleted, Kept, Gone, or Failed with
+	// ": " and why.
 	Repair string `json:"repair,omitempty"`
+}
+
+// What becomes of a difference.
+const (
+	Repaired = "repaired" // and found equal after it
+	Deleted  = "deleted"  // an extra key
+	Kept     = "kept"     // an extra key that may not be deleted
+	Gone     = "gone"     // equal by the time it was to be repaired
+	Failed   = "failed"
+)
+
+// outcome is what became of a difference, without why.
+func outcome(repair string) string {
+	what, _, _ := strings.Cut(repair, ":")
+	return what
 }
 
 // Found is a key as one side has it.
@@ -132,7 +148,7 @@ type Config struct {
 
 // Progress is what a comparison is at.
 type Progress struct {
-	Stage  string // snapshot, second look, settling, scan, repair, comparing again
+	Stage  string // one of the constants Stage…
 	Source Read
 	Target Read
 	// Differences found so far, those that may still settle included.

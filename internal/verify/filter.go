@@ -1,0 +1,35 @@
+package verify
+
+import (
+	"math"
+	"slices"
+)
+
+// filter tells which keys are compared: the same on both sides.
+type filter struct {
+	below uint32 // of a key's hash: its lower half, because the upper one finds the bucket
+	all   bool   // no sample
+	keys  string // glob, "" for all
+	dbs   []int  // nil for all
+}
+
+func newFilter(o Options) filter {
+	f := filter{keys: o.Keys, dbs: o.DBs}
+	f.all = o.Sample == 0 || o.Sample == 1
+	f.below = uint32(o.Sample * math.MaxUint32)
+	return f
+}
+
+// keeps tells whether a key is compared; hash is that of its name. Function
+// libraries are no keys: they are compared unless only some dbs or names are.
+func (f *filter) keeps(db int, key []byte, hash uint64) bool {
+	switch {
+	case db == libraries:
+		return f.dbs == nil && f.keys == ""
+	case f.dbs != nil && !slices.Contains(f.dbs, db):
+		return false
+	case !f.all && uint32(hash) >= f.below:
+		return false
+	}
+	return f.keys == "" || f.matches(key)
+}

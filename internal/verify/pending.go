@@ -1,0 +1,20 @@
+package verify
+
+import (
+	"context"
+	"errors"
+)
+
+// What is still to come.
+
+func (r *run) scan(context.Context) error { return errors.ErrUnsupported }
+
+func (r *run) settle(context.Context, []Difference) error { return errors.ErrUnsupported }
+
+func (r *run) explain(context.Context, *Difference) error { return errors.ErrUnsupported }
+
+func (r *run) repair(context.Context) error { return errors.ErrUnsupported }
+
+func (r *run) snapshot(context.Context) error { return errors.ErrUnsupported }
+
+func (f *filter) matches([]byte) bool { return false }

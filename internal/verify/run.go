@@ -1,0 +1,368 @@
+package verify
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"godwit/internal/digest"
+	"godwit/internal/server"
+)
+
+// Run compares two deployments. An error says that it did not begin, or that its
+// journal could not be written; whatever else happens is told by the report:
+// Unknown, with Error and Hint, where it could not tell. It ends with ctx and with
+// Options.MaxDuration; differences that were confirmed by then are in the report.
+//
+// A scan that did not come to its end goes on where it was if it is run again with
+// the same configuration in the same Options.Dir.
+func Run(ctx context.Context, cfg Config) (*Report, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	r, err := newRun(cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	if cfg.Options.MaxDuration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, cfg.Options.MaxDuration, &TooLongError{cfg.Options.MaxDuration})
+		defer cancel()
+	}
+	stop := r.watch(ctx)
+	err = r.compare(ctx)
+	stop()
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return r.finish(err)
+}
+
+// TooLongError ends a comparison that Options.MaxDuration is not enough for.
+type TooLongError struct{ Limit time.Duration }
+
+func (e *TooLongError) Error() string {
+	return fmt.Sprintf("not done within %v, the longest it may take", e.Limit)
+}
+
+// HintText is what the user can do about it.
+func (e *TooLongError) HintText() string {
+	return "give it more time (--max-duration), or less to do: --sample, --keys, --db; a limit of its rate (--max-rate) makes it slower"
+}
+
+// hintedError is an error with what the user can do about it.
+type hintedError struct {
+	err  error
+	hint string
+}
+
+func (e *hintedError) Error() string { return e.err.Error() }
+func (e *hintedError) Unwrap() error { return e.err }
+
+// HintText is what the user can do about it.
+func (e *hintedError) HintText() string { return e.hint }
+
+// run is one comparison. Its methods may be called by several goroutines if they
+// do not say otherwise.
+type run struct {
+	cfg            Config
+	source, target *side
+	// digest says what counts: the same for everything that is compared in this run.
+	// look sets it; until then only its Seed is.
+	digest digest.Options
+	filter filter
+
+	stage      atomic.Pointer[string]
+	candidates atomic.Int64 // that may still settle
+
+	mu      sync.Mutex
+	journal *journal
+	report  Report
+}
+
+// newRun begins anew, or goes on with what an earlier run has left in its directory.
+func newRun(cfg Config) (*run, error) {
+	r := &run{cfg: cfg, source: newSide("source", cfg.Source), target: newSide("target", cfg.Target)}
+	r.enter(StageConnecting)
+	r.digest.Drop = cfg.Options.Drop
+	seed, id := randomSeed(), newID(time.Now())
+	r.report = Report{
+		ID: id, Result: Unknown, Method: cfg.Options.Method, Source: cfg.Source.Name, Target: cfg.Target.Name, Started: time.Now(),
+		Counts: make(map[Kind]int64), ByDB: make(map[int]DBCounts), Samples: []Difference{}, Repaired: make(map[string]int64),
+		Error: "it has not come to its end", Interrupted: true,
+	}
+	var err error
+	if r.journal, err = openJournal(cfg.Options.Dir, cfg.fingerprint()); err != nil {
+		return nil, err
+	}
+	if left := r.journal.left; left != nil {
+		seed, r.report = left.Seed, left.Report
+		r.source.keys.Store(r.report.SourceRead.Keys)
+		r.source.bytes.Store(r.report.SourceRead.Bytes)
+		r.target.keys.Store(r.report.TargetRead.Keys)
+		r.target.bytes.Store(r.report.TargetRead.Bytes)
+	}
+	r.digest.Seed = seed
+	r.filter = newFilter(cfg.Options)
+	if err := r.journal.save(&r.report); err != nil {
+		r.journal.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// close ends what newRun and look have opened.
+func (r *run) close() {
+	r.source.close()
+	r.target.close()
+	r.journal.close()
+}
+
+// compare does everything but to write the report.
+func (r *run) compare(ctx context.Context) error {
+	if err := r.look(ctx); err != nil {
+		return err
+	}
+	method, why, err := r.method()
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.report.Method, r.report.Why = method, why
+	r.mu.Unlock()
+	if method == Snapshot {
+		err = r.snapshot(ctx)
+	} else {
+		err = r.scan(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.explainSamples(ctx); err != nil {
+		return err
+	}
+	if r.cfg.Options.Repair && r.differences() > 0 {
+		r.enter(StageRepair)
+		return r.repair(ctx)
+	}
+	return nil
+}
+
+// look connects to the servers of both sides and finds out what they are.
+func (r *run) look(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return r.source.look(ctx) })
+	group.Go(func() error { return r.target.look(ctx) })
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for _, s := range []*side{r.source, r.target} {
+		for _, shard := range s.shards {
+			r.digest.Formats = append(r.digest.Formats, shard.node.RDBFormat())
+			// 7.0 has the count, but tells its replicas of it only with NOACK.
+			v := shard.node.Version
+			r.digest.NoEntriesRead = r.digest.NoEntriesRead || v.Product == server.Redis && v.Major == 7 && v.Minor == 0
+		}
+	}
+	return nil
+}
+
+// explainSamples has the values of the samples shown. What cannot be read any more
+// does not change the result.
+func (r *run) explainSamples(ctx context.Context) error {
+	r.mu.Lock()
+	samples := r.report.Samples
+	r.mu.Unlock()
+	for i := range samples {
+		if err := r.explain(ctx, &samples[i]); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			samples[i].Detail = "its values could not be read: " + err.Error()
+		}
+	}
+	return nil
+}
+
+// found takes a difference that is confirmed.
+func (r *run) found(d Difference) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.journal.append(&d); err != nil {
+		return err
+	}
+	r.report.Counts[d.Kind]++
+	db := r.report.ByDB[d.DB]
+	if db == nil {
+		db = make(DBCounts)
+		r.report.ByDB[d.DB] = db
+	}
+	db[d.Kind]++
+	if r.report.Counts[d.Kind] <= int64(r.cfg.Options.Samples) {
+		r.report.Samples = append(r.report.Samples, d)
+	}
+	return nil
+}
+
+// settled takes n that seemed to differ and were equal in the end.
+func (r *run) settled(n int64) {
+	r.mu.Lock()
+	r.report.Settled += n
+	r.mu.Unlock()
+}
+
+// holds says at which place of the source's stream the result holds.
+func (r *run) holds(replid string, offset int64) {
+	r.mu.Lock()
+	r.report.ReplID, r.report.Offset = replid, offset
+	r.mu.Unlock()
+}
+
+// held takes for how long the target's feed was held once.
+func (r *run) held(d time.Duration) {
+	r.mu.Lock()
+	r.report.Held = max(r.report.Held, d)
+	r.mu.Unlock()
+}
+
+// differences is how many have been confirmed.
+func (r *run) differences() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var n int64
+	for _, count := range r.report.Counts {
+		n += count
+	}
+	return n
+}
+
+// checkpoint makes durable what was found up to now, and with it where a method
+// stands: a Run in the same directory goes on from there.
+func (r *run) checkpoint(state any) error {
+	raw, err := json.Marshal(state)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	report := r.snapshotOfReport()
+	return r.journal.checkpoint(&checkpoint{Seed: r.digest.Seed, Report: report, State: raw})
+}
+
+// resume reads the state that an earlier run has left with its last checkpoint.
+// It returns false if there is none.
+func (r *run) resume(state any) (bool, error) {
+	if r.journal.left == nil {
+		return false, nil
+	}
+	if err := json.Unmarshal(r.journal.left.State, state); err != nil {
+		return false, fmt.Errorf("the checkpoint in %s: %w", r.cfg.Options.Dir, err)
+	}
+	return true, nil
+}
+
+// amend gives the differences found to f, some at a time and in their order, and
+// keeps what it has made of them: their Repair. An error of f ends it; what f has
+// changed before is kept all the same.
+func (r *run) amend(f func([]Difference) error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.report.Repaired)
+	bySample := make(map[sampleKey]*Difference, len(r.report.Samples))
+	for i := range r.report.Samples {
+		bySample[sampleOf(&r.report.Samples[i])] = &r.report.Samples[i]
+	}
+	return r.journal.amend(func(batch []Difference) error {
+		// f may look at the report, or find how far things are.
+		r.mu.Unlock()
+		err := f(batch)
+		r.mu.Lock()
+		for i := range batch {
+			d := &batch[i]
+			if d.Repair != "" {
+				r.report.Repaired[outcome(d.Repair)]++
+			}
+			if sample := bySample[sampleOf(d)]; sample != nil {
+				sample.Repair = d.Repair
+			}
+		}
+		return err
+	})
+}
+
+type sampleKey struct {
+	db  int
+	key string
+}
+
+func sampleOf(d *Difference) sampleKey { return sampleKey{d.DB, string(d.Key)} }
+
+// snapshotOfReport is the report as of now. r.mu must be held.
+func (r *run) snapshotOfReport() Report {
+	report := r.report
+	report.Took = time.Since(report.Started)
+	report.SourceRead, report.TargetRead = r.source.read(), r.target.read()
+	return report
+}
+
+// finish writes the report. err is why the comparison did not come to its end.
+func (r *run) finish(err error) (*Report, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	report := r.snapshotOfReport()
+	report.Error, report.Hint, report.Interrupted = "", "", false
+	different := len(report.Counts) > 0 && !mended(report.Counts, report.Repaired)
+	switch {
+	case different:
+		report.Result = Different
+	case err == nil:
+		report.Result = Equal
+	default:
+		report.Result = Unknown
+	}
+	if err != nil {
+		report.Error = err.Error()
+		var hinted interface{ HintText() string }
+		if errors.As(err, &hinted) {
+			report.Hint = hinted.HintText()
+		}
+		report.Interrupted = r.journal.resumable
+	}
+	if err := r.journal.end(&report); err != nil {
+		return nil, err
+	}
+	return &report, nil
+}
+
+// mended tells whether every difference is none any more.
+func mended(counts map[Kind]int64, repaired map[string]int64) bool {
+	var found int64
+	for n := range maps.Values(counts) {
+		found += n
+	}
+	return found == repaired[Repaired]+repaired[Deleted]+repaired[Gone]
+}
+
+func randomSeed() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+// newID is the time, which people recognize, and enough chance to tell two apart.
+func newID(now time.Time) string {
+	var b [3]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return now.UTC().Format("20060102-150405-") + hex.EncodeToString(b[:])
+}
