@@ -63,7 +63,7 @@ func TestOldComparisonsGo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer running.close() //nolint:errcheck // the test is over
+	defer func() { _ = running.close() }() // the test is over
 	for i := range 2 * keptComparisons {
 		c, err := openComparison(dir, comparisonNote{Scope: "x"}, now.Add(time.Duration(i+1)*time.Minute))
 		if err != nil {
