@@ -6,7 +6,6 @@ package psync
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +37,10 @@ type Hello struct {
 	EOF                bool   // takes a snapshot that ends in a marker
 	PSYNC2             bool   // takes +CONTINUE with a new replid
 	Version            string // the replica's version where it says one (Valkey chooses the RDB format by it)
+	// RDBOnly says that the snapshot is all that is wanted: a primary that knows the
+	// word (Redis 7.0 on) keeps no stream for this replica meanwhile, and closes the
+	// connection at the snapshot's end.
+	RDBOnly bool
 }
 
 // Answer is a primary's answer to PSYNC.
@@ -108,9 +111,12 @@ func (s *Stream) attach(hello Hello, replid string, offset int64, keepalive func
 		}
 	}
 	if hello.Version != "" {
-		// A primary that does not know the word says so, and nothing is lost.
-		var reply *server.Error
-		if err := s.must("REPLCONF", "version", hello.Version); err != nil && !errors.As(err, &reply) {
+		if err := s.may("REPLCONF", "version", hello.Version); err != nil {
+			return Answer{}, err
+		}
+	}
+	if hello.RDBOnly {
+		if err := s.may("REPLCONF", "rdb-only", "1"); err != nil {
 			return Answer{}, err
 		}
 	}
@@ -146,39 +152,11 @@ func (s *Stream) parseAnswer(line []byte) (Answer, error) {
 	return Answer{}, fmt.Errorf("%s: PSYNC: unexpected answer %.80q", s.peer(), line)
 }
 
-// SnapshotHeader is the line that announces a snapshot.
-type SnapshotHeader struct {
-	Length int64  // bytes of a disk-based snapshot, at least 1; -1 for one that ends in Mark
-	Mark   []byte // the 40 bytes after a diskless snapshot
-	Raw    []byte // the line as received, with its CRLF
-}
-
-// SnapshotHeader reads the header after a +FULLRESYNC, skipping keepalive newlines.
-func (s *Stream) SnapshotHeader(keepalive func()) (SnapshotHeader, error) {
-	line, err := s.line(SilenceTimeout, keepalive)
-	if err != nil {
-		return SnapshotHeader{}, fmt.Errorf("%s: snapshot header: %w", s.peer(), err)
-	}
-	if err := s.conn.SetDeadline(time.Time{}); err != nil {
-		return SnapshotHeader{}, err
-	}
-	h := SnapshotHeader{Length: -1, Raw: append(append([]byte(nil), line...), '\r', '\n')}
-	switch {
-	case bytes.HasPrefix(line, []byte("$EOF:")) && len(line) == len("$EOF:")+40:
-		h.Mark = append([]byte(nil), line[len("$EOF:"):]...)
-		return h, nil
-	case line[0] == '$':
-		if h.Length, err = strconv.ParseInt(string(line[1:]), 10, 64); err == nil && h.Length > 0 {
-			return h, nil
-		}
-	case line[0] == '-':
-		return h, server.NewError(s.peer(), "PSYNC", string(line[1:]))
-	}
-	return h, fmt.Errorf("%s: snapshot header: unexpected %.80q", s.peer(), line)
-}
-
 // Read reads what follows as raw bytes: the snapshot, then the replication stream.
 func (s *Stream) Read(p []byte) (int, error) { return s.r.Read(p) }
+
+// Peek gives the next n bytes, a few, and leaves them to be read.
+func (s *Stream) Peek(n int) ([]byte, error) { return s.r.Peek(n) }
 
 // Ack tells the primary which offset the replica has applied.
 func (s *Stream) Ack(offset int64) error {
@@ -223,6 +201,16 @@ func (s *Stream) must(args ...string) error {
 		return server.NewError(s.peer(), args[0], string(line[1:]))
 	}
 	return fmt.Errorf("%s: %s: unexpected answer %.80q: not a Redis or Valkey server?", s.peer(), args[0], line)
+}
+
+// may sends a command that a primary need not know: then it says so, and nothing
+// is lost.
+func (s *Stream) may(args ...string) error {
+	var reply *server.Error
+	if err := s.must(args...); err != nil && !errors.As(err, &reply) {
+		return err
+	}
+	return nil
 }
 
 // line reads one line that is not empty, giving each one timeout.

@@ -146,9 +146,9 @@ func (d *Decoder) quicklistNode() error {
 		return err
 	}
 	switch container {
-	case quicklistNodePlain:
+	case QuicklistNodePlain:
 		return d.element()
-	case quicklistNodePacked:
+	case QuicklistNodePacked:
 		return d.packedElements(false)
 	default:
 		return d.in.errorf("a quicklist's node of the kind %d", container)

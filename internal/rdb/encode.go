@@ -79,14 +79,14 @@ func appendQuicklist2(dst []byte, elements []Element) []byte {
 	var w listpackWriter
 	for _, node := range nodes {
 		if len(node) == 1 && len(node[0].Value) > maxListNode {
-			dst = appendString(append(dst, quicklistNodePlain), node[0].Value)
+			dst = appendString(append(dst, QuicklistNodePlain), node[0].Value)
 			continue
 		}
 		w.reset()
 		for _, e := range node {
 			w.add(e.Value)
 		}
-		dst = appendString(append(dst, quicklistNodePacked), w.finish())
+		dst = appendString(append(dst, QuicklistNodePacked), w.finish())
 	}
 	return dst
 }

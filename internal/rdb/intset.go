@@ -58,3 +58,69 @@ func newIntset(numbers []int64) []byte {
 	}
 	return blob
 }
+
+// Intset reads the numbers of an intset in place.
+type Intset struct {
+	in    Reader // of the string
+	own   []byte
+	width int
+	left  uint64
+	last  int64 // the number before
+	begun bool  // there is one
+}
+
+// Intset reads the beginning of a string that holds an intset.
+func (r *Reader) Intset() *Intset {
+	if r.ints == nil {
+		r.ints = new(Intset)
+	}
+	s := r.ints
+	size := r.within(&s.in, &s.own)
+	s.left, s.begun = 0, false
+	if !s.in.need(intsetHeader) {
+		return s
+	}
+	width, count := uint64(s.in.Signed(4)), uint64(uint32(s.in.Signed(4)))
+	switch {
+	case width != 2 && width != 4 && width != 8:
+		s.in.Failf("an intset with numbers of %d bytes", uint32(width))
+	case intsetHeader+count*width != size:
+		s.in.Failf("an intset of %d numbers in %d bytes", count, size)
+	default:
+		s.width, s.left = int(width), count
+	}
+	return s
+}
+
+// Len is how many numbers are still to be read.
+func (s *Intset) Len() uint64 { return s.left }
+
+// Next returns the next number, ok false after the last one and after an error.
+func (s *Intset) Next() (n int64, ok bool) {
+	if s.left == 0 {
+		if s.in.err == nil {
+			s.in.End()
+		}
+		return 0, false
+	}
+	if !s.in.need(s.width) {
+		return 0, false
+	}
+	b := s.in.buf[s.in.at:]
+	switch s.width {
+	case 2:
+		n = int64(int16(binary.LittleEndian.Uint16(b)))
+	case 4:
+		n = int64(int32(binary.LittleEndian.Uint32(b)))
+	default:
+		n = int64(binary.LittleEndian.Uint64(b))
+	}
+	if s.begun && n <= s.last {
+		s.in.Failf("an intset's numbers do not ascend")
+		return 0, false
+	}
+	s.in.at += s.width
+	s.left--
+	s.last, s.begun = n, true
+	return n, true
+}

@@ -64,9 +64,9 @@ func (t *Transcoder) quicklist(out *output, d *Decoder) error {
 			return err
 		}
 		switch container {
-		case quicklistNodePacked:
+		case QuicklistNodePacked:
 			return t.ziplist(out, d)
-		case quicklistNodePlain:
+		case QuicklistNodePlain:
 			element, err := d.in.string()
 			if err != nil {
 				return err

@@ -35,14 +35,14 @@ const (
 	TypeHashListpackEx      Type = 25 // 12, Redis
 	TypeStreamListpacks4    Type = 26 // 13, Redis: idempotent producers
 	TypeHash2               Type = 22 // 80, Valkey: field TTLs, absolute
-	quicklistNodePlain           = 1  // quicklist.h QUICKLIST_NODE_CONTAINER_PLAIN
-	quicklistNodePacked          = 2  // quicklist.h QUICKLIST_NODE_CONTAINER_PACKED
-	moduleOpcodeEOF              = 0  // rdb.h RDB_MODULE_OPCODE_*
-	moduleOpcodeSInt             = 1
-	moduleOpcodeUInt             = 2
-	moduleOpcodeFloat            = 3
-	moduleOpcodeDouble           = 4
-	moduleOpcodeString           = 5
+	QuicklistNodePlain           = 1  // quicklist.h QUICKLIST_NODE_CONTAINER_PLAIN
+	QuicklistNodePacked          = 2  // quicklist.h QUICKLIST_NODE_CONTAINER_PACKED
+	ModuleOpcodeEOF              = 0  // rdb.h RDB_MODULE_OPCODE_*
+	ModuleOpcodeSInt             = 1
+	ModuleOpcodeUInt             = 2
+	ModuleOpcodeFloat            = 3
+	ModuleOpcodeDouble           = 4
+	ModuleOpcodeString           = 5
 )
 
 // Opcode begins an element that is not a key, or says something of the next key.

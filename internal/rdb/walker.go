@@ -169,19 +169,19 @@ func (w *walker) stepModule(b []byte) (int, error) {
 		return -1, err
 	}
 	switch opcode {
-	case moduleOpcodeEOF:
+	case ModuleOpcodeEOF:
 		w.at++
-	case moduleOpcodeSInt, moduleOpcodeUInt:
+	case ModuleOpcodeSInt, ModuleOpcodeUInt:
 		_, more, err := length(b[size:])
 		if more < 0 || err != nil {
 			return -1, err
 		}
 		size += more
-	case moduleOpcodeFloat:
+	case ModuleOpcodeFloat:
 		w.skip = 4
-	case moduleOpcodeDouble:
+	case ModuleOpcodeDouble:
 		w.skip = 8
-	case moduleOpcodeString:
+	case ModuleOpcodeString:
 		head, body, err := stringExtent(b[size:])
 		if head < 0 || err != nil {
 			return -1, err

@@ -48,6 +48,7 @@ func (l *Link) stopDownstream() {
 	if l.down == nil {
 		return
 	}
+	l.breakHold("the target's connection has ended")
 	l.down.cancel()
 	_ = l.down.peer.Close() // ends its goroutines; there is nothing left to say
 	l.down.wg.Wait()
@@ -88,6 +89,11 @@ func (l *Link) writeTarget(ctx context.Context, d *downstream, position int64) e
 				return ctx.Err()
 			}
 			continue
+		}
+		if h := l.hold.Load(); h != nil {
+			if b, err = h.allow(ctx, position, b); err != nil {
+				return err
+			}
 		}
 		n, err := d.peer.Write(b)
 		position += int64(n)

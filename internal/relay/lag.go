@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"sort"
 	"sync"
 	"time"
 )
@@ -65,6 +66,30 @@ func (c *lagClock) behind(acked, end int64) time.Duration {
 		return 0
 	}
 	return time.Since(c.marks[c.head].at)
+}
+
+// arrivedBy is an offset up to which everything had arrived by then, the last one
+// known, or 0; and by when more had, or will have.
+func (c *lagClock) arrivedBy(then time.Time) (offset int64, next time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	marks := c.marks[c.head:c.count]
+	// The bytes of a mark arrived before the next one's, and those of the last
+	// within the resolution.
+	whole := func(i int) time.Time {
+		if i+1 < len(marks) {
+			return marks[i+1].at
+		}
+		return marks[i].at.Add(lagResolution)
+	}
+	n := sort.Search(len(marks), func(i int) bool { return whole(i).After(then) })
+	if n > 0 {
+		offset = marks[n-1].offset
+	}
+	if n < len(marks) {
+		next = whole(n)
+	}
+	return offset, next
 }
 
 func (c *lagClock) reset() {

@@ -90,3 +90,41 @@ func TestBackoff(t *testing.T) {
 		}
 	})
 }
+
+// What has arrived by a time is told too late rather than too early, by a
+// millisecond, and by more once the clock has become coarser.
+func TestLagClockArrivedBy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &lagClock{}
+		if offset, next := c.arrivedBy(time.Now()); offset != 0 || !next.IsZero() {
+			t.Errorf("%d and %v before anything has arrived", offset, next)
+		}
+		const marks = 10_000
+		arrived := make(map[int64]time.Time)
+		start := time.Now()
+		for i := range int64(marks) {
+			c.mark(i+1, time.Now())
+			arrived[i+1] = time.Now()
+			time.Sleep(700 * time.Microsecond)
+		}
+		coarsest := time.Duration(0)
+		for then := start; then.Before(time.Now().Add(5 * time.Millisecond)); then = then.Add(777 * time.Microsecond) {
+			offset, next := c.arrivedBy(then)
+			if offset > 0 && arrived[offset].After(then) {
+				t.Fatalf("%d arrived after %v", offset, then.Sub(start))
+			}
+			if offset < marks && !next.After(then) {
+				t.Fatalf("more than %d by %v, which is no later", offset, next.Sub(start))
+			}
+			if offset > 0 && offset < marks {
+				coarsest = max(coarsest, then.Sub(arrived[offset+1]))
+			}
+		}
+		if offset, _ := c.arrivedBy(time.Now().Add(5 * time.Millisecond)); offset != marks {
+			t.Errorf("%d in the end", offset)
+		}
+		if coarsest > 20*time.Millisecond {
+			t.Errorf("told %v too late", coarsest)
+		}
+	})
+}

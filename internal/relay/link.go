@@ -96,7 +96,10 @@ type Link struct {
 	cfg   Config
 	spool *spool.Spool
 	peers chan serveRequest
-	done  chan struct{} // closed when Run has returned
+	// trails are wishes for a hold; hold is the present one, nil for none.
+	trails chan trailRequest
+	hold   atomic.Pointer[Hold]
+	done   chan struct{} // closed when Run has returned
 
 	up       *upstream
 	attached bool // there has been an upstream
@@ -152,7 +155,7 @@ func NewLink(c Config) *Link {
 	}
 	l := &Link{
 		cfg: c, spool: spool.New(c.Spool), state: Waiting,
-		peers: make(chan serveRequest), done: make(chan struct{}), ackSignal: make(chan struct{}, 1),
+		peers: make(chan serveRequest), trails: make(chan trailRequest), done: make(chan struct{}), ackSignal: make(chan struct{}, 1),
 		silence: psync.SilenceTimeout, catchUp: catchUpTimeout,
 	}
 	l.streamAt.Store(-1)
@@ -180,9 +183,6 @@ func (l *Link) begin(source, target int64, db int) {
 	l.start.Store(target + 1)
 	l.end.Store(source)
 }
-
-// notLoaded stands for the offset of a target that has not loaded a snapshot yet.
-const notLoaded = -1
 
 // ErrLinkEnded is returned by Serve once Run has returned.
 var ErrLinkEnded = errors.New("the link has ended")
@@ -237,6 +237,9 @@ func (l *Link) Run(ctx context.Context) error {
 			if l.up != nil {
 				retry.disarm()
 			}
+		case req := <-l.trails:
+			hold, err := l.trail(req.delay)
+			req.answer <- trailAnswer{hold, err}
 		case err := <-downDone:
 			l.stopDownstream()
 			var fatal *FatalError
@@ -423,46 +426,6 @@ func (l *Link) targetLost(err error) {
 		l.forget()
 	}
 	l.set(Waiting, fmt.Sprintf("for the target: %v", err))
-}
-
-// Acknowledge says what the target has applied, as asked of the target itself
-// and in its own count; the source hears it at once.
-func (l *Link) Acknowledge(offset int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.acked.Load() != notLoaded {
-		l.advance(offset)
-	}
-}
-
-// acknowledge is Acknowledge by the target's own connection, whose first ACK
-// says that the snapshot is loaded.
-func (l *Link) acknowledge(offset int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.advance(offset)
-}
-
-// advance moves acked on. An offset beyond what was read is of another stream:
-// it was asked for before this one began. l.mu must be held.
-func (l *Link) advance(offset int64) {
-	if offset <= l.acked.Load() || offset > l.offsets.toTarget(l.end.Load()) {
-		return
-	}
-	l.acked.Store(offset)
-	l.offsets.passed(offset)
-	if at := l.streamAt.Load(); at >= 0 {
-		l.spool.Release(offset - l.start.Load() + at + 1)
-	}
-	l.signalAck()
-}
-
-// signalAck has an ACK sent now.
-func (l *Link) signalAck() {
-	select {
-	case l.ackSignal <- struct{}{}:
-	default:
-	}
 }
 
 func (l *Link) set(s State, reason string) {

@@ -29,10 +29,10 @@ func (l *Link) readSnapshot(ctx context.Context, u *upstream) error {
 		l.total.Store(header.Length)
 	}
 	if l.cfg.Snapshot == nil {
-		return l.copySnapshot(ctx, u, header, nil)
+		return l.copySnapshot(ctx, u, header)
 	}
-	begin := make([]byte, rdb.HeaderSize)
-	if _, err := io.ReadFull(&snapshotReader{l, u}, begin); err != nil {
+	begin, err := u.stream.Peek(rdb.HeaderSize)
+	if err != nil {
 		return fmt.Errorf("within the snapshot: %w", eof(err))
 	}
 	format, err := rdb.ParseHeader(begin)
@@ -40,20 +40,20 @@ func (l *Link) readSnapshot(ctx context.Context, u *upstream) error {
 	case err != nil:
 		return &FatalError{Err: fmt.Errorf("the source's snapshot: %w", err)}
 	case l.cfg.Snapshot.To.Loads(format) && !l.cfg.EverySnapshot:
-		return l.copySnapshot(ctx, u, header, begin)
+		return l.copySnapshot(ctx, u, header)
 	default:
-		return l.convertSnapshot(ctx, u, header, begin)
+		return l.convertSnapshot(ctx, u, header)
 	}
 }
 
 // snapshotReader counts what is read of a snapshot.
 type snapshotReader struct {
 	link *Link
-	up   *upstream
+	from io.Reader
 }
 
 func (r *snapshotReader) Read(p []byte) (int, error) {
-	n, err := r.up.stream.Read(p)
+	n, err := r.from.Read(p)
 	if n > 0 {
 		r.link.heard.Store(time.Now().UnixNano())
 		r.link.copied.Add(int64(n))
@@ -61,44 +61,20 @@ func (r *snapshotReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// copySnapshot passes a snapshot on as it is; begin is what was read of it.
-func (l *Link) copySnapshot(ctx context.Context, u *upstream, header psync.SnapshotHeader, begin []byte) error {
-	if err := l.spool.Write(ctx, append(header.Raw, begin...)); err != nil {
+// copySnapshot passes a snapshot on as it is, its mark included.
+func (l *Link) copySnapshot(ctx context.Context, u *upstream, header psync.SnapshotHeader) error {
+	if err := l.spool.Write(ctx, header.Raw); err != nil {
 		return spoolError(ctx, err)
 	}
-	source := &snapshotReader{l, u}
-	tail := append([]byte(nil), begin...) // the last bytes read, up to the length of the marker
-	remaining := header.Length
-	if header.Mark == nil {
-		remaining -= int64(len(begin))
-	}
+	source, extent := &snapshotReader{l, u.stream}, header.Extent()
 	for {
 		space, err := l.spool.Reserve(ctx)
 		if err != nil {
 			return spoolError(ctx, err)
 		}
-		if header.Mark == nil && int64(len(space)) > remaining {
-			space = space[:remaining]
-		}
-		n, err := source.Read(space)
+		n, err := source.Read(extent.Fit(space))
 		if n > 0 {
-			ended := false
-			if header.Mark != nil {
-				// The source sends nothing after the marker before it has an ACK,
-				// so the marker is always the last that was read (replication.c
-				// readSyncBulkPayload relies on the same).
-				read := space[:n]
-				if n >= len(header.Mark) {
-					tail = append(tail[:0], read[n-len(header.Mark):]...)
-				} else {
-					tail = append(tail, read...)
-					tail = tail[max(0, len(tail)-len(header.Mark)):]
-				}
-				ended = bytes.Equal(tail, header.Mark)
-			} else {
-				remaining -= int64(n)
-				ended = remaining == 0
-			}
+			ended := extent.Ends(space[:n])
 			if ended {
 				l.snapshotEnds(u, n)
 			}
@@ -123,7 +99,7 @@ func (l *Link) snapshotEnds(u *upstream, n int) {
 
 // convertSnapshot rewrites a snapshot for the target. Its size is known only at
 // its end, so the target gets it with a marker whatever the source sent.
-func (l *Link) convertSnapshot(ctx context.Context, u *upstream, header psync.SnapshotHeader, begin []byte) error {
+func (l *Link) convertSnapshot(ctx context.Context, u *upstream, header psync.SnapshotHeader) error {
 	if !l.targetEOF {
 		return &FatalError{Err: errors.New("the target takes no snapshot that ends in a marker"),
 			Hint: "a snapshot that is rewritten on the way has no size beforehand"}
@@ -135,17 +111,14 @@ func (l *Link) convertSnapshot(ctx context.Context, u *upstream, header psync.Sn
 	if err := l.spool.Write(ctx, fmt.Appendf(nil, "$EOF:%s\r\n", mark)); err != nil {
 		return spoolError(ctx, err)
 	}
-	var source io.Reader = &snapshotReader{l, u}
-	if header.Mark == nil {
-		source = io.LimitReader(source, header.Length-int64(len(begin)))
-	}
+	source := &snapshotReader{l, u.stream.Snapshot(header)}
 	options := *l.cfg.Snapshot
 	options.Dropped = func(left rdb.LeftOut) {
 		if l.drops.ofCopy(left.Feature) {
 			l.tellDropped("the copy", left)
 		}
 	}
-	c := rdb.NewConverter(&spoolWriter{ctx, l}, io.MultiReader(bytes.NewReader(begin), source), options)
+	c := rdb.NewConverter(&spoolWriter{ctx, l}, source, options)
 	err := c.Run()
 	l.mu.Lock()
 	l.rewritten = c.Rewritten()
@@ -153,19 +126,12 @@ func (l *Link) convertSnapshot(ctx context.Context, u *upstream, header psync.Sn
 	if err != nil {
 		return l.conversionError(ctx, err)
 	}
-	rest := bytes.NewReader(c.Buffered())
-	if header.Mark == nil {
-		if n, _ := io.Copy(io.Discard, io.MultiReader(rest, source)); n > 0 {
-			return &FatalError{Err: fmt.Errorf("the source's snapshot: %d bytes follow its end", n)}
-		}
-	} else {
-		found := make([]byte, markSize)
-		if _, err := io.ReadFull(io.MultiReader(rest, source), found); err != nil {
-			return fmt.Errorf("within the snapshot's marker: %w", eof(err))
-		}
-		if !bytes.Equal(found, header.Mark) || rest.Len() > 0 {
-			return &FatalError{Err: errors.New("the source's snapshot ends without its marker")}
-		}
+	n, err := io.Copy(io.Discard, io.MultiReader(bytes.NewReader(c.Buffered()), source))
+	switch {
+	case n > 0:
+		return &FatalError{Err: fmt.Errorf("the source's snapshot: %d bytes follow its end", n)}
+	case err != nil:
+		return err
 	}
 	l.snapshotEnds(u, len(mark))
 	if err := l.spool.Write(ctx, mark); err != nil {

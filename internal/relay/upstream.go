@@ -55,6 +55,7 @@ func (l *Link) stopUpstream() {
 	if l.up == nil {
 		return
 	}
+	l.breakHold("the source's connection has ended")
 	l.up.cancel()
 	_ = l.up.stream.Close() // ends the reader; there is nothing left to say
 	l.up.wg.Wait()

@@ -21,6 +21,7 @@ type Snapshot struct {
 	ReadOffset  int64 // last byte read from the source
 	AckedOffset int64 // applied by the target, in the source's count; 0 while it loads
 	Lag         time.Duration
+	Held        bool          // the target is stopped at an offset, see Hold: it has no part in the lag
 	Silent      time.Duration // since something came from the source, 0 before the first time
 	CopyBytes   int64
 	CopyTotal   int64 // 0 while unknown
@@ -41,6 +42,7 @@ func (l *Link) Snapshot() Snapshot {
 	if at := l.heard.Load(); at != 0 {
 		s.Silent = time.Since(time.Unix(0, at))
 	}
+	s.Held = l.held()
 	s.Dropped = l.drops.all()
 	s.Spool = l.spool.Stats()
 	return s

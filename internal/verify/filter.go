@@ -33,3 +33,8 @@ func (f *filter) keeps(db int, key []byte, hash uint64) bool {
 	}
 	return f.keys == "" || f.matches(key)
 }
+
+// keeps tells whether a key is compared.
+func (r *run) keeps(db int, key []byte) bool {
+	return r.filter.keeps(db, key, r.digest.KeyHash(key))
+}

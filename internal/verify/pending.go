@@ -15,6 +15,4 @@ func (r *run) explain(context.Context, *Difference) error { return errors.ErrUns
 
 func (r *run) repair(context.Context) error { return errors.ErrUnsupported }
 
-func (r *run) snapshot(context.Context) error { return errors.ErrUnsupported }
-
 func (f *filter) matches([]byte) bool { return false }

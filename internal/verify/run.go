@@ -79,7 +79,7 @@ type run struct {
 	cfg            Config
 	source, target *side
 	// digest says what counts: the same for everything that is compared in this run.
-	// look sets it; until then only its Seed is.
+	// look completes it.
 	digest digest.Options
 	filter filter
 
@@ -95,7 +95,8 @@ type run struct {
 func newRun(cfg Config) (*run, error) {
 	r := &run{cfg: cfg, source: newSide("source", cfg.Source), target: newSide("target", cfg.Target)}
 	r.enter(StageConnecting)
-	r.digest.Drop = cfg.Options.Drop
+	// No primary tells its replicas of a consumer that has asked and got nothing.
+	r.digest = digest.Options{Drop: cfg.Options.Drop, NoEmptyConsumers: true}
 	seed, id := randomSeed(), newID(time.Now())
 	r.report = Report{
 		ID: id, Result: Unknown, Method: cfg.Options.Method, Source: cfg.Source.Name, Target: cfg.Target.Name, Started: time.Now(),

@@ -72,6 +72,12 @@ func (s *side) close() {
 // read is how much has been read of the side.
 func (s *side) read() Read { return Read{Keys: s.keys.Load(), Bytes: s.bytes.Load()} }
 
+// reset begins to count anew.
+func (s *side) reset() {
+	s.keys.Store(0)
+	s.bytes.Store(0)
+}
+
 // owns tells whether a key counts from that shard: while slots move, and after
 // it, others may have it too. Libraries, which belong to no slot and are on every
 // shard, count from the first.

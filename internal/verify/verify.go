@@ -11,6 +11,7 @@ package verify
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -120,6 +121,10 @@ type Hold interface {
 // PassedError says that a feed was past the offset at which it was to stop.
 type PassedError struct {
 	Offset, Passed int64
+}
+
+func (e *PassedError) Error() string {
+	return fmt.Sprintf("the target was to stop at offset %d, and is at %d", e.Offset, e.Passed)
 }
 
 // Options say what is compared and how.

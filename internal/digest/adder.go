@@ -1,0 +1,62 @@
+package digest
+
+import "godwit/internal/rdb"
+
+// adder adds up the parts of one value, however they are read.
+type adder struct {
+	hasher
+	rules
+	kind  rdb.ValueKind
+	name  string // of a module's type
+	sum   uint64
+	count uint64
+	ttls  uint64
+}
+
+func (a *adder) begin(k rdb.ValueKind) {
+	a.kind, a.name, a.sum, a.count, a.ttls = k, "", 0, 0, 0
+}
+
+// whole is a string, by its hash.
+func (a *adder) whole(text uint64) { a.sum = text }
+
+// element is the next one of a list.
+func (a *adder) element(text uint64) {
+	a.sum = a.next(a.sum, text)
+	a.count++
+}
+
+// member is one of a set.
+func (a *adder) member(text uint64) {
+	a.sum += a.two(isMember, text, 0)
+	a.count++
+}
+
+// pair is a field of a hash and its value.
+func (a *adder) pair(field, value uint64) {
+	a.sum += a.two(isPair, field, value)
+	a.count++
+}
+
+// expires is when a field does, rdb.None if never.
+func (a *adder) expires(field uint64, at int64) {
+	if at != rdb.None && a.fieldTTLs {
+		a.ttls += a.two(isFieldTTL, field, uint64(at))
+	}
+}
+
+// scored is a member of a sorted set.
+func (a *adder) scored(member uint64, score float64) {
+	a.sum += a.two(isScored, member, scoreBits(score))
+	a.count++
+}
+
+// value is what the parts come to.
+func (a *adder) value() Value {
+	v := Value{Type: typeName(a.kind), TTLs: a.ttls}
+	if a.kind == rdb.ModuleValue {
+		v.Type = a.name
+	}
+	v.Sum = a.two(isValue, a.sum, a.count<<8|uint64(a.kind))
+	return v
+}

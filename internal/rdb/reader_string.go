@@ -1,0 +1,157 @@
+package rdb
+
+import "io"
+
+// Text is a string: bytes, or an integer that stands for its decimal digits.
+type Text struct {
+	Bytes   []byte // of a Large one the first of its bytes
+	Integer int64
+	IsInt   bool
+	more    *Reader // nil if this is all
+}
+
+// Large tells whether there are more bytes, to be read with Next.
+func (t *Text) Large() bool { return t.more != nil }
+
+// Next returns the next bytes of a Large text, none at its end. It is to be read
+// to its end before anything else is.
+func (t *Text) Next() []byte { return t.more.piece() }
+
+// stringHead is what a string begins with.
+type stringHead struct {
+	start      int64  // its offset
+	code       byte   // encInt8 and so on, or encPlain
+	size, want uint64 // bytes that follow, and that they are when decompressed
+}
+
+const encPlain = 0xff // no encoding of the servers'
+
+// String reads a string.
+func (r *Reader) String() Text {
+	if r.at < len(r.buf) {
+		if first := r.buf[r.at]; first>>6 == len6Bits && len(r.buf)-r.at > int(first) {
+			start := r.at + 1
+			r.at = start + int(first)
+			return Text{Bytes: r.buf[start:r.at]}
+		}
+	}
+	h, ok := r.stringHead()
+	switch {
+	case !ok:
+		return Text{}
+	case h.code == encPlain:
+		return r.bytes(h.size)
+	case h.code != encLZF:
+		return Text{Integer: r.Signed(int(h.size)), IsInt: true}
+	case r.fits(h):
+		return Text{Bytes: r.decompress(h)}
+	default:
+		if r.lzf == nil {
+			r.lzf = new(lzfStream)
+		}
+		out := &r.lzf.out
+		*out = Reader{src: r.lzf, buf: out.buf[:0], size: packBuffer, parent: r, origin: h.start, rest: h.want, whole: true}
+		r.lzf.begin(r, h)
+		return Text{Bytes: out.piece(), more: out}
+	}
+}
+
+func (r *Reader) stringHead() (stringHead, bool) {
+	h := stringHead{start: r.Offset(), code: encPlain}
+	for n := 1; r.need(n); n = len(r.buf) - r.at + 1 {
+		raw := r.buf[r.at:]
+		head, size, err := stringExtent(raw)
+		if err == nil && size > 1<<62 {
+			r.Failf("a string of %d bytes", size)
+		}
+		if err != nil {
+			r.Failf("%v", err)
+		}
+		if head < 0 || r.err != nil {
+			continue
+		}
+		h.size, h.want = size, size
+		if raw[0]>>6 == lenEncVal {
+			h.code = raw[0] & 0x3f
+		}
+		if h.code == encLZF {
+			_, n, _ := length(raw[1:]) // read before, by stringExtent
+			h.want, _, _ = length(raw[1+n:])
+			if h.want > maxLZFRatio*h.size {
+				r.Failf("LZF string of %d bytes cannot hold %d", h.size, h.want)
+				return h, false
+			}
+		}
+		r.at += head
+		return h, true
+	}
+	return h, false
+}
+
+// fits tells whether a string can be had as a whole.
+func (r *Reader) fits(h stringHead) bool {
+	return h.want <= defaultBuffer && (r.src == nil || h.size <= uint64(r.size))
+}
+
+// decompress returns a compressed string as a whole.
+func (r *Reader) decompress(h stringHead) []byte {
+	t := r.bytes(h.size)
+	if r.err != nil {
+		return nil
+	}
+	var err error
+	if r.scratch, err = appendLZF(r.scratch[:0], t.Bytes, h.want); err != nil {
+		r.Fail(&SyntaxError{Offset: h.start, Reason: err.Error()})
+		return nil
+	}
+	return r.scratch
+}
+
+// bytes gives the next n bytes.
+func (r *Reader) bytes(n uint64) Text {
+	if n > uint64(len(r.buf)-r.at) {
+		switch {
+		case r.src == nil:
+			r.need(len(r.buf) - r.at + 1) // fails
+			return Text{}
+		case n > uint64(r.size):
+			r.rest = n
+			return Text{Bytes: r.piece(), more: r}
+		case !r.need(int(n)):
+			return Text{}
+		}
+	}
+	start := r.at
+	r.at += int(n)
+	return Text{Bytes: r.buf[start:r.at]}
+}
+
+// piece gives the next bytes of the present string.
+func (r *Reader) piece() []byte {
+	if r.rest == 0 && r.whole {
+		r.End()
+	}
+	if r.rest == 0 || !r.need(1) {
+		return nil
+	}
+	start := r.at
+	r.at += int(min(r.rest, uint64(len(r.buf)-start)))
+	r.rest -= uint64(r.at - start)
+	return r.buf[start:r.at]
+}
+
+// pieces reads the string that a Reader is at, byte by byte as it is saved.
+type pieces struct{ r *Reader }
+
+func (p pieces) Read(b []byte) (int, error) {
+	if p.r.rest == 0 {
+		return 0, io.EOF
+	}
+	if !p.r.need(1) {
+		return 0, p.r.err
+	}
+	n := copy(b[:min(uint64(len(b)), p.r.rest)], p.r.buf[p.r.at:])
+	p.r.at += n
+	p.r.rest -= uint64(n)
+	return n, nil
+}

@@ -1,0 +1,200 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"godwit/internal/psync"
+)
+
+// attached are the snapshots of one look that servers have begun.
+type attached struct{ source, target []*incoming }
+
+func (a *attached) close() {
+	for _, list := range [][]*incoming{a.source, a.target} {
+		for _, in := range list {
+			if in != nil {
+				in.close()
+			}
+		}
+	}
+}
+
+// attach has every shard of both sides begin a snapshot, at the same offset if there
+// is a feed. The forks have been taken when it returns; nothing has been read.
+func (r *run) attach(ctx context.Context, l *look) (*attached, error) {
+	if err := r.quiet(ctx); err != nil {
+		return nil, err
+	}
+	if r.cfg.Feed != nil {
+		return r.attachAligned(ctx, l)
+	}
+	return r.attachApart(ctx)
+}
+
+// quiet waits until no server writes a snapshot or rewrites its AOF: each would put
+// ours off to its end, and one of another replica's would be given to us as it was
+// at its beginning.
+func (r *run) quiet(ctx context.Context) error {
+	for _, s := range []*side{r.source, r.target} {
+		for _, shard := range s.shards {
+			if err := shard.quiet(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *shard) quiet(ctx context.Context) error {
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		info, err := s.client.Info(ctx, "persistence")
+		if err != nil {
+			return fmt.Errorf("the %s: %w", s.side.role, err)
+		}
+		if info.Int("rdb_bgsave_in_progress") == 0 && info.Int("aof_rewrite_in_progress") == 0 && info.Int("module_fork_in_progress") == 0 {
+			return nil
+		}
+		if err := pause(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+// attachApart attaches to all shards at the same time.
+func (r *run) attachApart(ctx context.Context) (*attached, error) {
+	a := &attached{make([]*incoming, len(r.source.shards)), make([]*incoming, len(r.target.shards))}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, side := range []struct {
+		shards []*shard
+		into   []*incoming
+	}{{r.source.shards, a.source}, {r.target.shards, a.target}} {
+		for i, shard := range side.shards {
+			group.Go(func() (err error) {
+				side.into[i], err = shard.ask(ctx, true)
+				return err
+			})
+		}
+	}
+	if err := group.Wait(); err != nil {
+		a.close()
+		return nil, err
+	}
+	return a, nil
+}
+
+const (
+	// stopLimit is for how long the target may take to come to the source's offset.
+	stopLimit = 30 * time.Second
+	// holdLimit is for how long its feed is held for its answer.
+	holdLimit = 3 * time.Second
+)
+
+// attachAligned has the target begin its snapshot at the very offset of the source's.
+// Its feed is held for as long as that takes, no longer.
+func (r *run) attachAligned(ctx context.Context, l *look) (*attached, error) {
+	hold, err := r.cfg.Feed.Trail(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("holding the target's feed: %w", err)
+	}
+	defer func() {
+		hold.Release()
+		r.held(hold.Held())
+	}()
+	from, to := r.source.shards[0], r.target.shards[0]
+	source, err := from.ask(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	replid, offset, err := stop(ctx, hold, source.answer.Offset)
+	if err != nil {
+		source.close()
+		return nil, r.notStopped(ctx, err)
+	}
+	limited, cancel := context.WithTimeout(ctx, holdLimit)
+	defer cancel()
+	target, err := to.ask(limited, to.disklessAtOnce())
+	if err != nil {
+		source.close()
+		if limited.Err() != nil && ctx.Err() == nil {
+			return nil, &passingError{fmt.Errorf("the target %s did not begin a snapshot within %v", to.address(), holdLimit), "something keeps it from forking at once: a BGSAVE or a rewrite of its AOF, or its repl-diskless-sync-delay; or use --method scan"}
+		}
+		return nil, err
+	}
+	if target.answer.ReplID != replid || target.answer.Offset != offset {
+		source.close()
+		target.close()
+		return nil, &passingError{
+			fmt.Errorf("the target %s began its snapshot at %s %d, and stood at %s %d", to.address(), target.answer.ReplID, target.answer.Offset, replid, offset),
+			"it has another primary than godwit, or takes its snapshots for others too",
+		}
+	}
+	l.aligned, l.replid, l.offset = true, source.answer.ReplID, source.answer.Offset
+	return &attached{[]*incoming{source}, []*incoming{target}}, nil
+}
+
+func stop(ctx context.Context, hold Hold, offset int64) (string, int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, stopLimit)
+	defer cancel()
+	return hold.Stop(ctx, offset)
+}
+
+// notStopped says why the target is not where the source's snapshot was taken.
+func (r *run) notStopped(ctx context.Context, err error) error {
+	var passed *PassedError
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.As(err, &passed):
+		return &passingError{err, "the source's answers come later than its stream: compare when it is less busy, or use --method scan"}
+	case errors.Is(err, context.DeadlineExceeded):
+		return &passingError{fmt.Errorf("the target was not at the source's offset within %v", stopLimit), "wait until the target has caught up"}
+	}
+	return &passingError{fmt.Errorf("holding the target's feed: %w", err), "see that the migration follows (`godwit status`)"}
+}
+
+// ask has the shard begin a snapshot on a connection of its own. eof lets it send
+// that without writing it to its disk.
+func (s *shard) ask(ctx context.Context, eof bool) (*incoming, error) {
+	conn, err := s.node.Endpoint.DialConn(ctx)
+	if err != nil {
+		return nil, s.lost(ctx, err)
+	}
+	v := s.node.Version
+	stream, answer, err := psync.Attach(ctx, conn, psync.Hello{
+		Username: s.node.Endpoint.Username, Password: s.node.Endpoint.Password, EOF: eof, PSYNC2: true, RDBOnly: true,
+		Version: fmt.Sprintf("%d.%d.%d", v.Major, v.Minor, v.Patch), // for Valkey to send the format that it writes itself
+	}, "?", psync.NoOffset, nil)
+	if err != nil {
+		_ = conn.Close() // the handshake's error is the one that tells
+		return nil, s.refused(ctx, err)
+	}
+	in := &incoming{s, stream, answer}
+	if !answer.Full {
+		in.close()
+		return nil, fmt.Errorf("the %s %s: PSYNC ? -1 was not answered with a full resync", s.side.role, s.address())
+	}
+	return in, nil
+}
+
+func (s *shard) address() string { return s.node.Endpoint.Address }
+
+// disklessAtOnce tells whether the shard begins a diskless snapshot as soon as it is
+// asked for one. One to its disk it always does (replication.c syncCommand).
+func (s *shard) disklessAtOnce() bool {
+	delay, known := s.node.Settings.Int("repl-diskless-sync-delay")
+	return known && delay == 0
+}
+
+// time is the shard's clock, or ours where it does not tell, in milliseconds since 1970.
+func (s *shard) time(ctx context.Context) int64 {
+	now, err := s.client.Redis().Time(ctx).Result()
+	if err != nil {
+		return time.Now().UnixMilli()
+	}
+	return now.UnixMilli()
+}
