@@ -1,0 +1,63 @@
+package verify_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"godwit/internal/dataset"
+	"godwit/internal/sandbox"
+	"godwit/internal/sandbox/sandboxtest"
+	"godwit/internal/verify"
+)
+
+// otherLimits has a server encode what it can otherwise than it would by default.
+func otherLimits() sandbox.Options {
+	return sandbox.Options{Args: []string{
+		"--list-max-ziplist-size 3", "--hash-max-ziplist-entries 2", "--hash-max-ziplist-value 8", "--set-max-intset-entries 3",
+		"--zset-max-ziplist-entries 2", "--zset-max-ziplist-value 8", "--hll-sparse-max-bytes 16", "--stream-node-max-entries 3", "--list-compress-depth 1",
+	}}
+}
+
+// Two servers that nobody writes to, each kind of difference at the same time among
+// keys of all types.
+func TestPlantedDifferences(t *testing.T) {
+	disk := sandbox.Options{Args: []string{"--repl-diskless-sync no"}}
+	tests := []struct {
+		source, target     string
+		atSource, atTarget sandbox.Options
+		fieldTTLs          bool
+	}{
+		{source: "redis-7.0", target: "valkey-8.1", atTarget: otherLimits()},
+		{source: "redis-7.0", target: "redis-7.0", atSource: otherLimits(), atTarget: disk},
+		{source: "redis-6.0", target: "redis-6.0", atSource: disk, atTarget: otherLimits()},
+		{source: "redis-6.0", target: "redis-8.0"},
+		{source: "redis-8.0", target: "redis-8.6", atTarget: otherLimits(), fieldTTLs: true},
+		{source: "redis-8.0", target: "valkey-9.1", atTarget: disk, fieldTTLs: true},
+		{source: "valkey-9.1", target: "valkey-9.1", atSource: disk, atTarget: otherLimits(), fieldTTLs: true},
+		{source: "valkey-8.0", target: "redict-7.3", atTarget: otherLimits()},
+	}
+	for _, tt := range tests {
+		t.Run(tt.source+" "+tt.target, func(t *testing.T) {
+			a, b := sandboxtest.Start(t, tt.source, tt.atSource), sandboxtest.Start(t, tt.target, tt.atTarget)
+			from, to := sandboxtest.Client(t, a), sandboxtest.Client(t, b)
+			o := dataset.Options{Keys: 4000, DBs: []int{0, 3}, Now: time.Now(), NoFieldTTLs: !tt.fieldTTLs, NoFunctions: strings.HasPrefix(tt.source, "redis-6")}
+			fill(t, a, o)
+			fill(t, b, o)
+			cfg := verify.Config{Source: sideOf(a), Target: sideOf(b), Feed: feedOf(t, b)}
+			cfg.Options.Dir = t.TempDir()
+			mustFind(t, compare(t, cfg), cfg.Options.Dir)
+
+			all := plants()
+			if tt.fieldTTLs {
+				all = append(all, fieldTTLPlants()...)
+			}
+			want := sow(t, from, to, all)
+			do(t, from, "SET", "other db", "v")
+			do(t, to, "SET", "other db", "v")
+			do(t, to, "MOVE", "other db", 5)
+			want = append(want, "db 0>5 other db")
+			mustFind(t, compare(t, cfg), cfg.Options.Dir, want...)
+		})
+	}
+}
