@@ -27,7 +27,7 @@ func fromFile(t *testing.T, text string, env []string, args ...string) (*pflag.F
 
 func TestEveryFlagCanBeSaidInTheFile(t *testing.T) {
 	example := map[string]string{
-		"bool": "true", "int": "7000", "string": "text", "duration": "250ms", "size": "5mb", "manual|auto|never": "auto", "text|json": "json",
+		"bool": "true", "int": "7000", "string": "text", "duration": "250ms", "size": "5mb", "manual|auto|never": "auto", "before-cutover": "before-cutover", "text|json": "json",
 		"feature": "function,vector-set", "names": "bf,search",
 	}
 	newRunCommand(streams{env: environment()}).Flags().VisitAll(func(f *pflag.Flag) {
@@ -43,6 +43,41 @@ func TestEveryFlagCanBeSaidInTheFile(t *testing.T) {
 			t.Errorf("%s: %s, %v; want %s", f.Name, fs.Lookup(f.Name).Value, err, value)
 		}
 	})
+}
+
+// A file for verify has run's fields and its own ones; run takes only its own.
+func TestTheFileOfVerify(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "verify.yaml")
+	text := "from: redis://127.0.0.1:1\nto: redis://127.0.0.1:2\nmax-pause: 1s\nsample: 1%\nrepair: delete-extra\ndb: 0,3\nmax-rate: 5mb\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := godwit(t, nil, "verify", "-f", path, "--state-dir", dir) // whose migration does not run
+	if got.code != 1 || !strings.HasPrefix(got.err, "error: source: 127.0.0.1:1: dial: ") {
+		t.Errorf("exit code %d: %s", got.code, got.err)
+	}
+	got = godwit(t, nil, "run", "-f", path, "--state-dir", dir)
+	if got.code != 2 || !strings.HasPrefix(got.err, "error: "+path+":4: sample: unknown field") {
+		t.Errorf("run: exit code %d: %s", got.code, got.err)
+	}
+	cmd := newVerifyCommand(streams{env: environment()})
+	if err := applyFile(path, cmd.Flags(), union(newRunCommand(streams{env: environment()}).Flags(), cmd.Flags()), environment()); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"sample": "1%", "repair": "delete-extra", "db": "0,3", "max-rate": "5mb"} {
+		if got := cmd.Flags().Lookup(name).Value.String(); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
+
+func union(sets ...*pflag.FlagSet) *pflag.FlagSet {
+	all := pflag.NewFlagSet("", pflag.ContinueOnError)
+	for _, fs := range sets {
+		all.AddFlagSet(fs)
+	}
+	return all
 }
 
 func TestFlagsWinOverTheFile(t *testing.T) {

@@ -48,6 +48,7 @@ for milliseconds, and until you say "complete", one command goes back.
 
   godwit plan --from redis://a:6379 --to redis://b:6379    what would happen
   godwit run  --from redis://a:6379 --to redis://b:6379    copy and follow
+  godwit verify                                            compare both, key by key
   godwit cutover                                           switch to b
   godwit rollback                                          and back to a
   godwit complete                                          end it for good
@@ -71,7 +72,7 @@ before, 130 interrupted.`,
 	root.AddCommand(
 		newPlanCommand(s), newRunCommand(s), newDemoCommand(s),
 		newCutoverCommand(s), newRollbackCommand(s), newCompleteCommand(s), newAbortCommand(s),
-		newStatusCommand(s), newInspectCommand(s),
+		newStatusCommand(s), newVerifyCommand(s), newInspectCommand(s),
 		newVersionCommand(s), newManCommand(s),
 	)
 	return root

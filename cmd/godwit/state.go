@@ -19,6 +19,8 @@ type stateOptions struct {
 	name     string
 	stateDir string
 	file     string // -f
+	// ownFields has the file say what the verb's own flags say, too, not only run's.
+	ownFields bool
 }
 
 func (o *stateOptions) addFlags(cmd *cobra.Command, s streams) {
@@ -69,7 +71,12 @@ func (o *stateOptions) load(cmd *cobra.Command, s streams) error {
 		if err != nil {
 			return err
 		}
-		if err := applyFile(o.file, cmd.Flags(), run.Flags(), s.env); err != nil {
+		known := pflag.NewFlagSet("file", pflag.ContinueOnError)
+		known.AddFlagSet(run.Flags())
+		if o.ownFields {
+			known.AddFlagSet(cmd.Flags())
+		}
+		if err := applyFile(o.file, cmd.Flags(), known, s.env); err != nil {
 			return err
 		}
 	}

@@ -39,6 +39,23 @@ func TestBadUsage(t *testing.T) {
 		{with("--from", "redis://:x@a", "--from-password-file", "x"), "--from-password-file is given, and the URL has a password too", ""},
 		{with("--to-password-file", "/nowhere/x"), "--to-password-file: open /nowhere/x: no such file or directory", ""},
 		{with("-f", "/nowhere/x.yaml"), "migration file: open /nowhere/x.yaml: no such file or directory", ""},
+		{with("--verify", "sometimes"), `invalid argument "sometimes" for "--verify" flag: use before-cutover`, "see `godwit run --help`"},
+		{with("--verify", "before-cutover", "--cutover", "never"), "verify before-cutover: with --cutover never there is no cutover; use `godwit verify`", ""},
+		{[]string{"verify", "a", "b"}, "accepts at most 1 arg(s), received 2", "see `godwit verify --help`"},
+		{[]string{"verify", "a", "--from", "redis://h", "--state-dir", dir}, "a migration is named, and --from or --to is given too", "for a running migration leave --from and --to out"},
+		{[]string{"verify", "--from", "redis://h", "--state-dir", dir}, "--to is missing", "for example --to redis://127.0.0.1:6379"},
+		{[]string{"verify", "--from", "redis://h", "--to", "redis://h:6379", "--state-dir", dir}, "source and target are the same address, h:6379", ""},
+		{[]string{"verify", "--from", "redis://h/3", "--to", "redis://g", "--state-dir", dir}, "a db in a URL: every db is compared with the same of the other side; leave it out", "--db 3 compares one db"},
+		{[]string{"verify", "--method", "guess"}, `invalid argument "guess" for "--method" flag: use snapshot, scan`, "see `godwit verify --help`"},
+		{[]string{"verify", "--sample", "101%"}, `invalid argument "101%" for "--sample" flag: use a share such as 1% or 0.01`, "see `godwit verify --help`"},
+		{[]string{"verify", "--db", "0,x"}, `invalid argument "0,x" for "--db" flag: "x" is not the number of a db`, "see `godwit verify --help`"},
+		{[]string{"verify", "--max-rate", "fast"}, `invalid argument "fast" for "--max-rate" flag: "fast" is not a size such as 64mb or 16gb`, "see `godwit verify --help`"},
+		{[]string{"verify", "--max-duration", "-1s", "--state-dir", dir}, "--max-duration -1s: use a duration such as 10m, or 0 for no limit", ""},
+		{[]string{"verify", "--samples", "-1", "--state-dir", dir}, "--samples -1: use 0 or more", ""},
+		{[]string{"verify", "--repair=all"}, `invalid argument "all" for "--repair" flag: use --repair or --repair=delete-extra`, "see `godwit verify --help`"},
+		{[]string{"verify", "show", "--kind", "odd"}, `invalid argument "odd" for "--kind" flag: "odd": use missing, extra, db, type, value, ttl, unstable`, "see `godwit verify show --help`"},
+		{[]string{"verify", "show", "--format", "xml"}, `invalid argument "xml" for "--format" flag: use table, csv, jsonl`, "see `godwit verify show --help`"},
+		{[]string{"verify", "show", "--offset", "-1", "--state-dir", dir}, "--offset, --limit and --samples must not be negative", ""},
 		{[]string{"inspect"}, "accepts 1 arg(s), received 0", "see `godwit inspect --help`"},
 		{[]string{"inspect", "redis://h:99999"}, "URL: redis://h:99999: port 99999 is not between 1 and 65535", ""},
 		{[]string{"cutover", "--state-dir", dir, "--max-pause", "-1s"}, "--max-pause -1s: use at least 1ms", ""},
@@ -82,6 +99,8 @@ func TestVerbsOnNothing(t *testing.T) {
 		"complete":      "error: no migration default in " + dir,
 		"abort x":       "error: no migration x in " + dir,
 		"cutover other": "error: no godwit process runs the migration other",
+		"verify":        "error: no godwit process runs the migration default",
+		"verify other":  "error: no godwit process runs the migration other",
 	} {
 		got := godwit(t, nil, append(strings.Fields(verb), "--state-dir", dir)...)
 		if got.code != status.ExitFailed || !strings.HasPrefix(got.err, text+"\nhint: ") {
@@ -110,7 +129,7 @@ func TestManPagesAndCompletion(t *testing.T) {
 	if got := godwit(t, nil, "man", dir); got.code != 0 {
 		t.Fatal(got.err)
 	}
-	for _, verb := range []string{"", "-plan", "-run", "-status", "-cutover", "-rollback", "-complete", "-abort", "-inspect", "-demo"} {
+	for _, verb := range []string{"", "-plan", "-run", "-status", "-cutover", "-rollback", "-complete", "-abort", "-inspect", "-verify", "-verify-show", "-demo"} {
 		page, err := os.ReadFile(filepath.Join(dir, "godwit"+verb+".1"))
 		if err != nil || !strings.Contains(string(page), ".SH SYNOPSIS") {
 			t.Errorf("godwit%s.1: %v", verb, err)
@@ -121,5 +140,6 @@ func TestManPagesAndCompletion(t *testing.T) {
 			t.Errorf("%s: exit code %d, %d bytes", shell, got.code, len(got.out))
 		}
 	}
+	mustContain(t, "completion of --kind", godwit(t, nil, "__complete", "verify", "show", "--kind", "").out, "missing\n", "ttl\n")
 	mustContain(t, "completion of --cutover", godwit(t, nil, "__complete", "run", "--cutover", "").out, "manual\n", "auto\n", "never\n")
 }

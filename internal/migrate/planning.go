@@ -55,7 +55,7 @@ func planFor(ctx context.Context, c Config, source, target *end) (plan.Plan, err
 	}
 	facts.Source.Survey = &survey
 	return plan.Make(facts, plan.Wants{
-		Name: c.Name, Replace: c.Replace, Announce: c.Announce, CopyOnly: c.Cutover == Never, NoKill: c.NoKill,
+		Name: c.Name, Replace: c.Replace, Announce: c.Announce, CopyOnly: c.Cutover == Never, NoKill: c.NoKill, Verify: c.Verify == VerifyBeforeCutover,
 		MaxPause: c.MaxPause, RollbackWindow: c.RollbackWindow, Drop: c.Drop, AcceptModules: c.AcceptModules,
 		SpoolMemory: c.SpoolMemory, SpoolDisk: c.SpoolDisk,
 	}), nil

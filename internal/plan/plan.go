@@ -34,6 +34,7 @@ type Wants struct {
 	Announce string // host:port of the listener for both servers; empty: found from the route
 	CopyOnly bool   // --cutover never: it is not meant to be switched
 	NoKill   bool   // leave the clients of the demoted server connected
+	Verify   bool   // both sides are compared before the cutover
 	MaxPause time.Duration
 	// RollbackWindow is how long the way back is kept after the cutover; negative:
 	// until complete, 0: not at all.
@@ -58,20 +59,21 @@ const (
 
 // Plan is what would happen. It holds no password.
 type Plan struct {
-	Name             string    `json:"name"`
-	Engine           string    `json:"engine"`
-	Method           Method    `json:"method"`
-	Source           End       `json:"source"`
-	Target           End       `json:"target"`
-	Blockers         []Finding `json:"blockers"` // each of them must be mended first
-	Warnings         []Finding `json:"warnings"` // worth knowing before the start
-	Notes            []Finding `json:"notes"`
-	Steps            []Step    `json:"steps"`
-	Sizes            Sizes     `json:"sizes"`
-	EstimatedSeconds float64   `json:"estimated_seconds"` // of the copy
-	MaxPauseMS       int64     `json:"max_pause_ms"`
-	WayBack          bool      `json:"way_back"` // a rollback after the cutover is possible
-	WayBackReason    string    `json:"way_back_reason"`
+	Name             string     `json:"name"`
+	Engine           string     `json:"engine"`
+	Method           Method     `json:"method"`
+	Source           End        `json:"source"`
+	Target           End        `json:"target"`
+	Blockers         []Finding  `json:"blockers"` // each of them must be mended first
+	Warnings         []Finding  `json:"warnings"` // worth knowing before the start
+	Notes            []Finding  `json:"notes"`
+	Steps            []Step     `json:"steps"`
+	Sizes            Sizes      `json:"sizes"`
+	EstimatedSeconds float64    `json:"estimated_seconds"` // of the copy
+	MaxPauseMS       int64      `json:"max_pause_ms"`
+	WayBack          bool       `json:"way_back"` // a rollback after the cutover is possible
+	WayBackReason    string     `json:"way_back_reason"`
+	Verify           Comparison `json:"verify"`
 }
 
 // End is one of the two servers in short.
@@ -138,6 +140,7 @@ func Make(f Facts, w Wants) Plan {
 		p.WayBackReason = "the migration cannot be made"
 		return p
 	}
+	p.Verify = in.comparison()
 	p.WayBack, p.WayBackReason = in.wayBack()
 	p.Steps = in.steps(p.WayBack)
 	return p
@@ -161,7 +164,7 @@ func (p *Plan) judge(in *input) bool {
 func ruleGroups(in *input) [][]rule {
 	return [][]rule{
 		identityRules(), roleRules(), dataRules(), memoryRules(), versionRules(), featureRules(),
-		replicationRules(), networkRules(), permissionRules(in),
+		replicationRules(), networkRules(), permissionRules(in), verifyRules(),
 	}
 }
 

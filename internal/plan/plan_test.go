@@ -114,6 +114,33 @@ func TestHealthyPlan(t *testing.T) {
 	}
 }
 
+func TestVerifySteps(t *testing.T) {
+	f, w := healthy()
+	w.Verify = true
+	for _, test := range []struct {
+		change func(*Facts, *Wants)
+		want   Comparison
+		steps  []string
+	}{
+		{func(*Facts, *Wants) {}, Comparison{Method: "snapshot", BeforeCutover: true},
+			[]string{"source REPLCONF ACK offset", "source PSYNC ? -1", "target PSYNC ? -1", "godwit (compares)"}},
+		{deny("target", topology.Psync), Comparison{Method: "scan", Why: "the target: PSYNC is not permitted to user default", BeforeCutover: true},
+			[]string{"source REPLCONF ACK offset", "source SCAN, DUMP", "target SCAN, DUMP", "godwit (compares)"}},
+	} {
+		test.change(&f, &w)
+		p := Make(f, w)
+		var sent []string
+		for _, s := range p.Steps {
+			if s.Phase == following {
+				sent = append(sent, s.Server+" "+s.Command)
+			}
+		}
+		if !slices.Equal(sent, test.steps) || p.Verify != test.want {
+			t.Errorf("%+v, steps:\n%s\nwant %+v:\n%s", p.Verify, strings.Join(sent, "\n"), test.want, strings.Join(test.steps, "\n"))
+		}
+	}
+}
+
 func TestFenceSteps(t *testing.T) {
 	f, w := healthy()
 	f.Source = redis60(from)

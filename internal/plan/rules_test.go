@@ -333,6 +333,21 @@ var ruleTests = []struct {
 			n.Settings, n.Clients.Unlisted = nil, true
 		}
 	}, warnings: []string{"source-permission", "target-permission", "source-settings-unknown", "target-settings-unknown", "source-clients-unknown", "target-clients-unknown"}, says: "'+client|list'"},
+
+	{name: "no comparison by snapshots, and none asked for", change: func(f *Facts, w *Wants) {
+		deny("target", topology.Psync)(f, w)
+		w.RollbackWindow = 0
+	}, noBack: true, says: "  verify    by SCAN and DUMP of both sides; not by snapshots: the target: PSYNC is not permitted to user default; when you ask: godwit verify"},
+	{name: "no comparison by snapshots before the cutover", change: func(f *Facts, w *Wants) {
+		deny("target", topology.Replconf)(f, w)
+		w.RollbackWindow, w.Verify = 0, true
+	}, noBack: true, warnings: []string{"verify-by-scan"}, says: "ACL SETUSER default +replconf"},
+	{name: "little room for the target's fork", change: func(f *Facts, w *Wants) {
+		f.Source.Memory.Used, f.Target.Memory.System, w.Verify = 10<<30, 12<<30, true
+	}, warnings: []string{"source-fork-memory", "target-fork-memory"}, says: "the target will use 10.0 GiB of its machine's 12.0 GiB"},
+	{name: "little room for the target's fork, which nothing asks for", change: func(f *Facts, _ *Wants) {
+		f.Source.Memory.Used, f.Target.Memory.System = 8<<30, 12<<30
+	}, says: "when you ask: godwit verify"},
 }
 
 func replicaOf(n *topology.Node, host string, port int) {

@@ -23,6 +23,7 @@ func (in *input) steps(back bool) []Step {
 	if in.CopyOnly {
 		return steps
 	}
+	steps = append(steps, in.verifySteps()...)
 	steps = append(steps, in.switchSteps(back)...)
 	return append(steps, in.endSteps(back)...)
 }

@@ -57,6 +57,7 @@ func (p Plan) writeHead(b *strings.Builder) {
 		{"spool", fmt.Sprintf("%s in memory, then %s on disk", bytes(p.Sizes.SpoolMemory), bytes(p.Sizes.SpoolDisk))},
 		{"cutover", fmt.Sprintf("%s; given up after %v", method, time.Duration(p.MaxPauseMS)*time.Millisecond)},
 		{"way back", back + p.WayBackReason},
+		{"verify", p.Verify.text()},
 	}
 	b.WriteByte('\n')
 	for _, row := range rows {

@@ -9,6 +9,7 @@ import (
 	"iter"
 
 	"godwit/internal/migrate"
+	"godwit/internal/verify"
 )
 
 // Controller is the migration that is served. Every method may be called from
@@ -26,6 +27,9 @@ type Controller interface {
 	// Complete and Abort return when the migration has ended.
 	Complete(ctx context.Context, dryRun bool) (migrate.EndResult, error)
 	Abort(ctx context.Context, dryRun bool) (migrate.EndResult, error)
+	// Verify returns when both sides are compared, which ctx ends early. How far it
+	// is, Status tells. Its error says that it did not begin.
+	Verify(context.Context, migrate.VerifyOptions) (*verify.Report, error)
 }
 
 // Local gives a migration in this process the methods of a Client, so that a

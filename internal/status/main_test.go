@@ -9,6 +9,7 @@ import (
 	"go.uber.org/goleak"
 
 	"godwit/internal/migrate"
+	"godwit/internal/verify"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -24,6 +25,7 @@ type memory struct {
 	switchErr   error
 	hold        chan struct{} // when set, an operation waits for it
 	cancelled   bool          // the context of a held operation ended first
+	compare     migrate.VerifyOptions
 }
 
 func newMemory() *memory {
@@ -111,6 +113,17 @@ func (m *memory) Complete(ctx context.Context, dryRun bool) (migrate.EndResult, 
 func (m *memory) Abort(ctx context.Context, dryRun bool) (migrate.EndResult, error) {
 	err := m.operate(ctx, "abort")
 	return migrate.EndResult{Done: !dryRun, DryRun: dryRun}, err
+}
+
+func (m *memory) Verify(ctx context.Context, o migrate.VerifyOptions) (*verify.Report, error) {
+	m.mu.Lock()
+	m.compare = o
+	m.status.Verify = migrate.VerifyStatus{State: migrate.VerifyRunning, Stage: verify.StageSnapshot, SourceKeys: 7}
+	m.mu.Unlock()
+	if err := m.operate(ctx, "verify"); err != nil {
+		return nil, err
+	}
+	return &verify.Report{ID: "20260304-123005-a1b2c3", Result: verify.Different, Samples: []verify.Difference{{Kind: verify.Missing, Key: verify.Binary("\xff")}}}, nil
 }
 
 func exampleStatus() migrate.Status {

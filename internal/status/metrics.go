@@ -34,6 +34,7 @@ type collector struct {
 	spoolBytes, spoolLimit, spoolFull                        *prometheus.Desc
 	dropped                                                  *prometheus.Desc
 	switches, stall                                          *prometheus.Desc
+	verify                                                   verifyMetrics
 }
 
 func newCollector(c Controller, version string) *collector {
@@ -63,6 +64,7 @@ func newCollector(c Controller, version string) *collector {
 		dropped:       desc("dropped", "What --drop has left out because the server does not have it.", "feature", "server", "of"),
 		switches:      desc("switches_total", "Cutovers and rollbacks done."),
 		stall:         desc("switch_write_stall_seconds", "Time that writes stalled in the last switch."),
+		verify:        newVerifyMetrics(desc),
 	}
 }
 
@@ -112,6 +114,7 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	}
 	counter(c.switches, float64(s.Cutover.Switches))
 	gauge(c.stall, s.Cutover.WriteStallMS/1000)
+	c.verify.collect(s.Verify, gauge)
 }
 
 // end is one of the two servers with its name.

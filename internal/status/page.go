@@ -11,6 +11,7 @@ import (
 
 	"godwit/internal/migrate"
 	"godwit/internal/status/units"
+	"godwit/internal/status/verdict"
 	"godwit/internal/status/way"
 )
 
@@ -23,6 +24,13 @@ type pageData struct {
 	Version string
 	Phases  []way.Stop
 	Ends    []end
+	Verify  verifyData
+}
+
+// verifyData is the comparison under way or the last one.
+type verifyData struct {
+	Text string // empty if there is nothing to say
+	Tone verdict.Tone
 }
 
 func parsePage() (*template.Template, error) {
@@ -36,6 +44,7 @@ func (a *api) page(w http.ResponseWriter, _ *http.Request) {
 	slices.Reverse(s.Events) // the last one first
 	var body bytes.Buffer
 	data := pageData{Status: s, Version: a.version, Phases: way.Of(s.Phase), Ends: ends(s)}
+	data.Verify.Text, data.Verify.Tone = verdict.Status(s.Verify, s.At)
 	if err := a.template.Execute(&body, data); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return

@@ -64,6 +64,7 @@ func Serve(ctx context.Context, listener net.Listener, c Controller, version str
 		mux.HandleFunc("POST /rollback", operation(a, c.Rollback))
 		mux.HandleFunc("POST /complete", operation(a, ending(c.Complete)))
 		mux.HandleFunc("POST /abort", operation(a, ending(c.Abort)))
+		mux.HandleFunc("POST /verify", a.verify)
 	} else {
 		mux.HandleFunc("GET /{$}", a.page)
 	}

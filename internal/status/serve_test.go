@@ -209,7 +209,7 @@ func TestBadOptionsAreAUsageError(t *testing.T) {
 		return d.DialContext(ctx, "unix", status.SocketPath(dir, "default"))
 	}}
 	defer transport.CloseIdleConnections()
-	for path, want := range map[string]int{"/cutover": http.StatusBadRequest, "/nothing": http.StatusNotFound} {
+	for path, want := range map[string]int{"/cutover": http.StatusBadRequest, "/verify": http.StatusBadRequest, "/nothing": http.StatusNotFound} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://godwit"+path, strings.NewReader(`{"force":true}`))
 		if err != nil {
 			t.Fatal(err)
@@ -266,7 +266,7 @@ func TestTCPIsReadOnly(t *testing.T) {
 			t.Errorf("GET %s: %d", path, code)
 		}
 	}
-	for _, path := range []string{"/", "/status", "/cutover", "/rollback", "/complete", "/abort"} {
+	for _, path := range []string{"/", "/status", "/cutover", "/rollback", "/complete", "/abort", "/verify"} {
 		if code, _ := ask(http.MethodPost, path); code != http.StatusNotFound && code != http.StatusMethodNotAllowed {
 			t.Errorf("POST %s: %d", path, code)
 		}

@@ -37,13 +37,13 @@ func (n Node) CLI(args ...string) string {
 	}
 	words = append(words, args...)
 	for i, word := range words {
-		words[i] = shellQuote(word)
+		words[i] = ShellQuote(word)
 	}
 	return strings.Join(words, " ")
 }
 
-// shellQuote leaves a word as it is when a shell would, too.
-func shellQuote(word string) string {
+// ShellQuote leaves a word as it is when a shell would, too.
+func ShellQuote(word string) string {
 	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./_-"
 	if word != "" && strings.Trim(word, plain) == "" {
 		return word

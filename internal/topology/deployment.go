@@ -2,7 +2,6 @@ package topology
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -12,114 +11,163 @@ import (
 	"godwit/internal/slot"
 )
 
-// Deployment is what a URL leads to: one server, or the primaries of a cluster.
+// Deployment is what a URL leads to: a standalone server, or a cluster.
 type Deployment struct {
-	Mode   Mode
-	Shards []server.Endpoint // of a cluster its primaries that serve slots
-	owners []uint16          // of each slot, the place of its shard in Shards; nil where there is but one
+	// Primaries are its shards: a standalone server, be it a replica, or the
+	// primaries of a cluster.
+	Primaries []server.Endpoint
+	// Slots tells which of Primaries serves a hash slot; nil where there is only one.
+	Slots func(slot uint16) int
+	Keys  int64 // in all dbs of all of them
 }
 
-// Owner is the place in Shards of the one that serves a hash slot.
-func (d *Deployment) Owner(s uint16) int {
-	if d.owners == nil {
-		return 0
+// Resolve finds out what a URL leads to. The user, the password and TLS of the URL
+// are those for all servers of a cluster.
+func Resolve(ctx context.Context, e server.Endpoint) (d Deployment, err error) {
+	if e.Master != "" {
+		return Deployment{}, &UnsupportedError{URL: e.String(), What: "a Sentinel-managed deployment", Hint: "give the primary's own address"}
 	}
-	return int(d.owners[s])
+	client, err := server.Dial(ctx, e, "")
+	if err != nil {
+		return Deployment{}, err
+	}
+	defer func() { _ = client.Close() }() // nothing was left unsent
+	text, err := client.Text(ctx, "INFO")
+	if err != nil {
+		return Deployment{}, err
+	}
+	var n Node
+	n.readInfo(text)
+	switch n.Mode {
+	case Sentinel:
+		return Deployment{}, &UnsupportedError{URL: e.String(), What: "a Sentinel", Hint: "give the primary's own address"}
+	case Cluster:
+		return resolveCluster(ctx, client)
+	case Standalone:
+	}
+	return Deployment{Primaries: []server.Endpoint{e}, Keys: n.Keys()}, nil
 }
 
-// DeploymentError is one that cannot be used as it is.
-type DeploymentError struct {
-	Server, Reason, Hint string
+// UnsupportedError says that a URL leads to what godwit cannot work with here.
+type UnsupportedError struct {
+	URL, What, Hint string
 }
 
-func (e *DeploymentError) Error() string { return e.Server + ": " + e.Reason }
+func (e *UnsupportedError) Error() string {
+	return fmt.Sprintf("%s is %s, which is not supported yet", e.URL, e.What)
+}
 
 // HintText is what the user can do about it.
-func (e *DeploymentError) HintText() string { return e.Hint }
+func (e *UnsupportedError) HintText() string { return e.Hint }
 
-// Deployed asks the server what it is part of. Nodes of a cluster are reached with
-// the credentials and the TLS settings of the one that was asked, at the addresses
-// that it gives. Errors are those of server.Client and *DeploymentError.
-func Deployed(ctx context.Context, c *server.Client) (Deployment, error) {
-	e := c.Endpoint()
-	info, err := c.Info(ctx, "server", "cluster")
-	if err != nil {
-		return Deployment{}, err
-	}
-	switch mode := infoMode(info); mode {
-	case Sentinel:
-		return Deployment{}, &DeploymentError{Server: e.Address, Reason: "this is a Sentinel, which has no data",
-			Hint: "give the primary's own URL: `SENTINEL GET-MASTER-ADDR-BY-NAME name` tells it"}
-	case Cluster:
-		d, err := clusterOf(ctx, c)
-		if err != nil {
-			return Deployment{}, fmt.Errorf("%s: CLUSTER SLOTS: %w", e.Address, err)
-		}
-		return d, nil
-	default:
-		return Deployment{Mode: Standalone, Shards: []server.Endpoint{e}}, nil
-	}
+// UnservedError says that a part of a cluster's keys cannot be read.
+type UnservedError struct {
+	Server string
+	Slot   int // the first that no node serves
 }
 
-var errSlots = errors.New("an answer that is none")
+func (e *UnservedError) Error() string {
+	return fmt.Sprintf("%s: no node of the cluster serves slot %d", e.Server, e.Slot)
+}
 
-// clusterOf reads CLUSTER SLOTS: for each range its first and last slot, then its
-// nodes, the primary first: [ip or nil, port, ID, ...] (redis.io/commands/cluster-slots).
-func clusterOf(ctx context.Context, c *server.Client) (Deployment, error) {
-	e := c.Endpoint()
-	reply, err := c.Do(ctx, "CLUSTER", "SLOTS")
+// HintText is what the user can do about it.
+func (e *UnservedError) HintText() string { return "see `CLUSTER NODES` and `CLUSTER INFO` there" }
+
+// resolveCluster asks a node of a cluster for its primaries, in the order of
+// their slots.
+func resolveCluster(ctx context.Context, client *server.Client) (Deployment, error) {
+	reply, err := client.Do(ctx, "CLUSTER", "SLOTS")
 	if err != nil {
 		return Deployment{}, err
 	}
+	asked := client.Endpoint()
 	ranges, ok := reply.([]any)
 	if !ok {
-		return Deployment{}, errSlots
+		return Deployment{}, fmt.Errorf("%s: CLUSTER SLOTS: %v is no list", asked, reply)
 	}
-	d := Deployment{Mode: Cluster, owners: make([]uint16, slot.Count)}
-	served := make([]bool, slot.Count)
-	var addresses []string
+	slices.SortFunc(ranges, func(a, b any) int { return int(firstSlot(a) - firstSlot(b)) })
+	var d Deployment
+	owners := make([]int, slot.Count)
+	for i := range owners {
+		owners[i] = -1
+	}
 	for _, r := range ranges {
-		first, last, address, err := slotRange(r, e)
+		first, last, address, err := slotRange(r)
+		if err != nil {
+			return Deployment{}, fmt.Errorf("%s: CLUSTER SLOTS: %w", asked, err)
+		}
+		if host, port, _ := net.SplitHostPort(address); host == "" { // the node does not know its own address yet
+			address = net.JoinHostPort(asked.Host(), port)
+		}
+		shard := slices.IndexFunc(d.Primaries, func(e server.Endpoint) bool { return e.Address == address })
+		if shard < 0 {
+			e := asked
+			e.Network, e.Address = "tcp", address
+			shard, d.Primaries = len(d.Primaries), append(d.Primaries, e)
+		}
+		for at := first; at <= last; at++ {
+			owners[at] = shard
+		}
+	}
+	if at := slices.Index(owners, -1); at >= 0 {
+		return Deployment{}, &UnservedError{Server: asked.Address, Slot: at}
+	}
+	if len(d.Primaries) > 1 {
+		d.Slots = func(at uint16) int { return owners[at%slot.Count] }
+	}
+	for _, e := range d.Primaries {
+		keys, err := countKeys(ctx, e)
 		if err != nil {
 			return Deployment{}, err
 		}
-		shard := slices.Index(addresses, address)
-		if shard < 0 {
-			shard = len(addresses)
-			addresses = append(addresses, address)
-			node := e
-			node.Network, node.Address = "tcp", address
-			d.Shards = append(d.Shards, node)
-		}
-		for s := first; s <= last; s++ {
-			d.owners[s], served[s] = uint16(shard), true //nolint:gosec // a cluster has at most 16384 of them
-		}
-	}
-	if at := slices.Index(served, false); at >= 0 {
-		return Deployment{}, &DeploymentError{Server: e.Address, Reason: fmt.Sprintf("no node of the cluster serves slot %d", at),
-			Hint: "see `CLUSTER NODES`; what is in a slot that nobody serves cannot be read"}
+		d.Keys += keys
 	}
 	return d, nil
 }
 
-func slotRange(reply any, asked server.Endpoint) (first, last int64, address string, err error) {
-	fields, ok := reply.([]any)
+func firstSlot(r any) int64 {
+	if fields, ok := r.([]any); ok && len(fields) > 0 {
+		first, _ := fields[0].(int64)
+		return first
+	}
+	return 0
+}
+
+// slotRange reads one range of CLUSTER SLOTS: first, last, and the nodes that have
+// it, the primary first, each with its host, port and ID.
+func slotRange(r any) (first, last int64, address string, err error) {
+	fields, ok := r.([]any)
 	if !ok || len(fields) < 3 {
-		return 0, 0, "", errSlots
+		return 0, 0, "", fmt.Errorf("%v is no range", r)
 	}
-	first, ok1 := fields[0].(int64)
-	last, ok2 := fields[1].(int64)
-	node, ok3 := fields[2].([]any)
-	if !ok1 || !ok2 || !ok3 || first < 0 || last >= slot.Count || len(node) < 2 {
-		return 0, 0, "", errSlots
+	first, firstOK := fields[0].(int64)
+	last, lastOK := fields[1].(int64)
+	node, nodeOK := fields[2].([]any)
+	if !firstOK || !lastOK || !nodeOK || len(node) < 2 || first < 0 || last >= slot.Count {
+		return 0, 0, "", fmt.Errorf("%v is no range", r)
 	}
-	host, _ := node[0].(string) // nil or empty: where the one that was asked is; "?" is unknown
-	if host == "" || host == "?" {
-		host = asked.Host()
+	host, _ := node[0].(string)
+	if host == "?" {
+		host = "" // not known (cluster.c clusterGenNodesSlotsInfo)
 	}
-	port, ok := node[1].(int64)
-	if !ok {
-		return 0, 0, "", errSlots
+	port, portOK := node[1].(int64)
+	if !portOK {
+		return 0, 0, "", fmt.Errorf("%v is no range", r)
 	}
 	return first, last, net.JoinHostPort(host, strconv.FormatInt(port, 10)), nil
+}
+
+// countKeys asks a server how many keys it has.
+func countKeys(ctx context.Context, e server.Endpoint) (int64, error) {
+	client, err := server.Dial(ctx, e, "")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = client.Close() }() // nothing was left unsent
+	keys, err := client.Do(ctx, "DBSIZE")
+	if err != nil {
+		return 0, err
+	}
+	n, _ := keys.(int64)
+	return n, nil
 }

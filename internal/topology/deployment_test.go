@@ -12,16 +12,17 @@ import (
 	"godwit/internal/topology"
 )
 
-func TestDeployedStandalone(t *testing.T) {
+func TestResolveStandalone(t *testing.T) {
 	c := sandboxtest.Client(t, sandboxtest.Start(t, "redis-7.0", sandbox.Options{}))
-	d, err := topology.Deployed(t.Context(), c)
-	if err != nil || d.Mode != topology.Standalone || len(d.Shards) != 1 || d.Shards[0].Address != c.Endpoint().Address || d.Owner(7) != 0 {
+	do(t, c, "SET", "k", "v")
+	d, err := topology.Resolve(t.Context(), c.Endpoint())
+	if err != nil || len(d.Primaries) != 1 || d.Primaries[0].Address != c.Endpoint().Address || d.Slots != nil || d.Keys != 1 {
 		t.Errorf("%+v, %v", d, err)
 	}
 }
 
 // Two primaries that take turns at the slots: each key is found at its owner.
-func TestDeployedCluster(t *testing.T) {
+func TestResolveCluster(t *testing.T) {
 	for _, version := range []string{"redis-6.0", "redis-8.6", "valkey-9.1"} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel() // a cluster takes its time to be one
@@ -29,8 +30,8 @@ func TestDeployedCluster(t *testing.T) {
 			for i := range nodes {
 				nodes[i] = sandboxtest.Client(t, sandboxtest.Start(t, version, sandbox.Options{Args: []string{"--cluster-enabled yes"}}))
 			}
-			var incomplete *topology.DeploymentError
-			if _, err := topology.Deployed(t.Context(), nodes[0]); !errors.As(err, &incomplete) || incomplete.HintText() == "" {
+			var unserved *topology.UnservedError
+			if _, err := topology.Resolve(t.Context(), nodes[0].Endpoint()); !errors.As(err, &unserved) || unserved.HintText() == "" {
 				t.Errorf("a cluster without slots: %v", err)
 			}
 			for i, c := range nodes {
@@ -50,15 +51,15 @@ func TestDeployedCluster(t *testing.T) {
 					return err == nil && strings.Contains(text, "cluster_state:ok")
 				})
 			}
-			d, err := topology.Deployed(t.Context(), nodes[0])
+			d, err := topology.Resolve(t.Context(), nodes[0].Endpoint())
 			if err != nil {
 				t.Fatal(err)
 			}
-			if d.Mode != topology.Cluster || len(d.Shards) != 2 {
+			if len(d.Primaries) != 2 {
 				t.Fatalf("%+v", d)
 			}
 			for _, key := range []string{"a", "b", "foo", "{x}y", "user:7", "hello"} {
-				e := d.Shards[d.Owner(slot.Of([]byte(key)))]
+				e := d.Primaries[d.Slots(slot.Of([]byte(key)))]
 				c, err := server.Dial(t.Context(), e, "")
 				if err != nil {
 					t.Fatal(err)

@@ -1,10 +1,6 @@
 package verify
 
-import (
-	"fmt"
-
-	"godwit/internal/topology"
-)
+import "fmt"
 
 // method chooses how the sides are read, and says why not by snapshots.
 func (r *run) method() (m Method, why string, err error) {
@@ -13,7 +9,7 @@ func (r *run) method() (m Method, why string, err error) {
 	}
 	for _, s := range []*side{r.source, r.target} {
 		for _, shard := range s.shards {
-			obstacle := NoSnapshot(shard.node)
+			obstacle := shard.node.NoSnapshot()
 			switch {
 			case obstacle == "":
 			case r.cfg.Options.Method == Snapshot:
@@ -27,21 +23,4 @@ func (r *run) method() (m Method, why string, err error) {
 		}
 	}
 	return Snapshot, "", nil
-}
-
-// NoSnapshot says why a server's data cannot be had by PSYNC, "" if it can.
-func NoSnapshot(n topology.Node) string {
-	for _, command := range []topology.Command{topology.Psync, topology.Replconf} {
-		switch n.Permissions.Of(command) {
-		case topology.Denied:
-			return fmt.Sprintf("%s is not permitted to user %s", command, n.User())
-		case topology.Missing:
-			return fmt.Sprintf("the server has no %s, as managed services and those who rename commands have it", command)
-		case topology.Allowed, topology.Unknown:
-		}
-	}
-	if !n.RDBFormat().Known() {
-		return fmt.Sprintf("its snapshots are of version %d, which is not known here", n.RDBVersion)
-	}
-	return ""
 }

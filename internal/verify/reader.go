@@ -18,6 +18,7 @@ import (
 	"godwit/internal/refresh"
 	"godwit/internal/resp"
 	"godwit/internal/server"
+	"godwit/internal/slot"
 )
 
 const (
@@ -108,7 +109,7 @@ func (r *reader) shardOf(key []byte) int {
 	if r.side.Slots == nil {
 		return 0
 	}
-	return r.side.Slots(r.side.slot(key))
+	return r.side.Slots(slot.Of(key))
 }
 
 // eachShard gives do the keys that each shard serves, with their places in keys.
@@ -345,7 +346,7 @@ func (r *reader) readAt(ctx context.Context, db int, keys [][]byte) ([]refresh.V
 func (r *reader) together(keys [][]byte, sizes []int64, start int) int {
 	bytes, end := sizes[start], start+1
 	for bytes <= r.large && end < len(keys) && end-start < lookKeys && sizes[end] <= r.large && bytes+sizes[end] <= lookBytes {
-		if r.sharded() && r.side.slot(keys[end]) != r.side.slot(keys[start]) {
+		if r.sharded() && slot.Of(keys[end]) != slot.Of(keys[start]) {
 			break
 		}
 		bytes += sizes[end]

@@ -100,6 +100,7 @@ func newRun(cfg Config) (*run, error) {
 	seed, id := randomSeed(), newID(time.Now())
 	r.report = Report{
 		ID: id, Result: Unknown, Method: cfg.Options.Method, Source: cfg.Source.Name, Target: cfg.Target.Name, Started: time.Now(),
+		Scope:  cfg.Options.scope(),
 		Counts: make(map[Kind]int64), ByDB: make(map[int]DBCounts), Samples: []Difference{}, Repaired: make(map[string]int64),
 		Error: "it has not come to its end", Interrupted: true,
 	}

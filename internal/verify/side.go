@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"sync/atomic"
@@ -10,6 +9,7 @@ import (
 
 	"godwit/internal/command"
 	"godwit/internal/server"
+	"godwit/internal/slot"
 	"godwit/internal/topology"
 )
 
@@ -18,7 +18,6 @@ type side struct {
 	Side
 	role   string // source or target
 	shards []*shard
-	crc    [256]uint16
 
 	keys, bytes atomic.Int64
 }
@@ -34,7 +33,7 @@ type shard struct {
 // clientName is what CLIENT LIST shows.
 const clientName = "godwit-verify"
 
-func newSide(role string, s Side) *side { return &side{Side: s, role: role, crc: slotTable()} }
+func newSide(role string, s Side) *side { return &side{Side: s, role: role} }
 
 // look connects to the shards.
 func (s *side) look(ctx context.Context) error {
@@ -94,41 +93,9 @@ func (s *side) owns(shard, db int, key []byte) bool {
 	case db == libraries:
 		return shard == 0
 	default:
-		return s.Slots(s.slot(key)) == shard
+		return s.Slots(slot.Of(key)) == shard
 	}
 }
 
 // libraries is the db of function libraries.
 const libraries = -1
-
-// slot is the hash slot of a key: CRC16 (XMODEM) of what is in its first braces,
-// if there is something in them (cluster.c keyHashSlot).
-func (s *side) slot(key []byte) uint16 {
-	if open := bytes.IndexByte(key, '{'); open >= 0 {
-		if end := bytes.IndexByte(key[open+1:], '}'); end > 0 {
-			key = key[open+1 : open+1+end]
-		}
-	}
-	var crc uint16
-	for _, b := range key {
-		crc = crc<<8 ^ s.crc[byte(crc>>8)^b]
-	}
-	return crc % slots
-}
-
-const slots = 16384
-
-func slotTable() (table [256]uint16) {
-	for i := range table {
-		crc := uint16(i) << 8 //nolint:gosec // below 256
-		for range 8 {
-			if crc&0x8000 != 0 {
-				crc = crc<<1 ^ 0x1021
-			} else {
-				crc <<= 1
-			}
-		}
-		table[i] = crc
-	}
-	return table
-}

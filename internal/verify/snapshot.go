@@ -175,8 +175,8 @@ type passingError struct {
 func (e *passingError) Error() string { return e.err.Error() }
 func (e *passingError) Unwrap() error { return e.err }
 
-func (r *run) tryLook(ctx context.Context, wanted *buckets) (l *look, err error) {
-	l = &look{source: seen{table: newTable()}, target: seen{table: newTable()}}
+func (r *run) tryLook(ctx context.Context, wanted *buckets) (_ *look, err error) {
+	l := &look{source: seen{table: newTable()}, target: seen{table: newTable()}}
 	if wanted != nil {
 		l.source.records = newCollector(r.cfg.Options.Dir, 0)
 		l.target.records = newCollector(r.cfg.Options.Dir, 0)

@@ -184,6 +184,7 @@ type Report struct {
 	Why     string        `json:"why,omitempty"` // why not by snapshots
 	Source  string        `json:"source"`
 	Target  string        `json:"target"`
+	Scope   Scope         `json:"scope,omitzero"`
 	ReplID  string        `json:"replid,omitempty"` // of the source, and
 	Offset  int64         `json:"offset,omitempty"` // at which of its offsets the result holds; 0 where the sides have none in common
 	Started time.Time     `json:"started"`

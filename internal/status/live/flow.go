@@ -9,6 +9,7 @@ import (
 
 	"godwit/internal/migrate"
 	"godwit/internal/status/units"
+	"godwit/internal/status/verdict"
 )
 
 // copy draws the snapshot: a bar while it goes on, what it took afterwards.
@@ -112,4 +113,20 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 func droppedText(d migrate.DroppedStatus) string {
 	return fmt.Sprintf("%s: %s left out, %s in the copy and %s in the stream; %s does not have it",
 		d.Feature, units.Count(d.Count), units.Count(d.Copy), units.Count(d.Stream), d.Server)
+}
+
+// verifyLine is the comparison under way or the last one, empty if there was none.
+func verifyLine(s migrate.Status) string {
+	text, tone := verdict.Status(s.Verify, s.At)
+	switch tone {
+	case verdict.Good:
+		return good("✓ ") + text
+	case verdict.Bad:
+		return bad("✗ " + text)
+	case verdict.Warn:
+		return warn(text)
+	case verdict.Soft:
+		return dim(text)
+	}
+	return text
 }

@@ -10,6 +10,7 @@ import (
 
 	"godwit/internal/migrate"
 	"godwit/internal/status/units"
+	"godwit/internal/status/verdict"
 )
 
 // Intervals of the lines that are printed when nothing happens.
@@ -127,6 +128,10 @@ func StatusLine(s migrate.Status) string {
 		if used := s.Spool.MemoryBytes + s.Spool.DiskBytes; used > 0 {
 			line += " · spool " + units.Bytes(used)
 		}
+	}
+	if s.Verify.State == migrate.VerifyRunning {
+		text, _ := verdict.Status(s.Verify, s.At)
+		line += " · verify: " + text
 	}
 	switch {
 	case s.Ready:

@@ -74,6 +74,9 @@ func (s *screen) top() []string {
 	for _, d := range st.Dropped {
 		lines = append(lines, label("dropped")+warn(droppedText(d)))
 	}
+	if line := verifyLine(st); line != "" {
+		lines = append(lines, label("verify")+line)
+	}
 	if sw := st.Cutover; sw.Switches > 0 && sw.WriteStallMS > 0 {
 		lines = append(lines, label("switch")+fmt.Sprintf("last %s stalled writes for %s", sw.Direction, bold(units.Milliseconds(sw.WriteStallMS))))
 	}

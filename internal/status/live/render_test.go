@@ -65,6 +65,16 @@ func TestRenderQuestion(t *testing.T) {
 	golden(t, "question-80x24", ansi.Strip(s.render())+"\n")
 }
 
+func TestRenderVerify(t *testing.T) {
+	s := exampleScreen(migrate.Following, 80, 24)
+	s.status.Verify = migrate.VerifyStatus{
+		State: migrate.VerifyRunning, Required: true, Stage: "snapshot", SourceKeys: 120000, TargetKeys: 118000,
+		KeysPerSecond: 201000, BytesPerSecond: 80 << 20, Differing: 2,
+	}
+	s.status.Ready, s.status.NotReady = false, "both sides are being compared"
+	golden(t, "verify-80x24", ansi.Strip(s.render())+"\n")
+}
+
 func TestRenderSmall(t *testing.T) {
 	s := exampleScreen(migrate.Switched, 60, 16)
 	s.notice = "cutover done, writes stalled for 6.2 ms"

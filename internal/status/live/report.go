@@ -8,6 +8,7 @@ import (
 
 	"godwit/internal/migrate"
 	"godwit/internal/status/units"
+	"godwit/internal/status/verdict"
 )
 
 // Report writes a status for people, once: what `godwit status` prints.
@@ -55,6 +56,9 @@ func Report(w io.Writer, s migrate.Status) error {
 	}
 	for _, d := range s.Dropped {
 		row("dropped", droppedText(d))
+	}
+	if text, _ := verdict.Status(s.Verify, s.At); text != "" {
+		row("verify", text)
 	}
 	if sw := s.Cutover; sw.WriteStallMS > 0 {
 		row("switch", fmt.Sprintf("last %s stalled writes for %s", sw.Direction, units.Milliseconds(sw.WriteStallMS)))
