@@ -1,10 +1,10 @@
 // Package glob matches key names as the servers do for KEYS and SCAN … MATCH
 // (util.c stringmatchlen, with its oddities: it is to choose the same keys):
 //
-//	*      any bytes, also none, but see below
-//	?      any byte
-//	[ab]   one of these; [^ab] none of these; [a-c] and [c-a] a range
-//	\x     x itself, also within brackets
+//   - any bytes, also none, but see below
+//     ?      any byte
+//     [ab]   one of these; [^ab] none of these; [a-c] and [c-a] a range
+//     \x     x itself, also within brackets
 //
 // Brackets that are not closed end with the pattern. A range compares bytes as
 // signed ones, takes any byte for its end, ']' too, and needs three bytes before
