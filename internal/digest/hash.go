@@ -58,10 +58,13 @@ func (h *hasher) two(p purpose, x, y uint64) uint64 {
 	return fold(fold(x^h.a, y^h.c)^uint64(p), h.d)
 }
 
+// one makes another number of what is a hash already.
+func (h *hasher) one(p purpose, x uint64) uint64 { return fold(x^h.a, h.c^uint64(p)) }
+
 // next combines what came before with what follows.
 func (h *hasher) next(sofar, x uint64) uint64 { return fold(sofar^h.b, x^h.d) }
 
-func (h *hasher) integer(n int64) uint64 { return h.two(isInteger, uint64(n), 0) }
+func (h *hasher) integer(n int64) uint64 { return h.one(isInteger, fold(uint64(n)^h.d, h.b)) }
 
 // text hashes a string. One that is what an integer is printed as is hashed as
 // that integer: which of the two a server saves depends on the encoding.
