@@ -183,9 +183,10 @@ func (r *run) tryLook(ctx context.Context, wanted *buckets) (l *look, err error)
 		l.source.records = newCollector(r.cfg.Options.Dir, 0)
 		l.target.records = newCollector(r.cfg.Options.Dir, 0)
 	}
+	opened := l // l is nil where it fails
 	defer func() {
 		if err != nil {
-			l.close()
+			opened.close()
 		}
 	}()
 	attached, err := r.attach(ctx, l)
