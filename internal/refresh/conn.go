@@ -59,8 +59,13 @@ func Dial(ctx context.Context, e server.Endpoint) (*Conn, error) {
 		endpoint: e, conn: conn, limit: DefaultLimit,
 		r: resp.NewReplyReader(patient), w: bufio.NewWriterSize(patient, 64<<10),
 	}
-	if err := c.exchange(ctx, c.introduce); err != nil {
+	within, cancel := context.WithTimeout(ctx, server.DialTimeout)
+	defer cancel()
+	if err := c.exchange(within, c.introduce); err != nil {
 		_ = conn.Close() // the first error is the one that tells
+		if within.Err() != nil && ctx.Err() == nil {
+			err = server.Failed(e.Address, "dial", err)
+		}
 		return nil, err
 	}
 	return c, nil
@@ -195,6 +200,18 @@ func (c *Conn) fail(command string, err error) error {
 // is returned then.
 func (c *Conn) send(args ...string) {
 	c.scratch = resp.AppendCommand(c.scratch[:0], args...)
+	_, _ = c.w.Write(c.scratch) // flush returns what has gone wrong
+}
+
+// sendKey is send for a command with a key.
+func (c *Conn) sendKey(command string, key []byte) {
+	c.scratch = append(c.scratch[:0], "*2\r\n$"...)
+	c.scratch = strconv.AppendInt(c.scratch, int64(len(command)), 10)
+	c.scratch = append(append(c.scratch, "\r\n"...), command...)
+	c.scratch = append(c.scratch, "\r\n$"...)
+	c.scratch = strconv.AppendInt(c.scratch, int64(len(key)), 10)
+	c.scratch = append(append(c.scratch, "\r\n"...), key...)
+	c.scratch = append(c.scratch, "\r\n"...)
 	_, _ = c.w.Write(c.scratch) // flush returns what has gone wrong
 }
 

@@ -9,9 +9,8 @@ import (
 
 // readLibraries is Read for function libraries: a payload is the source. Servers
 // before 7.0 have none.
-func (c *Conn) readLibraries(ctx context.Context, names [][]byte) ([]Value, Place, error) {
-	var place Place
-	err := c.exchange(ctx, func() error {
+func (c *Conn) readLibraries(ctx context.Context, names [][]byte, at func(Place) error) (values []Value, place Place, err error) {
+	err = c.exchange(ctx, func() error {
 		c.begin()
 		for _, name := range names {
 			c.values = append(c.values, Value{DB: Libraries, Key: name, ExpireAt: rdb.None, Family: c.family()})
@@ -21,25 +20,30 @@ func (c *Conn) readLibraries(ctx context.Context, names [][]byte) ([]Value, Plac
 			asked = nil
 		}
 		c.send("MULTI")
+		c.send("INFO", "replication")
 		for _, name := range asked {
 			c.sendArgs([]byte("FUNCTION"), []byte("LIST"), []byte("LIBRARYNAME"), name, []byte("WITHCODE"))
 		}
 		c.send("TIME")
-		c.send("INFO", "replication")
 		c.send("EXEC")
 		if err := c.queued("FUNCTION LIST", len(asked)+2, func(int) []byte { return nil }); err != nil {
 			return err
+		}
+		var failed error // the replies to come are read all the same
+		if place, failed = c.place(); c.broken != nil {
+			return failed
+		}
+		if failed == nil && at != nil {
+			failed = at(place)
 		}
 		for i := range asked {
 			if err := c.library(&c.values[i]); err != nil {
 				return err
 			}
 		}
-		now, err := c.time()
-		if err != nil {
-			return err
+		if place.Time, err = c.time(); err == nil {
+			err = failed
 		}
-		place, err = c.place(now)
 		return err
 	})
 	if err != nil {

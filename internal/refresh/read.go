@@ -21,6 +21,8 @@ const (
 	// maxRounds is how often TTLs are read. Each time there is one round more of
 	// them, and of all rounds one must have been within a millisecond.
 	maxRounds = 8
+	// atRounds is how many rounds there are where nothing can be read again.
+	atRounds = 4
 )
 
 // Read reads keys of a db all at one place of the server's replication stream: a
@@ -29,32 +31,54 @@ const (
 // are not there for Read. The values, which come in the order of the keys, are
 // valid until the next call. Errors are a *KeyError, *Error or *server.ConnError.
 //
-// It is a transaction of DUMP and PEXPIRETIME, with INFO replication. Servers
-// before 7.0 tell only how long a key has still to live (expire.c
-// ttlGenericCommand), so TIME is asked before and after: in the same millisecond,
-// or they are read again. In a cluster the keys must be of one slot.
+// It is a transaction of INFO replication, DUMP and PEXPIRETIME. Servers before
+// 7.0 tell only how long a key has still to live (expire.c ttlGenericCommand), so
+// TIME is asked before and after: in the same millisecond, or they are read again.
+// In a cluster the keys must be of one slot.
 func (c *Conn) Read(ctx context.Context, db int, keys [][]byte) ([]Value, Place, error) {
-	if db == Libraries {
-		return c.readLibraries(ctx, keys)
-	}
-	var place Place
-	err := c.on(ctx, db, func() error {
-		for rounds := 1; rounds <= maxRounds; rounds++ {
-			c.begin()
-			q := c.question(keys, rounds, true)
-			c.ask(q)
-			var exact bool
-			var err error
-			if place, exact, err = c.answer(q); err != nil || exact {
-				return err
-			}
+	for rounds := 1; ; rounds++ {
+		values, place, exact, err := c.read(ctx, db, keys, rounds, nil)
+		if err != nil || exact {
+			return values, place, err
 		}
-		return errNotExact(c.endpoint.Address)
-	})
+		if rounds == maxRounds {
+			return nil, Place{}, errNotExact(c.endpoint.Address)
+		}
+	}
+}
+
+// ReadAt is Read that tells the place, but for its Time, as soon as it is known:
+// the values may take long to come. at is called once, unless there is an error
+// before; its error is returned after all.
+func (c *Conn) ReadAt(ctx context.Context, db int, keys [][]byte, at func(Place) error) ([]Value, Place, error) {
+	values, place, exact, err := c.read(ctx, db, keys, atRounds, at)
+	if err == nil && !exact {
+		err = errNotExact(c.endpoint.Address)
+	}
 	if err != nil {
 		return nil, Place{}, err
 	}
-	return c.values, place, nil
+	return values, place, nil
+}
+
+// read is Read with so many rounds of PTTLs.
+func (c *Conn) read(ctx context.Context, db int, keys [][]byte, rounds int, at func(Place) error) (values []Value, place Place, exact bool, err error) {
+	if db == Libraries {
+		values, place, err = c.readLibraries(ctx, keys, at)
+		return values, place, true, err
+	}
+	err = c.on(ctx, db, func() error {
+		c.begin()
+		q := c.question(keys, rounds)
+		q.place, q.at = true, at
+		c.ask(q)
+		place, exact, err = c.answer(q)
+		return err
+	})
+	if err != nil {
+		return nil, Place{}, false, err
+	}
+	return c.values, place, exact, nil
 }
 
 // errNotExact is rare: in each of many rounds the server took more than a
@@ -70,7 +94,7 @@ func errNotExact(address string) error {
 // than Read, and other clients do not wait. Values and errors are as Read's.
 func (c *Conn) Look(ctx context.Context, db int, keys [][]byte) ([]Value, error) {
 	if db == Libraries {
-		values, _, err := c.readLibraries(ctx, keys)
+		values, _, err := c.readLibraries(ctx, keys, nil)
 		return values, err
 	}
 	group := lookGroup
@@ -81,7 +105,7 @@ func (c *Conn) Look(ctx context.Context, db int, keys [][]byte) ([]Value, error)
 		c.begin()
 		var questions []question
 		for of := range slices.Chunk(keys, group) {
-			q := c.question(of, 1, false)
+			q := c.question(of, 1)
 			c.ask(q)
 			questions = append(questions, q)
 		}
@@ -142,14 +166,15 @@ func (c *Conn) askAgain(q question, value int) error {
 type question struct {
 	keys   [][]byte
 	rounds int  // of PTTLs, for servers before 7.0; else 0
-	place  bool // with TIME and INFO replication
+	place  bool // with INFO replication and TIME
+	at     func(Place) error
 }
 
-func (c *Conn) question(keys [][]byte, rounds int, place bool) question {
+func (c *Conn) question(keys [][]byte, rounds int) question {
 	if c.version.AtLeast(7, 0) {
 		rounds = 0
 	}
-	return question{keys: keys, rounds: rounds, place: place}
+	return question{keys: keys, rounds: rounds}
 }
 
 // groups is how many groups of PTTLs a round has.
@@ -174,7 +199,11 @@ func (q question) size() int {
 
 // keyOf is the key that a command of the transaction is about, nil if it is none.
 func (q question) keyOf(command int) []byte {
+	if q.place {
+		command-- // INFO
+	}
 	switch {
+	case command < 0:
 	case q.rounds == 0 && command < 2*len(q.keys):
 		return q.keys[command/2]
 	case q.rounds > 0 && command < len(q.keys):
@@ -185,10 +214,13 @@ func (q question) keyOf(command int) []byte {
 
 func (c *Conn) ask(q question) {
 	c.send("MULTI")
+	if q.place {
+		c.send("INFO", "replication")
+	}
 	for _, key := range q.keys {
-		c.sendArgs([]byte("DUMP"), key)
+		c.sendKey("DUMP", key)
 		if q.rounds == 0 {
-			c.sendArgs([]byte("PEXPIRETIME"), key)
+			c.sendKey("PEXPIRETIME", key)
 		}
 	}
 	for range q.rounds {
@@ -196,7 +228,7 @@ func (c *Conn) ask(q question) {
 			c.send("TIME")
 			start, end := q.of(i)
 			for _, key := range q.keys[start:end] {
-				c.sendArgs([]byte("PTTL"), key)
+				c.sendKey("PTTL", key)
 			}
 		}
 	}
@@ -205,7 +237,6 @@ func (c *Conn) ask(q question) {
 	}
 	if q.place {
 		c.send("TIME")
-		c.send("INFO", "replication")
 	}
 	c.send("EXEC")
 }
@@ -215,6 +246,15 @@ func (c *Conn) ask(q question) {
 func (c *Conn) answer(q question) (place Place, exact bool, err error) {
 	if err := c.queued("DUMP", q.size(), q.keyOf); err != nil {
 		return Place{}, false, err
+	}
+	var failed error // the replies to come are read all the same
+	if q.place {
+		if place, failed = c.place(); c.broken != nil {
+			return Place{}, false, failed
+		}
+		if failed == nil && q.at != nil {
+			failed = q.at(place)
+		}
 	}
 	values := len(c.values)
 	for _, key := range q.keys {
@@ -234,11 +274,9 @@ func (c *Conn) answer(q question) (place Place, exact bool, err error) {
 	if exact, err = c.readTTLs(q, c.values[values:]); err != nil || !q.place {
 		return Place{}, exact, err
 	}
-	now, err := c.time()
-	if err != nil {
-		return Place{}, false, err
+	if place.Time, err = c.time(); err == nil {
+		err = failed
 	}
-	place, err = c.place(now)
 	return place, exact, err
 }
 
@@ -394,13 +432,13 @@ func (c *Conn) time() (int64, error) {
 }
 
 // place reads a reply of INFO replication.
-func (c *Conn) place(now int64) (Place, error) {
+func (c *Conn) place() (Place, error) {
 	text, err := c.text("INFO")
 	if err != nil {
 		return Place{}, err
 	}
 	info := server.ParseInfo(text)
-	p := Place{ReplID: info["master_replid"], Time: now}
+	p := Place{ReplID: info["master_replid"]}
 	if p.Offset, err = strconv.ParseInt(info["master_repl_offset"], 10, 64); err != nil || p.ReplID == "" {
 		return Place{}, &Error{
 			Err:  fmt.Errorf("%s: INFO replication has no master_replid and master_repl_offset", c.endpoint.Address),

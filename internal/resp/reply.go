@@ -69,7 +69,7 @@ func (r *ReplyReader) Next() (Reply, error) {
 	case err != nil:
 		return Reply{}, err
 	case len(line) < 3 || line[len(line)-2] != '\r':
-		return Reply{}, fmt.Errorf("resp: not a reply: %.20q", line)
+		return Reply{}, fmt.Errorf("resp: invalid reply: %.20q", line)
 	}
 	reply, line := Reply{Kind: Kind(line[0])}, line[1:len(line)-2]
 	switch reply.Kind {
@@ -87,7 +87,7 @@ func (r *ReplyReader) Next() (Reply, error) {
 		err = fmt.Errorf("unknown kind %q", byte(reply.Kind))
 	}
 	if err != nil {
-		return Reply{}, fmt.Errorf("resp: not a reply: %w", err)
+		return Reply{}, fmt.Errorf("resp: invalid reply: %w", err)
 	}
 	return reply, nil
 }
