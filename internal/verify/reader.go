@@ -60,7 +60,10 @@ type reader struct {
 }
 
 // readers make pairs of readers.
-type readers struct{ source, target *shared }
+type readers struct {
+	source, target *shared
+	stretch        int64
+}
 
 func (r *run) newReaders() *readers {
 	memory := semaphore.NewWeighted(inFlight)
@@ -70,11 +73,11 @@ func (r *run) newReaders() *readers {
 			large: largeValue, piece: pieceBytes,
 		}
 	}
-	return &readers{of(r.source), of(r.target)}
+	return &readers{of(r.source), of(r.target), r.stretch}
 }
 
 // pair makes one that connects when it is used.
-func (r *readers) pair() *pair { return &pair{newReader(r.source), newReader(r.target)} }
+func (r *readers) pair() *pair { return &pair{newReader(r.source), newReader(r.target), r.stretch} }
 
 func newReader(s *shared) *reader {
 	return &reader{
