@@ -43,6 +43,7 @@ type verifying struct {
 	done           chan struct{} // closed once nothing of it is left
 
 	// m.mu guards these.
+	over     bool // its result is in the journal
 	progress verify.Progress
 	stale    string // what has happened that its result does not account for
 }
@@ -88,6 +89,15 @@ func (m *Migration) Verify(ctx context.Context, o VerifyOptions) (*verify.Report
 	v.feed.end(errors.New("the comparison is over"))
 	m.putBack(ctx, v)
 	return report, errors.Join(err, m.endVerify(v, report, err))
+}
+
+// underWay is the comparison that has no result yet, nil if there is none. m.mu
+// must be held.
+func (m *Migration) underWay() *verifying {
+	if v := m.verifying; v != nil && !v.over {
+		return v
+	}
+	return nil
 }
 
 // enterVerify makes it the one that is under way.
@@ -215,7 +225,7 @@ func (m *Migration) endVerify(v *verifying, report *verify.Report, failed error)
 	m.mu.Lock()
 	s := m.outcome(v, report)
 	m.mu.Unlock()
-	err := m.update(func(r *record) { r.Verify = s })
+	err := m.update(func(r *record) { r.Verify, v.over = s, true })
 	m.event(verdict(s))
 	m.trace("verify-ended")
 	return err
