@@ -79,15 +79,27 @@ func wrap(addr, command string, err error) error {
 	}
 	var reply redis.Error
 	if errors.As(err, &reply) && !errors.Is(err, redis.Nil) {
-		e := NewError(addr, command, reply.Error())
-		switch e.Code {
-		case "WRONGPASS", "NOAUTH":
-			return &ConnError{Server: addr, Op: "auth", Err: e, Hint: "give the right user and password in the URL, or in the environment or a file"}
-		case "NOPERM":
-			return &ConnError{Server: addr, Op: command, Err: e, Hint: "allow the command to this ACL user, or use another user"}
-		}
-		return e
+		return Replied(addr, command, reply.Error())
 	}
+	return Failed(addr, command, err)
+}
+
+// Replied is the error that an error reply is, its leading '-' taken off: an *Error,
+// in a *ConnError if something helps against it.
+func Replied(addr, command, reply string) error {
+	e := NewError(addr, command, reply)
+	switch e.Code {
+	case "WRONGPASS", "NOAUTH":
+		return &ConnError{Server: addr, Op: "auth", Err: e, Hint: "give the right user and password in the URL, or in the environment or a file"}
+	case "NOPERM":
+		return &ConnError{Server: addr, Op: command, Err: e, Hint: "allow the command to this ACL user, or use another user"}
+	}
+	return e
+}
+
+// Failed is the error of a connection that was not made, or broke during a command:
+// a *ConnError.
+func Failed(addr, command string, err error) error {
 	e := &ConnError{Server: addr, Op: command, Err: err}
 	var unknown x509.UnknownAuthorityError
 	var verify *tls.CertificateVerificationError

@@ -26,7 +26,7 @@ func (f *filter) keeps(db int, key []byte, hash uint64) bool {
 	switch {
 	case db == libraries:
 		return f.dbs == nil && f.keys == ""
-	case f.dbs != nil && !slices.Contains(f.dbs, db):
+	case !f.keepsDB(db):
 		return false
 	case !f.all && uint32(hash) >= f.below:
 		return false
@@ -38,3 +38,6 @@ func (f *filter) keeps(db int, key []byte, hash uint64) bool {
 func (r *run) keeps(db int, key []byte) bool {
 	return r.filter.keeps(db, key, r.digest.KeyHash(key))
 }
+
+// keepsDB tells whether any key of a db is compared.
+func (f *filter) keepsDB(db int) bool { return f.dbs == nil || slices.Contains(f.dbs, db) }

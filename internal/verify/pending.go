@@ -7,10 +7,6 @@ import (
 
 // What is still to come.
 
-func (r *run) scan(context.Context) error { return errors.ErrUnsupported }
-
-func (r *run) settle(context.Context, []Difference) error { return errors.ErrUnsupported }
-
 func (r *run) explain(context.Context, *Difference) error { return errors.ErrUnsupported }
 
 func (r *run) repair(context.Context) error { return errors.ErrUnsupported }

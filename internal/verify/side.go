@@ -72,6 +72,12 @@ func (s *side) close() {
 // read is how much has been read of the side.
 func (s *side) read() Read { return Read{Keys: s.keys.Load(), Bytes: s.bytes.Load()} }
 
+// count adds to it.
+func (s *side) count(r Read) {
+	s.keys.Add(r.Keys)
+	s.bytes.Add(r.Bytes)
+}
+
 // reset begins to count anew.
 func (s *side) reset() {
 	s.keys.Store(0)

@@ -1,0 +1,158 @@
+package verify
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"godwit/internal/rdb"
+)
+
+// keyState is what one side has of a key.
+type keyState struct {
+	Found
+	there bool
+	// torn says that what was read of it is not one value: it changed meanwhile.
+	torn bool
+}
+
+// at is what there is of it at that time: the servers delete a key that has
+// expired when they come to it, one sooner than the other.
+func (s keyState) at(now int64) keyState {
+	if s.there && s.ExpireAt != rdb.None && s.ExpireAt <= now {
+		return keyState{}
+	}
+	return s
+}
+
+// same tells whether nothing has become of it between two looks.
+func (s keyState) same(before keyState) bool { return s == before && !s.torn }
+
+// found is what a Difference says of it.
+func (s keyState) found() *Found {
+	if !s.there {
+		return nil
+	}
+	return &s.Found
+}
+
+// differ is in what way a key differs, "" if it does not.
+func differ(source, target keyState) Kind {
+	switch {
+	case !source.there && !target.there:
+		return ""
+	case !target.there:
+		return Missing
+	case !source.there:
+		return Extra
+	case source.Type != target.Type:
+		return Type
+	case source.Sum != target.Sum:
+		return Changed
+	case source.TTLs != target.TTLs || source.ExpireAt != target.ExpireAt:
+		return TTL
+	default:
+		return ""
+	}
+}
+
+// pair reads keys of both sides. It is for one goroutine.
+type pair struct {
+	source, target *reader
+}
+
+func (p *pair) close() {
+	p.source.close()
+	p.target.close()
+}
+
+// both does the same on both sides at the same time.
+func (p *pair) both(ctx context.Context, do func(context.Context, *reader) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return do(ctx, p.source) })
+	group.Go(func() error { return do(ctx, p.target) })
+	return group.Wait()
+}
+
+// setClocks finds out what time it is for the servers.
+func (p *pair) setClocks(ctx context.Context) error {
+	return p.both(ctx, func(ctx context.Context, r *reader) error { return r.setClock(ctx) })
+}
+
+// now is the later of the servers' two clocks, in milliseconds since 1970: what has
+// expired by it has, or is about to, on both sides.
+func (p *pair) now() int64 {
+	ours := time.Now()
+	return max(ours.Add(p.source.ahead).UnixMilli(), ours.Add(p.target.ahead).UnixMilli())
+}
+
+// sizes are what the keys take in the servers' memory: the larger of both sides,
+// 0 where neither has it.
+func (p *pair) sizes(ctx context.Context, db int, keys [][]byte) ([]int64, error) {
+	var source, target []int64
+	err := p.both(ctx, func(ctx context.Context, r *reader) (err error) {
+		if r == p.source {
+			source, err = r.sizes(ctx, db, keys)
+		} else {
+			target, err = r.sizes(ctx, db, keys)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, n := range target {
+		source[i] = max(source[i], n)
+	}
+	return source, nil
+}
+
+// look reads keys on both sides at the same time.
+func (p *pair) look(ctx context.Context, db int, keys [][]byte) (source, target []keyState, err error) {
+	sizes, err := p.sizes(ctx, db, keys)
+	if err != nil {
+		return nil, nil, err
+	}
+	return p.lookSized(ctx, db, keys, sizes)
+}
+
+// lookSized is look for keys whose sizes are known.
+func (p *pair) lookSized(ctx context.Context, db int, keys [][]byte, sizes []int64) (source, target []keyState, err error) {
+	err = p.both(ctx, func(ctx context.Context, r *reader) (err error) {
+		if r == p.source {
+			source, err = r.look(ctx, db, keys, sizes)
+		} else {
+			target, err = r.look(ctx, db, keys, sizes)
+		}
+		return err
+	})
+	return source, target, err
+}
+
+// lookWatched is lookSized that tells whether nothing has changed from before until
+// wait after it, on both sides. It waits only if something differs.
+func (p *pair) lookWatched(ctx context.Context, db int, keys [][]byte, sizes []int64, wait time.Duration) (seen sight, unchanged bool, err error) {
+	err = p.both(ctx, func(ctx context.Context, r *reader) error { return r.watch(ctx, db, keys) })
+	if err != nil {
+		return sight{}, false, err
+	}
+	if seen.source, seen.target, err = p.lookSized(ctx, db, keys, sizes); err != nil {
+		return sight{}, false, err
+	}
+	if seen.differs(p.now()) {
+		if err := pause(ctx, wait); err != nil {
+			return sight{}, false, err
+		}
+	}
+	var source, target bool
+	err = p.both(ctx, func(ctx context.Context, r *reader) (err error) {
+		if r == p.source {
+			source, _, err = r.unchanged(ctx)
+		} else {
+			target, _, err = r.unchanged(ctx)
+		}
+		return err
+	})
+	return seen, source && target, err
+}

@@ -1,0 +1,507 @@
+package verify
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
+
+	"godwit/internal/digest"
+	"godwit/internal/rdb"
+	"godwit/internal/refresh"
+	"godwit/internal/resp"
+	"godwit/internal/server"
+)
+
+const (
+	// largeValue is the size in a server's memory, in bytes, from which a value is
+	// read in pieces: DUMP of one such takes the server some milliseconds, in which
+	// nobody else is served.
+	largeValue = 8 << 20
+	// lookBytes is how much of the servers' memory the values take that are read at
+	// once, unless one alone takes more.
+	lookBytes = 1 << 20
+	// inFlight is how many bytes all readers together have on the way. They are in
+	// memory twice: as they are read, and as they are taken apart.
+	inFlight = 24 << 20
+	// lookKeys is how many keys are read at once at most: in a transaction, so that
+	// the server's other clients do not wait for long.
+	lookKeys = 256
+)
+
+// shared is what all readers of a side have in common.
+type shared struct {
+	side   *side
+	filter *filter
+	digest digest.Options
+	limit  *rate.Limiter       // of the bytes read per second; nil for none
+	memory *semaphore.Weighted // of both sides: bytes on the way
+	large  int64               // largeValue; tests have a smaller one
+}
+
+// reader reads keys of one side, on connections of its own. It is for one goroutine.
+type reader struct {
+	*shared
+	conns   []*refresh.Conn // for reading, one a shard; nil until it is needed
+	watches []*refresh.Conn // for WATCH, as EXEC of a reading would end it
+	watched map[int]bool    // shards of which keys are watched
+	sums    *digest.Payloads
+	pieces  *digest.Summer
+	ahead   time.Duration // by how much its clock is ahead of ours
+	bytes   int64         // read since taken
+}
+
+// readers make pairs of readers.
+type readers struct{ source, target *shared }
+
+func (r *run) newReaders() *readers {
+	memory := semaphore.NewWeighted(inFlight)
+	of := func(s *side) *shared {
+		return &shared{
+			side: s, filter: &r.filter, digest: r.digest, limit: newLimiter(r.cfg.Options.MaxRate), memory: memory, large: largeValue,
+		}
+	}
+	return &readers{of(r.source), of(r.target)}
+}
+
+// pair makes one that connects when it is used.
+func (r *readers) pair() *pair { return &pair{newReader(r.source), newReader(r.target)} }
+
+func newReader(s *shared) *reader {
+	return &reader{
+		shared: s, conns: make([]*refresh.Conn, len(s.side.Shards)), watches: make([]*refresh.Conn, len(s.side.Shards)),
+		watched: make(map[int]bool), sums: digest.NewPayloads(s.digest), pieces: digest.NewSummer(s.digest),
+	}
+}
+
+func (r *reader) close() {
+	for _, conns := range [][]*refresh.Conn{r.conns, r.watches} {
+		for _, c := range conns {
+			if c != nil {
+				_ = c.Close() // nothing is on the way that matters
+			}
+		}
+	}
+}
+
+// conn dials what is not yet connected.
+func (r *reader) conn(ctx context.Context, conns []*refresh.Conn, shard int) (*refresh.Conn, error) {
+	if conns[shard] == nil {
+		c, err := refresh.Dial(ctx, r.side.Shards[shard])
+		if err != nil {
+			return nil, err
+		}
+		conns[shard] = c
+	}
+	return conns[shard], nil
+}
+
+// shardOf is the shard that serves a key.
+func (r *reader) shardOf(key []byte) int {
+	if r.side.Slots == nil {
+		return 0
+	}
+	return r.side.Slots(r.side.slot(key))
+}
+
+// eachShard gives do the keys that each shard serves, with their places in keys.
+// Libraries are on every shard: the first one's count.
+func (r *reader) eachShard(ctx context.Context, db int, keys [][]byte, do func(c *refresh.Conn, keys [][]byte, at []int) error) error {
+	if len(r.side.Shards) == 1 || db == libraries {
+		c, err := r.conn(ctx, r.conns, 0)
+		if err != nil {
+			return err
+		}
+		return do(c, keys, nil)
+	}
+	at := make([][]int, len(r.side.Shards))
+	for i, key := range keys {
+		shard := r.shardOf(key)
+		at[shard] = append(at[shard], i)
+	}
+	for shard, places := range at {
+		if len(places) == 0 {
+			continue
+		}
+		c, err := r.conn(ctx, r.conns, shard)
+		if err != nil {
+			return err
+		}
+		own := make([][]byte, len(places))
+		for i, place := range places {
+			own[i] = keys[place]
+		}
+		if err := do(c, own, places); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// place is where the i-th of a shard's keys is among all.
+func place(at []int, i int) int {
+	if at == nil {
+		return i
+	}
+	return at[i]
+}
+
+// sizes are what keys take in the servers' memory, in bytes; 0 for one that is not
+// there. A few elements stand for all of a collection, so this is cheap, and not
+// exact (object.c memoryCommand).
+func (r *reader) sizes(ctx context.Context, db int, keys [][]byte) ([]int64, error) {
+	all := make([]int64, len(keys))
+	if db == libraries {
+		return all, nil
+	}
+	err := r.eachShard(ctx, db, keys, func(c *refresh.Conn, keys [][]byte, at []int) error {
+		sizes, err := c.Sizes(ctx, db, keys)
+		for i, size := range sizes {
+			all[place(at, i)] = size
+		}
+		return err
+	})
+	return all, err
+}
+
+// exist tells which keys are there.
+func (r *reader) exist(ctx context.Context, db int, keys [][]byte) ([]bool, error) {
+	there := make([]bool, len(keys))
+	err := r.eachShard(ctx, db, keys, func(c *refresh.Conn, keys [][]byte, at []int) error {
+		commands := make([][][]byte, len(keys))
+		for i, key := range keys {
+			commands[i] = [][]byte{[]byte("EXISTS"), key}
+		}
+		return c.Pipe(ctx, db, commands, func(i int, reply resp.Reply, rest *resp.ReplyReader) error {
+			there[place(at, i)] = reply.N == 1
+			return rest.Skip(reply)
+		})
+	})
+	return there, err
+}
+
+// dbs are those in which the side has keys that are compared.
+func (r *reader) dbs(ctx context.Context) ([]int, error) {
+	var dbs []int
+	for shard := range r.side.Shards {
+		c, err := r.conn(ctx, r.conns, shard)
+		if err != nil {
+			return nil, err
+		}
+		info, err := infoOf(ctx, c, "keyspace")
+		if err != nil {
+			return nil, err
+		}
+		for name := range info {
+			if number, ok := strings.CutPrefix(name, "db"); ok {
+				if db, err := strconv.Atoi(number); err == nil && r.filter.keepsDB(db) && !slices.Contains(dbs, db) {
+					dbs = append(dbs, db)
+				}
+			}
+		}
+	}
+	slices.Sort(dbs)
+	return dbs, nil
+}
+
+// libraries adds the names of the function libraries, those of the first shard:
+// they are on every one. Servers before 7.0 have none.
+func (r *reader) libraries(ctx context.Context, names map[string]bool) error {
+	c, err := r.conn(ctx, r.conns, 0)
+	if err != nil || !c.Version().AtLeast(7, 0) {
+		return err
+	}
+	replies, err := ask(ctx, c, 0, words("FUNCTION", "LIST"))
+	if err != nil {
+		return err
+	}
+	for _, library := range array(replies[0]) {
+		names[string(text(fields(library)["library_name"]))] = true
+	}
+	return nil
+}
+
+// infoOf asks for a section of INFO.
+func infoOf(ctx context.Context, c *refresh.Conn, section string) (server.Info, error) {
+	var info server.Info
+	err := c.Pipe(ctx, 0, [][][]byte{{[]byte("INFO"), []byte(section)}}, func(_ int, reply resp.Reply, rest *resp.ReplyReader) error {
+		text, err := rest.Body(nil)
+		info = server.ParseInfo(string(text))
+		return errors.Join(err, rest.Skip(reply))
+	})
+	return info, err
+}
+
+// look reads keys, at most lookBytes at once; those that are large are read in
+// pieces. sizes are those of pair.sizes, so that both sides do the same.
+func (r *reader) look(ctx context.Context, db int, keys [][]byte, sizes []int64) ([]keyState, error) {
+	all := make([]keyState, len(keys))
+	for start := 0; start < len(keys); {
+		var err error
+		end := r.together(keys, sizes, start)
+		if sizes[start] > r.large {
+			all[start], err = r.lookLarge(ctx, db, keys[start], sizes[start])
+		} else {
+			err = r.lookSmall(ctx, db, keys[start:end], total(sizes[start:end]), all[start:end])
+		}
+		if err != nil {
+			return nil, err
+		}
+		start = end
+	}
+	return all, nil
+}
+
+// lookSmall reads keys of so many bytes as they are dumped.
+func (r *reader) lookSmall(ctx context.Context, db int, keys [][]byte, bytes int64, to []keyState) error {
+	return r.holding(ctx, bytes, func() error {
+		return r.eachShard(ctx, db, keys, func(c *refresh.Conn, keys [][]byte, at []int) error {
+			values, err := c.Look(ctx, db, keys)
+			if err != nil {
+				return err
+			}
+			for i := range values {
+				if to[place(at, i)], err = r.sum(ctx, &values[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+}
+
+// holding reads so many bytes while there is room for them.
+func (r *reader) holding(ctx context.Context, bytes int64, read func() error) error {
+	bytes = min(bytes, inFlight)
+	if err := r.memory.Acquire(ctx, bytes); err != nil {
+		return err
+	}
+	defer r.memory.Release(bytes)
+	return read()
+}
+
+// lookAt is look of the side's only shard, each part of it at one place of its
+// stream: it returns the first and the last one.
+func (r *reader) lookAt(ctx context.Context, db int, keys [][]byte, sizes []int64) (all []keyState, first, last refresh.Place, err error) {
+	all = make([]keyState, len(keys))
+	for start := 0; start < len(keys); {
+		end := r.together(keys, sizes, start)
+		var at refresh.Place
+		if sizes[start] > r.large {
+			if at, err = r.where(ctx); err != nil {
+				return nil, first, last, err
+			}
+			if start == 0 {
+				first = at
+			}
+			if all[start], err = r.lookLarge(ctx, db, keys[start], sizes[start]); err == nil {
+				at, err = r.where(ctx)
+			}
+		} else {
+			err = r.holding(ctx, total(sizes[start:end]), func() error {
+				var values []refresh.Value
+				if values, at, err = r.readAt(ctx, db, keys[start:end]); err != nil {
+					return err
+				}
+				for i := range values {
+					if all[start+i], err = r.sum(ctx, &values[i]); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		if err != nil {
+			return nil, first, last, err
+		}
+		if first == (refresh.Place{}) {
+			first = at
+		}
+		last, start = at, end
+	}
+	return all, first, last, nil
+}
+
+// readAt reads keys of the side's only shard, all at one place of its stream. The
+// values are valid until the next call.
+func (r *reader) readAt(ctx context.Context, db int, keys [][]byte) ([]refresh.Value, refresh.Place, error) {
+	c, err := r.conn(ctx, r.conns, 0)
+	if err != nil {
+		return nil, refresh.Place{}, err
+	}
+	return c.Read(ctx, db, keys)
+}
+
+// together is the end of the keys from start on that are read together: as many as
+// make up lookBytes, or one that is larger. Those of one transaction of a cluster
+// are of one slot.
+func (r *reader) together(keys [][]byte, sizes []int64, start int) int {
+	bytes, end := sizes[start], start+1
+	for bytes <= r.large && end < len(keys) && end-start < lookKeys && sizes[end] <= r.large && bytes+sizes[end] <= lookBytes {
+		if r.sharded() && r.side.slot(keys[end]) != r.side.slot(keys[start]) {
+			break
+		}
+		bytes += sizes[end]
+		end++
+	}
+	return end
+}
+
+// sharded tells whether the side's servers are those of a cluster.
+func (r *reader) sharded() bool {
+	return r.side.Slots != nil || len(r.conns) > 1 || r.conns[0] != nil && r.conns[0].Cluster()
+}
+
+// sum is what a value comes down to.
+func (r *reader) sum(ctx context.Context, v *refresh.Value) (keyState, error) {
+	switch {
+	case v.TooLarge > 0: // its size in memory was misjudged
+		return r.lookLarge(ctx, v.DB, bytes.Clone(v.Key), v.TooLarge)
+	case v.Payload == nil:
+		return keyState{}, nil
+	}
+	value, err := r.sumPayload(v)
+	if err != nil {
+		return keyState{}, fmt.Errorf("%s: db %d, key %.200q: %w", r.side.Name, v.DB, v.Key, err)
+	}
+	if err := r.took(ctx, int64(len(v.Payload))); err != nil {
+		return keyState{}, err
+	}
+	if !r.sums.Counts(value) {
+		return keyState{}, nil // as if it were not there
+	}
+	return keyState{there: true, Found: Found{Type: value.Type, ExpireAt: v.ExpireAt, Sum: value.Sum, TTLs: value.TTLs}}, nil
+}
+
+func (r *reader) sumPayload(v *refresh.Value) (digest.Value, error) {
+	if v.DB != libraries {
+		return r.sums.Sum(v.Payload)
+	}
+	r.pieces.Begin(rdb.StringValue)
+	r.pieces.StringPart(v.Payload)
+	value := r.pieces.Value()
+	value.Type = "function"
+	return value, nil
+}
+
+func total(sizes []int64) (n int64) {
+	for _, size := range sizes {
+		n += size
+	}
+	return n
+}
+
+// took counts bytes read and waits for as long as the rate wants it.
+func (r *reader) took(ctx context.Context, bytes int64) error {
+	r.bytes += bytes
+	for r.limit != nil && bytes > 0 {
+		n := min(bytes, burst)
+		if err := r.limit.WaitN(ctx, int(n)); err != nil {
+			return err
+		}
+		bytes -= n
+	}
+	return nil
+}
+
+// where is the place in its replication stream at which the side's only shard is.
+func (r *reader) where(ctx context.Context) (refresh.Place, error) {
+	c, err := r.conn(ctx, r.conns, 0)
+	if err != nil {
+		return refresh.Place{}, err
+	}
+	_, place, err := c.Read(ctx, 0, nil)
+	return place, err
+}
+
+// setClock finds by how much the first shard's clock is ahead of ours.
+func (r *reader) setClock(ctx context.Context) error {
+	place, err := r.where(ctx)
+	if err != nil {
+		return err
+	}
+	r.ahead = time.UnixMilli(place.Time).Sub(time.Now())
+	return nil
+}
+
+// watch has the servers tell, by unchanged, whether any of these keys changes from
+// now on (multi.c watchCommand). It adds to what is watched. Libraries are not keys.
+func (r *reader) watch(ctx context.Context, db int, keys [][]byte) error {
+	if db == libraries {
+		return nil
+	}
+	shards := make(map[int][][][]byte)
+	for _, key := range keys {
+		shard := r.shardOf(key)
+		shards[shard] = append(shards[shard], [][]byte{[]byte("WATCH"), key})
+	}
+	for shard, commands := range shards {
+		c, err := r.conn(ctx, r.watches, shard)
+		if err != nil {
+			return err
+		}
+		r.watched[shard] = true
+		err = c.Pipe(ctx, db, commands, func(_ int, reply resp.Reply, rest *resp.ReplyReader) error { return rest.Skip(reply) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unchanged tells whether no key that is watched has changed since, and ends the
+// watch: a transaction that does nothing is refused if one has. The place is where
+// the server was then, if it is the only shard.
+func (r *reader) unchanged(ctx context.Context) (bool, refresh.Place, error) {
+	all := true
+	var at refresh.Place
+	for shard := range r.watched {
+		delete(r.watched, shard)
+		c, err := r.conn(ctx, r.watches, shard)
+		if err != nil {
+			return false, at, err
+		}
+		place, ok, err := execPlace(ctx, c)
+		if err != nil {
+			return false, at, err
+		}
+		all, at = all && ok, place
+	}
+	return all, at, nil
+}
+
+// execPlace executes a transaction that only asks where the server is. It is false
+// if a watched key has changed.
+func execPlace(ctx context.Context, c *refresh.Conn) (refresh.Place, bool, error) {
+	commands := [][][]byte{{[]byte("MULTI")}, {[]byte("INFO"), []byte("replication")}, {[]byte("EXEC")}}
+	var at refresh.Place
+	done := false
+	err := c.Pipe(ctx, 0, commands, func(i int, reply resp.Reply, rest *resp.ReplyReader) error {
+		if i < len(commands)-1 || reply.Kind != resp.Array || reply.Null {
+			return rest.Skip(reply)
+		}
+		reply, err := rest.Next()
+		if err != nil {
+			return err
+		}
+		text, err := rest.Body(nil)
+		info := server.ParseInfo(string(text))
+		at, done = refresh.Place{ReplID: info["master_replid"], Offset: info.Int("master_repl_offset")}, reply.Kind == resp.Bulk
+		return err
+	})
+	return at, done, err
+}
+
+// taken is how many bytes have been read since it was last asked for.
+func (r *reader) taken() int64 {
+	n := r.bytes
+	r.bytes = 0
+	return n
+}
