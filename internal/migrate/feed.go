@@ -166,7 +166,10 @@ func (h *hold) lock(ctx context.Context) error {
 // link. The stream goes on from where the replica stood then, and what was on its way
 // to it is over before it has connected again. h.mu must be held.
 func (h *hold) lockNow() {
-	ctx, cancel := context.WithTimeout(context.Background(), lockTimeout)
+	h.feed.m.mu.Lock()
+	base := h.feed.m.base
+	h.feed.m.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(base), lockTimeout)
 	defer cancel()
 	for {
 		err := h.feed.replica.client.ConfigSet(ctx, replicaReadOnly, "yes")
