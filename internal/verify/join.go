@@ -3,6 +3,8 @@ package verify
 import (
 	"context"
 	"slices"
+
+	"godwit/internal/rdb"
 )
 
 // joinLimit is how many bytes of records of both sides are joined in memory; more
@@ -87,19 +89,29 @@ func sameName(records []record, as *record) int {
 	return len(records)
 }
 
+// judgement compares records.
+type judgement struct {
+	stretch int64 // by how much keys may expire later on one side, in milliseconds
+	expired int64 // keys that expire then or before were left out
+}
+
 // differences compares what two sides have by one name, in the order of dbs.
-func differences(source, target []record) []Difference {
+func (j judgement) differences(source, target []record) []Difference {
 	var all []Difference
 	for len(source) > 0 || len(target) > 0 {
 		switch {
 		case len(target) == 0 || len(source) > 0 && source[0].db < target[0].db:
-			all = append(all, difference(Missing, &source[0], nil))
+			if !j.lastsStretched(&source[0]) {
+				all = append(all, difference(Missing, &source[0], nil))
+			}
 			source = source[1:]
 		case len(source) == 0 || target[0].db < source[0].db:
-			all = append(all, difference(Extra, nil, &target[0]))
+			if !j.lastsStretched(&target[0]) {
+				all = append(all, difference(Extra, nil, &target[0]))
+			}
 			target = target[1:]
 		default:
-			if kind := compareFound(&source[0], &target[0]); kind != "" {
+			if kind := compareFound(source[0].found(), target[0].found(), j.stretch); kind != "" {
 				all = append(all, difference(kind, &source[0], &target[0]))
 			}
 			source, target = source[1:], target[1:]
@@ -108,14 +120,23 @@ func differences(source, target []record) []Difference {
 	return inOtherDB(all)
 }
 
-// compareFound tells in what way two keys differ, "" if they do not.
-func compareFound(source, target *record) Kind {
+// lastsStretched tells whether a key may be there only because it lives longer on its
+// side: the other side's was left out, and this one is about to be.
+func (j judgement) lastsStretched(r *record) bool {
+	return r.expireAt != rdb.None && r.expireAt <= j.expired+j.stretch
+}
+
+// compareFound tells in what way two keys differ, "" if they do not. One may expire
+// later than the other by stretch milliseconds.
+func compareFound(source, target *Found, stretch int64) Kind {
+	later := target.ExpireAt - source.ExpireAt
+	stretched := source.ExpireAt != rdb.None && target.ExpireAt != rdb.None && max(later, -later) <= stretch
 	switch {
 	case source.Type != target.Type:
 		return Type
 	case source.Sum != target.Sum:
 		return Changed
-	case source.TTLs != target.TTLs || source.expireAt != target.expireAt:
+	case source.TTLs != target.TTLs || later != 0 && !stretched:
 		return TTL
 	}
 	return ""
