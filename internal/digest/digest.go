@@ -10,11 +10,11 @@
 //     keep them dense or sparse, and cache the count or not, each for itself.
 //   - list: the elements in their order. Set, hash, sorted set: the elements in any;
 //     minus zero is zero as a score. When a hash's fields expire is a number by itself.
-//   - stream: entries; length; last ID; greatest deleted ID and entries ever added;
-//     groups with their last ID, entries read, consumers and pending entries, each
-//     with its consumer, time and number of deliveries. Not when a consumer was seen
-//     or active, which each server has by its own clock, and not the producers that
-//     XADD IDMP remembers for a while.
+//   - stream: entries; length; last ID; entries ever added; groups with their last
+//     ID, entries read, consumers and pending entries, each with its consumer, time
+//     and number of deliveries. Not when a consumer was seen or active, which each
+//     server has by its own clock; not the greatest ID that was deleted, which
+//     depends on the encoding; not the producers that XADD IDMP remembers for a while.
 //   - module: what it has saved, in its order. Vector set: elements, vectors and
 //     attributes, as how its elements are linked is left to chance.
 package digest
@@ -77,7 +77,7 @@ func (o Options) Mix(e *Entry) uint64 {
 
 // rules are Options in the form in which they are asked for.
 type rules struct {
-	fieldTTLs, metadata       bool
+	fieldTTLs, keyMetadata    bool
 	streams, vectors, modules bool // of keys
 	functions                 bool
 	counters, entriesRead     bool // of streams
@@ -86,13 +86,13 @@ type rules struct {
 
 func newRules(o Options) rules {
 	r := rules{
-		fieldTTLs: !o.Drop[rdb.FeatureHashFieldTTL],
-		metadata:  !o.Drop[rdb.FeatureKeyMetadata],
-		streams:   !o.Drop[rdb.FeatureStream],
-		vectors:   !o.Drop[rdb.FeatureVectorSet],
-		modules:   !o.Drop[rdb.FeatureModule],
-		functions: !o.Drop[rdb.FeatureFunction],
-		counters:  true, entriesRead: !o.NoEntriesRead,
+		fieldTTLs:   !o.Drop[rdb.FeatureHashFieldTTL],
+		keyMetadata: !o.Drop[rdb.FeatureKeyMetadata],
+		streams:     !o.Drop[rdb.FeatureStream],
+		vectors:     !o.Drop[rdb.FeatureVectorSet],
+		modules:     !o.Drop[rdb.FeatureModule],
+		functions:   !o.Drop[rdb.FeatureFunction],
+		counters:    true, entriesRead: !o.NoEntriesRead,
 		idmp: true, emptyConsumers: !o.NoEmptyConsumers,
 	}
 	for _, f := range o.Formats {
