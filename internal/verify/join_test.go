@@ -208,7 +208,7 @@ func TestDifferencesOfAName(t *testing.T) {
 		{"ttl lost", []record{at(0, 1, 4)}, []record{at(0, 1, rdb.None)}, judgement{stretch: 10}, "ttl 0"},
 		{"ttl stretched", []record{at(0, 1, 4)}, []record{at(0, 1, 14)}, judgement{stretch: 10}, ""},
 		{"ttl stretched too far", []record{at(0, 1, 4)}, []record{at(0, 1, 15)}, judgement{stretch: 10}, "ttl 0"},
-		{"ttl shortened", []record{at(0, 1, 4)}, []record{at(0, 1, 3)}, judgement{stretch: 10}, "ttl 0"},
+		{"ttl stretched at the source", []record{at(0, 1, 14)}, []record{at(0, 1, 4)}, judgement{stretch: 10}, ""},
 		{"expired at the source", nil, []record{at(0, 1, 110)}, judgement{stretch: 10, expired: 100}, ""},
 		{"extra that expires later", nil, []record{at(0, 1, 111)}, judgement{stretch: 10, expired: 100}, "extra 0"},
 		{"another db", []record{at(0, 1, rdb.None)}, []record{at(3, 1, 7)}, judgement{}, "db 0>3"},

@@ -10,5 +10,3 @@ import (
 func (r *run) explain(context.Context, *Difference) error { return errors.ErrUnsupported }
 
 func (r *run) repair(context.Context) error { return errors.ErrUnsupported }
-
-func (f *filter) matches([]byte) bool { return false }

@@ -2,7 +2,6 @@ package verify_test
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
@@ -119,21 +118,19 @@ func sown(t *testing.T, source, target *server.Client, plants []plant, setup []*
 			t.Fatalf("%v replicas have what is planted", n)
 		}
 	}
+	info, err := source.Info(t.Context(), "server")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Where a server is of before 7.0 a key may live a little longer on one side.
+	stretched := !info.Version().AtLeast(7, 0)
 	for _, p := range plants {
 		send(t, target, p, p.plant)
-		if p.want != "" {
+		if p.want != "" && !(stretched && strings.HasSuffix(p.name, "by a millisecond")) {
 			want = append(want, fmt.Sprintf("%s 0 %s", p.want, p.key()))
 		}
 	}
 	return want
-}
-
-// stretched is what is found where a feed's server is of before 7.0: there a key may
-// live a little longer at the target.
-func stretched(version string, want []string) []string {
-	return slices.DeleteFunc(want, func(found string) bool {
-		return version == "redis-6.0" && found == "ttl 0 plant:ttl later by a millisecond"
-	})
 }
 
 // send runs commands for a plant, with its key's name.

@@ -162,7 +162,7 @@ func (r *run) compare(ctx context.Context) error {
 	return nil
 }
 
-// maxStretch is the stretch where a server of before 7.0 feeds or is fed, in
+// maxStretch is the stretch where a server of before 7.0 is one of them, in
 // milliseconds: such a primary tells its replicas for how long a key lives, and not
 // until when, so that it lives longer there by as much as they lag (EXPIRE, SETEX,
 // SET … PX; expire.c). After a switch the one that it lives longer on is the primary.
@@ -183,7 +183,7 @@ func (r *run) look(ctx context.Context) error {
 			// 7.0 has the count, but tells its replicas of it only with NOACK.
 			v := shard.node.Version
 			r.digest.NoEntriesRead = r.digest.NoEntriesRead || v.Product == server.Redis && v.Major == 7 && v.Minor == 0
-			if r.cfg.Feed != nil && !v.AtLeast(7, 0) {
+			if !v.AtLeast(7, 0) {
 				r.stretch = maxStretch
 			}
 		}
