@@ -197,8 +197,14 @@ func (m *Migration) linkConfig(from, to *end, editor relay.Editor) relay.Config 
 		AnnounceHost: host, AnnouncePort: port, Editor: editor,
 		Spool: spool.Options{Dir: m.cfg.dir(), MemoryLimit: m.cfg.SpoolMemory, DiskLimit: m.cfg.SpoolDisk},
 		Log:   m.log, Notify: m.linkEvent,
-		AllowFull: func(ctx context.Context) error { return m.allowFull(ctx, from, to) },
-		Shared:    from.shared,
+		AllowFull: func(ctx context.Context) error {
+			if err := m.allowFull(ctx, from, to); err != nil {
+				return err
+			}
+			m.outdated("a full resync has replaced what the target had")
+			return nil
+		},
+		Shared: from.shared,
 	}
 }
 

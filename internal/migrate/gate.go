@@ -43,3 +43,13 @@ func (g *gate) enter(ctx context.Context) (leave func(), err error) {
 		return nil, ctx.Err()
 	}
 }
+
+// pause enters once nobody is inside; leave with release.
+func (g *gate) pause(ctx context.Context) error {
+	select {
+	case g.held <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

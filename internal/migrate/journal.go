@@ -67,6 +67,7 @@ type record struct {
 	// Doubtful is set when the target may have been promoted by a switch that was given up.
 	Doubtful bool          `json:"doubtful,omitempty"`
 	Cutover  CutoverStatus `json:"cutover"`
+	Verify   VerifyStatus  `json:"verify"`
 	Last     Status        `json:"last"` // as last shown, for a dead run's status
 	Events   []Event       `json:"events"`
 	Error    string        `json:"error,omitempty"`

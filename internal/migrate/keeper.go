@@ -45,6 +45,7 @@ func (m *Migration) keep(ctx context.Context) error {
 				return err
 			}
 		}
+		m.verifyIfDue(ctx)
 		if m.cfg.Cutover == Auto && m.autoDue() && time.Now().After(nextAuto) {
 			_, err := m.Cutover(ctx, SwitchOptions{})
 			var gaveUp *cutover.GaveUpError
@@ -153,11 +154,15 @@ func (m *Migration) poll(ctx context.Context) {
 		if link == nil || link.State() != relay.Streaming {
 			continue
 		}
-		replica := m.replica()
-		info, err := replica.client.Info(ctx, "replication")
-		if err == nil && replica.follows(info) && info["master_link_status"] == "up" && m.present() == link {
-			link.Acknowledge(info.Int("slave_repl_offset"))
-		}
+		m.askApplied(ctx, link, m.replica())
+	}
+}
+
+// askApplied asks the replica what it has applied, and tells the link.
+func (m *Migration) askApplied(ctx context.Context, link *relay.Link, replica *end) {
+	info, err := replica.client.Info(ctx, "replication")
+	if err == nil && replica.follows(info) && info["master_link_status"] == "up" && m.present() == link {
+		link.Acknowledge(info.Int("slave_repl_offset"))
 	}
 }
 
@@ -199,6 +204,11 @@ func (m *Migration) tend(ctx context.Context) error {
 	}
 	if infos[0] != nil {
 		m.intact(primary, infos[0])
+	}
+	for i, e := range []*end{primary, replica} {
+		if infos[i] != nil {
+			m.tendVerify(ctx, e)
+		}
 	}
 	if infos[1] != nil {
 		if err := m.refused(primary, replica, infos[1]["run_id"], infos[1].Int(refusalCounter)); err != nil {

@@ -41,23 +41,26 @@ type Migration struct {
 	// between the same servers; empty when it held none.
 	ended Phase
 
-	mu          sync.Mutex
-	rec         record
-	running     bool
-	listener    *relay.Listener
-	link        *linkRun
-	votes       chan *psync.Peer // where the old primary's PSYNC goes during a switch, nil otherwise
-	told        string           // by the listener, the last time
-	toldAt      time.Time
-	quiet       bool          // connections are being ended on purpose
-	resumed     bool          // a run before this one began it; false again once that was told
-	reattach    map[Side]bool // a restarted server whose role is not somebody's wish
-	planned     plan.Plan
-	copy        copyProgress
-	rates       rates
-	subscribers map[chan Event]struct{}
-	base        context.Context //nolint:containedctx // of Run: links that an operation starts live as long as it
-	wg          *sync.WaitGroup // likewise
+	mu           sync.Mutex
+	rec          record
+	running      bool
+	listener     *relay.Listener
+	link         *linkRun
+	votes        chan *psync.Peer // where the old primary's PSYNC goes during a switch, nil otherwise
+	told         string           // by the listener, the last time
+	toldAt       time.Time
+	quiet        bool          // connections are being ended on purpose
+	resumed      bool          // a run before this one began it; false again once that was told
+	reattach     map[Side]bool // a restarted server whose role is not somebody's wish
+	planned      plan.Plan
+	copy         copyProgress
+	rates        rates
+	verifying    *verifying // the comparison under way, nil for none
+	verifyBarred int        // by how many none may begin
+	verifyNext   time.Time  // before which none begins by itself
+	subscribers  map[chan Event]struct{}
+	base         context.Context //nolint:containedctx // of Run: links that an operation starts live as long as it
+	wg           *sync.WaitGroup // likewise
 }
 
 // Open reads the journal of the migration, or begins one, and takes its lock.
@@ -98,6 +101,7 @@ func (m *Migration) begin() error {
 		if r.RunIDs == nil {
 			r.RunIDs = map[Side]string{}
 		}
+		r.Verify.killed()
 	}
 	var err error
 	name := "godwit:" + m.cfg.Name
@@ -192,6 +196,10 @@ func (m *Migration) run(parent context.Context) error {
 		if err := m.makePlan(parent); err != nil {
 			return err
 		}
+		// What an earlier migration of this name has found is not this one's.
+		if err := os.RemoveAll(VerifyDir(m.cfg.StateDir, m.cfg.Name)); err != nil {
+			return fmt.Errorf("state directory: %w", err)
+		}
 	} else if err := m.inspect(parent); err != nil {
 		return err
 	}
@@ -215,11 +223,15 @@ func (m *Migration) run(parent context.Context) error {
 	}()
 	defer m.stopLink()
 	defer m.operation.occupy() // once the operation under way has ended
+	defer m.endVerifying()
 
 	if err := m.listen(ctx, &wg); err != nil {
 		return err
 	}
 	wg.Go(func() { m.poll(ctx) })
+	for _, e := range []*end{m.source, m.target} {
+		m.tendVerify(ctx, e)
+	}
 	if err := m.recover(ctx); err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func (m *Migration) ready(l relay.Snapshot, from, to *end) (bool, string) {
 		return false, to.outOfMemory()
 	case l.State != relay.Streaming:
 		return false, fmt.Sprintf("the link is %s %s", l.State, l.Reason)
-	case l.Lag > max(readyLag, m.cfg.MaxPause/2):
+	case !l.Held && l.Lag > max(readyLag, m.cfg.MaxPause/2): // a switch releases a target that is held back
 		return false, fmt.Sprintf("%s is %d ms behind", to.address(), l.Lag.Milliseconds())
 	}
 	if why := unheard(l, from); why != "" {
@@ -32,6 +32,9 @@ func (m *Migration) ready(l relay.Snapshot, from, to *end) (bool, string) {
 		return false, fmt.Sprintf("nothing has come from %s for %v, not even the PING of every %v", from.address(), l.Silent.Round(time.Second), ping)
 	}
 	if why := from.deaf(); why != "" {
+		return false, why
+	}
+	if why := m.unverified(); why != "" {
 		return false, why
 	}
 	return true, ""

@@ -16,7 +16,23 @@ const (
 	masterauth         = "masterauth"
 	masteruser         = "masteruser"
 	minReplicasToWrite = "min-replicas-to-write"
+	// Of a replica that is compared with its primary, and repaired.
+	disklessSyncDelay = "repl-diskless-sync-delay"
+	replicaReadOnly   = "replica-read-only"
 )
+
+// verifySettings are those that a comparison changes.
+func verifySettings() []string { return []string{replicaReadOnly, disklessSyncDelay} }
+
+// has tells whether any of these is noted of a server.
+func (r *record) has(s Side, names ...string) bool {
+	for _, x := range r.Settings {
+		if x.Server == s && contains(names, x.Name) {
+			return true
+		}
+	}
+	return false
+}
 
 // arm sees that the server, when it connects to the listener, presents
 // something by which it is known: the masterauth it has, or a one-time one.

@@ -150,6 +150,7 @@ type VerifyStatus struct {
 	Verified bool `json:"verified"`
 	// Partial tells that only some keys were compared: a sample, a pattern, some dbs.
 	Partial bool   `json:"partial,omitempty"`
+	Stale   string `json:"stale,omitempty"` // what has happened since that the result does not account for
 	ID      string `json:"id,omitempty"`    // of its report
 	Stage   string `json:"stage,omitempty"` // while it runs
 	Method  string `json:"method,omitempty"`

@@ -91,6 +91,8 @@ func (m *Migration) maySwitch(direction string, to Side) error {
 		return hinted("raise its maxmemory, then try again", "%s", m.target.outOfMemory())
 	case m.link == nil || m.link.link.State() != relay.Streaming:
 		return hinted("wait until `godwit status` says that it is ready", "the link is not streaming")
+	case direction == DirectionCutover && m.unverified() != "":
+		return hinted("wait until `godwit status` says that it is ready, or go on without: the same `godwit run` without --verify", "%s", m.unverified())
 	case unheard(m.link.link.Snapshot(), m.side(m.link.from)) != "":
 		return hinted("wait until `godwit status` says that it is ready: the link is given up and taken up again within a minute",
 			"%s", unheard(m.link.link.Snapshot(), m.side(m.link.from)))
@@ -121,6 +123,7 @@ func (m *Migration) cutoverSide(e *end) cutover.Side {
 // its first effect, and the outcome. Nothing is journaled while writes are
 // stopped: after a crash the servers tell which side of the commit they are on.
 func (m *Migration) carryOut(ctx context.Context, result SwitchResult, method cutover.Method, old, next *end, limits cutover.Limits) (SwitchResult, error) {
+	defer m.interruptVerify("a " + result.Direction)()
 	link := m.present()
 	replid := link.Snapshot().ReplID
 	editor := m.editor(ctx, next, old)
@@ -185,6 +188,7 @@ func (m *Migration) switched(ctx context.Context, result SwitchResult, next *end
 		r.Phase, r.Primary, r.Switch = phase, next.side, nil
 		r.Cutover.Steps, r.Cutover.WriteStallMS, r.Cutover.At = result.Steps, result.WriteStallMS, time.Now()
 		r.Cutover.Switches++
+		r.outdate("the servers have changed roles")
 	})
 	if err == nil {
 		// A primary needs nothing of what made it a replica.
@@ -285,6 +289,13 @@ func (m *Migration) observeStep(s cutover.Step) {
 		if m.rec.Cutover.Steps[i].Name == string(s.Name) {
 			m.rec.Cutover.Steps[i] = step(s)
 		}
+	}
+}
+
+// trace tells that a point was come to.
+func (m *Migration) trace(point string) {
+	if m.cfg.Trace != nil {
+		m.cfg.Trace(point)
 	}
 }
 
@@ -421,6 +432,7 @@ func (m *Migration) finishSwitch(ctx context.Context, intent *switchRecord, old,
 		r.Error, r.Hint = "", ""
 		r.Cutover.At = time.Now()
 		r.Cutover.Switches++
+		r.outdate("the servers have changed roles")
 	})
 	if err != nil || m.cfg.NoKill {
 		return err

@@ -92,6 +92,7 @@ func (m *Migration) statusLocked() Status {
 	s.Running = m.running
 	s.At = time.Now()
 	s.Source, s.Target = m.source.status(), m.target.status()
+	s.Verify = m.verifyStatus(s.At)
 	if m.link != nil {
 		s.Dropped = m.dropped(m.link)
 	}
@@ -217,6 +218,11 @@ func (r *record) status() Status {
 	s.Name, s.Phase, s.Engine, s.PID = r.Name, r.Phase, "relay", r.PID
 	s.Running, s.Ready, s.NotReady = false, false, "it is not running"
 	s.Cutover = r.Cutover
+	required := s.Verify.Required
+	s.Verify = r.Verify
+	s.Verify.killed()
+	s.Verify = s.Verify.shown()
+	s.Verify.Required = required
 	s.Cutover.Steps = append([]StepStatus{}, r.Cutover.Steps...)
 	s.Events = append([]Event{}, r.Events...)
 	s.Error, s.Hint = r.Error, r.Hint
