@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -12,6 +12,7 @@ import (
 	"godwit/internal/migrate"
 	"godwit/internal/status"
 	"godwit/internal/status/verdict"
+	"godwit/internal/topology"
 	"godwit/internal/verify"
 )
 
@@ -69,7 +70,7 @@ func runVerify(ctx context.Context, cmd *cobra.Command, args []string, o *verify
 	if named && between {
 		return usagef("for a running migration leave --from and --to out", "a migration is named, and --from or --to is given too")
 	}
-	fs.Visit(func(f *pflag.Flag) { o.given = append(o.given, f.Name) })
+	o.given = givenFlags(fs)
 	if err := o.state.load(cmd, s); err != nil {
 		return err
 	}
@@ -92,6 +93,19 @@ func runVerify(ctx context.Context, cmd *cobra.Command, args []string, o *verify
 	}
 	defer func() { _ = client.Close() }() // always nil
 	return verifyRunning(ctx, cmd, client, o, s)
+}
+
+// givenFlags are the names of the flags of a command line, --from and --to first.
+func givenFlags(fs *pflag.FlagSet) []string {
+	var ends, others []string
+	fs.Visit(func(f *pflag.Flag) {
+		if f.Name == "from" || f.Name == "to" {
+			ends = append(ends, f.Name)
+		} else {
+			others = append(others, f.Name)
+		}
+	})
+	return append(ends, others...)
 }
 
 // notVerified adds what else can be done where no process runs the migration.
@@ -163,5 +177,9 @@ func nextSteps(cmd *cobra.Command, o *verifyOptions, shown string, r *verify.Rep
 	case extra > 0 && !o.compare.DeleteExtra:
 		next = append(next, again+" --repair=delete-extra")
 	}
-	return append(next, fmt.Sprintf("godwit verify show %s   # all differences", shown))
+	show := "godwit verify show " + shown
+	if slices.Contains(o.given, "state-dir") {
+		show += " --state-dir " + topology.ShellQuote(o.state.stateDir)
+	}
+	return append(next, show+"   # all differences")
 }

@@ -65,8 +65,8 @@ func equalText(v migrate.VerifyStatus, now time.Time) (string, Tone) {
 	switch {
 	case v.Required && v.Partial:
 		return text + " · a cutover waits for all keys", Warn
-	case !v.Verified && !v.Partial:
-		return text + " · a full resync or a switch since then: compare again", Warn
+	case v.Stale != "":
+		return text + " · since then: " + v.Stale + "; compare again", Warn
 	}
 	return text, Good
 }

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"godwit/internal/dataset"
+	"godwit/internal/sandbox"
+	"godwit/internal/sandbox/sandboxtest"
+	"godwit/internal/status"
+	"godwit/internal/verify"
+)
+
+// twins are two servers with the same keys: the one was a replica of the other.
+func twins(t *testing.T, o sandbox.Options) (source, target *sandbox.Server) {
+	t.Helper()
+	source = sandboxtest.Start(t, "redis-7.0", o)
+	target = sandboxtest.Start(t, "valkey-8.1", o)
+	err := dataset.Fill(t.Context(), source.Endpoint(), dataset.Options{Keys: 3000, Seed: 1, NoFieldTTLs: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Password != "" {
+		send(t, target, "CONFIG SET masterauth "+o.Password)
+	}
+	send(t, target, fmt.Sprintf("REPLICAOF 127.0.0.1 %d", source.Port()))
+	client := sandboxtest.Client(t, target)
+	for {
+		info, err := client.Info(t.Context(), "replication")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info["master_link_status"] == "up" {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	send(t, target, "REPLICAOF NO ONE")
+	return source, target
+}
+
+// send sends commands to a server, a line each.
+func send(t *testing.T, s *sandbox.Server, lines ...string) {
+	t.Helper()
+	client := sandboxtest.Client(t, s)
+	for _, line := range lines {
+		var args []any
+		for word := range strings.FieldsSeq(line) {
+			args = append(args, word)
+		}
+		if _, err := client.Do(t.Context(), args...); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+	}
+}
+
+// between runs verify on two servers.
+func between(t *testing.T, dir string, source, target *sandbox.Server, more ...string) outcome {
+	t.Helper()
+	args := []string{"verify", "--from", source.Address(), "--to", target.Address(), "--state-dir", dir}
+	return godwit(t, nil, append(args, more...)...)
+}
+
+func TestVerifyFindsEqual(t *testing.T) {
+	source, target := twins(t, sandbox.Options{})
+	dir := t.TempDir()
+	got := between(t, dir, source, target)
+	if got.code != 0 || !strings.HasPrefix(got.out, "EQUAL: ") || got.err != "" {
+		t.Fatalf("exit code %d: %s%s", got.code, got.out, got.err)
+	}
+	mustContain(t, "verify", got.out, "source  redis://"+source.Address(), "target  redis://"+target.Address(), "keys/s", "method    snapshot", "took ", "id ")
+	got = between(t, dir, source, target, "--json", "--sample", "50%", "--db", "0")
+	var r verify.Report
+	if err := json.Unmarshal([]byte(got.out), &r); err != nil || got.code != 0 || got.err != "" {
+		t.Fatalf("--json: exit code %d, %v: %s%s", got.code, err, got.out, got.err)
+	}
+	if r.Result != verify.Equal || r.Scope.Sample != 0.5 || len(r.Scope.DBs) != 1 || r.SourceRead.Keys == 0 {
+		t.Errorf("--json: %+v", r)
+	}
+	mustContain(t, "show", godwit(t, nil, "verify", "show", "--state-dir", dir).out, "EQUAL IN PART: ", "a sample of 50%, db 0", r.ID)
+}
+
+func TestVerifyFindsDifferencesAndRepairsThem(t *testing.T) {
+	source, target := twins(t, sandbox.Options{})
+	send(t, source, "SET missing 1", "SET changed one", "RPUSH type a", "SET ttl 1 PX 1000000000", "SELECT 0")
+	send(t, target, "SET extra 1", "SET changed two", "SADD type a", "SET ttl 1")
+	dir := t.TempDir()
+	got := between(t, dir, source, target)
+	if got.code != status.ExitDifferences || !strings.HasPrefix(got.out, "DIFFERENT: 5 differences, ") || got.err != "" {
+		t.Fatalf("exit code %d: %s%s", got.code, got.out, got.err)
+	}
+	command := fmt.Sprintf("godwit verify --from redis://%s --to redis://%s --state-dir %s", source.Address(), target.Address(), dir)
+	mustContain(t, "verify", got.out, "missing  extra  type  value  ttl  total\n", "      1      1     1      1    1      5\n",
+		`"one"`, `"two"`, "samples:", "next:\n  "+command+" --repair\n", command+" --repair=delete-extra ", "godwit verify show ")
+	list := godwit(t, nil, "verify", "show", "--state-dir", dir)
+	mustContain(t, "show", list.out, `missing  db 0  "missing"`, `extra    db 0  "extra"`, `type     db 0  "type"     list / set`)
+
+	got = between(t, dir, source, target, "--repair")
+	if got.code != status.ExitDifferences || !strings.HasPrefix(got.out, "DIFFERENT: 1 of 5 differences not repaired") {
+		t.Fatalf("--repair: exit code %d: %s%s", got.code, got.out, got.err)
+	}
+	mustContain(t, "--repair", got.out, "4 written as the source has them", "1 extra at the target and kept", "next:\n  "+command+" --repair=delete-extra\n")
+	got = between(t, dir, source, target, "--repair=delete-extra")
+	if got.code != 0 || !strings.HasPrefix(got.out, "EQUAL after the repair of 1 key: ") {
+		t.Fatalf("--repair=delete-extra: exit code %d: %s%s", got.code, got.out, got.err)
+	}
+	if got = between(t, dir, source, target); got.code != 0 {
+		t.Errorf("after the repairs: exit code %d: %s", got.code, got.out)
+	}
+}
+
+func TestVerifyThatCannotTell(t *testing.T) {
+	source, target := twins(t, sandbox.Options{Password: "hidden"})
+	dir := t.TempDir()
+	env := []string{"GODWIT_FROM_PASSWORD=hidden", "GODWIT_TO_PASSWORD=hidden"}
+	for name, test := range map[string]struct {
+		args []string
+		env  []string
+		want string // of what is printed as the error
+	}{
+		"unreachable":  {[]string{"--from", source.Address(), "--to", "127.0.0.1:1"}, env, "error: target: 127.0.0.1:1: dial: "},
+		"password":     {[]string{"--from", source.Address(), "--to", target.Address()}, env[:1], "error: target: "},
+		"no such host": {[]string{"--from", "no-such-host.invalid", "--to", target.Address()}, env, "error: source: "},
+		"too short":    {[]string{"--from", source.Address(), "--to", target.Address(), "--max-rate", "1kb", "--max-duration", "300ms"}, env, "error: not done within 300ms"},
+	} {
+		got := godwit(t, test.env, append(append([]string{"verify"}, test.args...), "--state-dir", dir)...)
+		if got.code != status.ExitFailed || !strings.HasPrefix(got.err, test.want) || !strings.Contains(got.err, "\nhint: ") {
+			t.Errorf("%s: exit code %d: %s%s", name, got.code, got.out, got.err)
+		}
+		if strings.Contains(got.out+got.err, "hidden") {
+			t.Errorf("%s: a password is printed: %s%s", name, got.out, got.err)
+		}
+	}
+}
+
+func TestVerifyInterrupted(t *testing.T) {
+	source, target := twins(t, sandbox.Options{})
+	dir := t.TempDir()
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	ctx, interrupt := context.WithCancel(ctx)
+	time.AfterFunc(300*time.Millisecond, interrupt)
+	got := godwitContext(ctx, nil, "verify", "--from", source.Address(), "--to", target.Address(), "--state-dir", dir, "--max-rate", "1kb")
+	if got.code != status.ExitInterrupted || !strings.HasPrefix(got.out, "COULD NOT TELL: interrupted\n") || !strings.HasPrefix(got.err, "error: interrupted\n") {
+		t.Errorf("exit code %d: %s%s", got.code, got.out, got.err)
+	}
+}
