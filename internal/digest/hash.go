@@ -66,8 +66,15 @@ func (h *hasher) integer(n int64) uint64 { return h.two(isInteger, uint64(n), 0)
 // text hashes a string. One that is what an integer is printed as is hashed as
 // that integer: which of the two a server saves depends on the encoding.
 func (h *hasher) text(p []byte) uint64 {
-	if n, ok := parseInteger(p); ok {
-		return h.integer(n)
+	if n := len(p); n > 0 {
+		// Both at once, as each by itself is hard to foresee: it begins with a digit or
+		// '-', '.' or '/', and ends with a digit.
+		first, last := uint32(p[0]-'-'), uint32(p[n-1]-'0')
+		if int32((first-13)&(last-10)) < 0 {
+			if n, ok := parseInteger(p); ok {
+				return h.integer(n)
+			}
+		}
 	}
 	return h.bytes(p)
 }
@@ -79,11 +86,31 @@ const (
 
 func word(p []byte) uint64 { return binary.LittleEndian.Uint64(p) }
 
+func half(p []byte) uint64 { return uint64(binary.LittleEndian.Uint32(p)) }
+
 // bytes hashes any bytes, and is the same as what longText does with pieces.
 func (h *hasher) bytes(p []byte) uint64 {
-	if len(p) <= lane {
-		return h.short(p)
+	n := len(p)
+	if n > lane {
+		if n <= 2*lane { // tail, without a loop
+			s := fold(word(p)^h.a, word(p[8:])^h.b)
+			return fold(h.c^uint64(n), fold(word(p[n-16:])^h.d, word(p[n-8:])^s))
+		}
+		return h.many(p)
 	}
+	var x, y uint64
+	switch {
+	case n >= 4: // the first and the last 4 bytes, of 8 and more those beside them too
+		beside := n >> 3 << 2
+		x = half(p)<<32 | half(p[beside:])
+		y = half(p[n-4:])<<32 | half(p[n-4-beside:])
+	case n > 0:
+		x = uint64(p[0]) | uint64(p[n>>1])<<8 | uint64(p[n-1])<<16
+	}
+	return fold(h.c^uint64(n), fold(x^h.d, y^h.b))
+}
+
+func (h *hasher) many(p []byte) uint64 {
 	if len(p) <= block {
 		return h.tail(h.b, p, 0, uint64(len(p)))
 	}
@@ -93,20 +120,6 @@ func (h *hasher) bytes(p []byte) uint64 {
 		l.add(h, p[at:at+block])
 	}
 	return h.tail(l.join(h), p, at, uint64(len(p)))
-}
-
-func (h *hasher) short(p []byte) uint64 {
-	n := len(p)
-	var x, y uint64
-	switch {
-	case n >= 8:
-		x, y = word(p), word(p[n-8:])
-	case n >= 4:
-		x, y = uint64(binary.LittleEndian.Uint32(p)), uint64(binary.LittleEndian.Uint32(p[n-4:]))
-	case n > 0:
-		x = uint64(p[0]) | uint64(p[n>>1])<<8 | uint64(p[n-1])<<16
-	}
-	return fold(h.c^uint64(n), fold(x^h.d, y^h.b))
 }
 
 // tail hashes what comes at and after place at in p, at most a block, of a text of
@@ -182,7 +195,7 @@ func (t *longText) sum() uint64 {
 // parseInteger reads text that is exactly what a 64-bit integer is printed as.
 func parseInteger(p []byte) (int64, bool) {
 	const most = len("9223372036854775808")
-	if len(p) == 0 || len(p) > most+1 || p[0] > '9' {
+	if len(p) == 0 || len(p) > most+1 {
 		return 0, false
 	}
 	digits := p

@@ -114,15 +114,11 @@ func (d *digester) streamNode(r *rdb.Reader) {
 	master := r.NodeID()
 	p := r.Listpack()
 	live, deleted := p.Integer(), p.Integer()
-	var names chain
 	count := p.Integer()
 	if count < 0 || count > p.Left() {
 		p.Failf("a stream's node with %d fields", count)
 	}
-	for n := count; n > 0 && r.Err() == nil; n-- {
-		t, _ := p.Partner()
-		names.add(&d.hasher, d.hash(t))
-	}
+	names := d.texts(p, count)
 	if end := p.Integer(); end != 0 || live < 0 || deleted < 0 {
 		p.Failf("a stream's node is malformed")
 	}
@@ -139,6 +135,18 @@ func (d *digester) streamNode(r *rdb.Reader) {
 	}
 }
 
+// texts reads n entries of a node, or as many as there are.
+func (d *digester) texts(p *rdb.Pack, n int64) (c chain) {
+	for range n {
+		t, ok := p.Next()
+		if !ok {
+			break
+		}
+		c.add(&d.hasher, d.hash(t))
+	}
+	return c
+}
+
 // streamEntry reads an entry, and tells whether it has not been deleted.
 func (d *digester) streamEntry(p *rdb.Pack, master rdb.StreamID, names chain) (live bool) {
 	flags := p.Integer()
@@ -147,10 +155,7 @@ func (d *digester) streamEntry(p *rdb.Pack, master rdb.StreamID, names chain) (l
 	pieces := int64(3) // of the entry, without the last, which counts them
 	var values chain
 	if flags&entrySameFields != 0 {
-		for n := names.count; n > 0 && p.Err() == nil; n-- {
-			t, _ := p.Partner()
-			values.add(&d.hasher, d.hash(t))
-		}
+		values = d.texts(p, int64(names.count))
 		pieces += int64(names.count)
 	} else {
 		count := p.Integer()
@@ -158,10 +163,15 @@ func (d *digester) streamEntry(p *rdb.Pack, master rdb.StreamID, names chain) (l
 			p.Failf("a stream's entry with %d fields", count)
 		}
 		names = chain{}
-		for n := count; n > 0 && p.Err() == nil; n-- {
-			t, _ := p.Partner()
+		for range count {
+			t, ok := p.Next()
+			if !ok {
+				break
+			}
 			names.add(&d.hasher, d.hash(t))
-			t, _ = p.Partner()
+			if t, ok = p.Next(); !ok {
+				break
+			}
 			values.add(&d.hasher, d.hash(t))
 		}
 		pieces += 1 + 2*count

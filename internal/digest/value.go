@@ -176,7 +176,10 @@ func (d *digester) integers(s *rdb.Intset) {
 func (d *digester) pairs(p *rdb.Pack, withTTL bool) {
 	for t, ok := p.Next(); ok; t, ok = p.Next() {
 		field := d.hash(t)
-		t, _ = p.Partner()
+		if t, ok = p.Next(); !ok {
+			p.Odd()
+			return
+		}
 		d.pair(field, d.hash(t))
 		if withTTL {
 			d.expires(field, p.FieldTTL())

@@ -136,8 +136,8 @@ func TestVerifyUnderLoad(t *testing.T) {
 			}
 			stop()
 			p.settled(l, p.target)
-			noSettings(t, p.source)
-			noSettings(t, p.target)
+			restored(t, p.source, "0")
+			restored(t, p.target, "0")
 		})
 	}
 }

@@ -23,6 +23,11 @@ type Pack struct {
 	tail   int64 // where the last entry of a ziplist begins, by the header
 	last   int64 // where the entry before begins, of a ziplist
 	late   int   // what follows the text of the entry before, and has not been looked at
+
+	// The entries of a listpack that is in memory as a whole, and where in them the
+	// next one is: those that are small are read without a detour.
+	small []byte
+	at    int
 }
 
 type packKind uint8
@@ -46,6 +51,9 @@ func (r *Reader) Listpack() *Pack {
 	}
 	p.header = int(binary.LittleEndian.Uint16(head[4:]))
 	p.in.at += listpackHeader
+	if p.in.src == nil {
+		p.small, p.at = p.in.buf[:p.end], p.in.at
+	}
 	return p
 }
 
@@ -88,7 +96,7 @@ func (r *Reader) packed(kind packKind, header int) (*Pack, uint64) {
 	p := r.pack
 	size := r.within(&p.in, &p.own)
 	p.kind, p.end, p.ended = kind, int64(size)-1, false
-	p.count, p.last, p.late = 0, 0, 0
+	p.count, p.last, p.late, p.small, p.at = 0, 0, 0, nil, 0
 	p.in.need(header + 1)
 	return p, size
 }
@@ -134,6 +142,34 @@ func (r *Reader) within(in *Reader, own *[]byte) (size uint64) {
 
 // Next returns the next entry, ok false after the last one and after an error.
 func (p *Pack) Next() (t Text, ok bool) {
+	if at := p.at; at < len(p.small)-1 {
+		switch first := p.small[at]; {
+		case first < 0x80: // 7 bits
+			if p.small[at+1] == 1 {
+				p.at = at + 2
+				p.count++
+				return Text{Integer: int64(first), IsInt: true}, true
+			}
+		case first < 0xc0: // up to 63 bytes of text
+			end := at + 1 + int(first&0x3f)
+			if end < len(p.small) && p.small[end] == byte(end-at) {
+				p.at = end + 1
+				p.count++
+				return Text{Bytes: p.small[at+1 : end]}, true
+			}
+		}
+	}
+	if p.small == nil {
+		return p.any()
+	}
+	p.in.at = p.at
+	t, ok = p.any()
+	p.at = p.in.at
+	return t, ok
+}
+
+// any reads an entry of any kind.
+func (p *Pack) any() (t Text, ok bool) {
 	in := &p.in
 	if len(in.buf)-in.at < atOnce && in.src != nil {
 		in.try(atOnce)
@@ -163,6 +199,15 @@ func (p *Pack) Next() (t Text, ok bool) {
 
 // Integer returns the next entry, which must be an integer.
 func (p *Pack) Integer() int64 {
+	if at := p.at; at < len(p.small)-1 && p.small[at] < 0x80 && p.small[at+1] == 1 {
+		p.at = at + 2
+		p.count++
+		return int64(p.small[at])
+	}
+	return p.integer()
+}
+
+func (p *Pack) integer() int64 {
 	t, _ := p.Next()
 	if !t.IsInt {
 		p.Failf("an integer is missing")
@@ -175,7 +220,7 @@ func (p *Pack) Score() float64 {
 	t, ok := p.Next()
 	switch {
 	case !ok:
-		p.Failf("%v", errOdd)
+		p.Odd()
 		return 0
 	case t.IsInt:
 		return float64(t.Integer)
@@ -187,8 +232,36 @@ func (p *Pack) Score() float64 {
 	}
 }
 
+// scores remembers those that were parsed last: many are the same, and some take
+// a microsecond.
+type scores [64]struct {
+	text  [24]byte // what "%.17g" makes has no more
+	score float64
+}
+
 // score parses a score.
 func (r *Reader) score(text []byte) float64 {
+	if len(text) == 0 || len(text) > len(r.scores[0].text) {
+		return r.parseScore(text)
+	}
+	if r.scores == nil {
+		r.scores = new(scores)
+	}
+	var padded [24]byte
+	copy(padded[:], text)
+	h := binary.LittleEndian.Uint64(padded[:]) ^ binary.LittleEndian.Uint64(padded[8:])<<1 ^ binary.LittleEndian.Uint64(padded[16:])
+	known := &r.scores[h*0x9e3779b97f4a7c15>>58]
+	if known.text == padded {
+		return known.score
+	}
+	score := r.parseScore(text)
+	if r.err == nil {
+		known.text, known.score = padded, score
+	}
+	return score
+}
+
+func (r *Reader) parseScore(text []byte) float64 {
 	score, err := strconv.ParseFloat(string(text), 64)
 	if err != nil || math.IsNaN(score) {
 		r.Failf("%.40q is no score", text)
@@ -201,7 +274,7 @@ func (r *Reader) score(text []byte) float64 {
 func (p *Pack) FieldTTL() int64 {
 	t, ok := p.Next()
 	if !ok {
-		p.Failf("%v", errOdd)
+		p.Odd()
 		return None
 	}
 	ttl, err := packedTTL(packed{integer: t.Integer, isInt: t.IsInt})
@@ -213,6 +286,9 @@ func (p *Pack) FieldTTL() int64 {
 
 // More tells whether there is another entry, which is left to be read.
 func (p *Pack) More() bool {
+	if p.small != nil {
+		return p.at < len(p.small)
+	}
 	if p.late > 0 && !p.endLate() {
 		return false
 	}
@@ -220,10 +296,18 @@ func (p *Pack) More() bool {
 }
 
 // Left is how many more entries there may be: each has two bytes.
-func (p *Pack) Left() int64 { return (p.end - p.in.base - int64(p.in.at)) / 2 }
+func (p *Pack) Left() int64 {
+	if p.small != nil {
+		return int64(len(p.small)-p.at) / 2
+	}
+	return (p.end - p.in.base - int64(p.in.at)) / 2
+}
 
 // Failf fails with a *SyntaxError at the beginning of the string.
-func (p *Pack) Failf(format string, args ...any) { p.in.Failf(format, args...) }
+func (p *Pack) Failf(format string, args ...any) {
+	p.in.Failf(format, args...)
+	p.at = len(p.small)
+}
 
 // End fails unless all entries have been read.
 func (p *Pack) End() {
@@ -278,13 +362,8 @@ func (p *Pack) malformed(err error) (Text, bool) {
 	return Text{}, false
 }
 
-// Partner is Next for an entry that there must be.
-func (p *Pack) Partner() (t Text, ok bool) {
-	if t, ok = p.Next(); !ok {
-		p.Failf("%v", errOdd)
-	}
-	return t, ok
-}
+// Odd fails because an entry has no partner.
+func (p *Pack) Odd() { p.Failf("%v", errOdd) }
 
 // Err is the first error there was.
 func (p *Pack) Err() error { return p.in.err }

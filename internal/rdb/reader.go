@@ -38,6 +38,7 @@ type Reader struct {
 	lzf     *lzfStream
 	pack    *Pack
 	ints    *Intset
+	scores  *scores
 	walker  walker
 }
 

@@ -2,165 +2,154 @@ package refresh
 
 import (
 	"context"
-	"errors"
-	"slices"
 
 	"godwit/internal/resp"
 )
 
-// WriteReplica is Write to a replica that takes writes (replica-read-only no) while
-// its stream is held: in transactions, one for each run of values of one db. It
-// tells the place at which the replica stood in the first one, and the last
-// place: where they differ, the stream has gone on, and may have been overwritten.
+// WriteReplica is Write to a replica that has been made to take writes
+// (replica-read-only no) while its stream is held: values of one db, in one
+// transaction, and it takes none any more after it. It tells the place at which
+// the replica stood, which is where the values must be from; a zero Place says that
+// nothing was written. What the server refuses by itself is left out, and the
+// *WriteError tells.
 //
-// Within a transaction the replica takes no writes by its setting: it is asked only
-// before (server.c processCommand). So no TTL is one that the replica has got from a
-// client, and would see to by itself (expire.c rememberSlaveKeyWithExpire): it goes
-// on leaving the end of keys to its primary, which may have changed the TTL before.
-// A TTL that has passed makes a key that is deleted when the primary says so.
-//
-// Where the server refuses one value, it is written without; the *WriteError tells.
-func (c *Conn) WriteReplica(ctx context.Context, values []Value) (first, last Place, err error) {
-	var failed WriteError
-	for start := 0; start < len(values); {
-		end := endOfDB(values, start)
-		err := c.onDB(ctx, values[start].DB, func() error {
-			before, after, err := c.transact(values[start:end], start, &failed)
-			if start == 0 {
-				first = before
-			}
-			last = after
-			return err
-		})
-		if err != nil {
-			return first, last, err
-		}
-		start = end
+// The transaction begins by making the replica read-only: that is asked before
+// EXEC, not within it (server.c processCommand). So no client can write once we
+// have, and no TTL is one that the replica has got from a client and would see to
+// by itself (expire.c rememberSlaveKeyWithExpire): it goes on leaving the end of
+// keys to its primary, which may have changed the TTL before. A TTL that has passed
+// makes a key that is deleted when the primary says so.
+func (c *Conn) WriteReplica(ctx context.Context, values []Value) (Place, error) {
+	if len(values) == 0 {
+		return Place{}, nil
 	}
-	return first, last, failed.orNil()
+	t := &transaction{Conn: c, values: values, out: make([]bool, len(values))}
+	err := c.onDB(ctx, values[0].DB, func() error {
+		for {
+			t.send()
+			if done, err := t.receive(); done || err != nil {
+				return err
+			}
+		}
+	})
+	if err != nil {
+		return Place{}, err
+	}
+	return t.place, t.failed.orNil()
 }
 
-// transact writes values of one db in a transaction. Those that are refused while
-// it is put together are left out of another.
-func (c *Conn) transact(values []Value, base int, failed *WriteError) (before, after Place, err error) {
-	out := make([]bool, len(values))
-	for {
-		sent := make([]string, len(values))
-		c.send("MULTI")
-		c.send("INFO", "replication")
-		c.send("CONFIG", "SET", "replica-read-only", "yes")
-		for i, v := range values {
-			if out[i] {
-				continue
-			}
-			if sent[i], err = c.sendValue(v); err != nil {
-				out[i] = true
-				failed.add(base+i, v, err)
-			}
-		}
-		c.send("CONFIG", "SET", "replica-read-only", "no")
-		c.send("INFO", "replication")
-		c.send("EXEC")
-		refused, err := c.queuedValues(values, sent, base, out, failed)
-		switch {
-		case err == nil:
-			return c.executed(values, sent, base, failed)
-		case !refused:
-			return Place{}, Place{}, err
-		case !slices.Contains(out, false):
-			return Place{}, Place{}, nil // failed tells why of each
-		}
-	}
+// transaction is one of values that are written to a replica.
+type transaction struct {
+	*Conn
+	values []Value
+	sent   []string // the command for each, "" for none
+	out    []bool   // those that are refused
+	failed WriteError
+	place  Place
 }
 
-// queuedValues reads the replies up to the beginning of EXEC's. refused says that
-// values were, which are noted; whatever else is refused is an error by itself.
-func (c *Conn) queuedValues(values []Value, sent []string, base int, out []bool, failed *WriteError) (refused bool, err error) {
-	var other error
-	expect := func(command string, note func(resp.Reply)) error {
-		reply, err := c.next()
-		if err != nil {
-			return err
-		}
-		if reply.Kind == resp.Failure {
-			if note != nil {
-				note(reply)
-			} else if other == nil {
-				other = c.refused(command, reply)
-			}
-		}
-		return c.pass(reply)
+// before are the commands that come before the values.
+func (t *transaction) before() [][]string {
+	return [][]string{{"MULTI"}, {"INFO", "replication"}, {"CONFIG", "SET", "replica-read-only", "yes"}}
+}
+
+// send sends the values that are not out.
+func (t *transaction) send() {
+	for _, command := range t.before() {
+		t.Conn.send(command...)
 	}
-	for _, command := range []string{"MULTI", "INFO", "CONFIG SET"} {
-		if err := expect(command, nil); err != nil {
-			return false, err
-		}
-	}
-	for i, v := range values {
-		if sent[i] == "" {
+	t.sent = make([]string, len(t.values))
+	for i, v := range t.values {
+		if t.out[i] {
 			continue
 		}
-		if err := expect(sent[i], func(reply resp.Reply) {
-			refused, out[i] = true, true
-			failed.add(base+i, v, c.replied(sent[i], reply))
-		}); err != nil {
-			return false, err
+		var err error
+		if t.sent[i], err = t.sendValue(v); err != nil {
+			t.out[i] = true
+			t.failed.add(i, v, err)
 		}
 	}
-	for _, command := range []string{"CONFIG SET", "INFO"} {
-		if err := expect(command, nil); err != nil {
+	t.Conn.send("EXEC")
+}
+
+// receive reads the replies. It is not done if values were refused while the
+// transaction was put together: then none was written.
+func (t *transaction) receive() (done bool, err error) {
+	var other error // that ends it
+	for _, command := range t.before() {
+		failure, err := t.queuedOne(command[0])
+		if err != nil {
 			return false, err
 		}
+		if other == nil && failure != nil {
+			other = &Error{Hint: hint(failure), Err: failure}
+		}
 	}
-	reply, err := c.next()
+	refused := false
+	for i, v := range t.values {
+		if t.sent[i] == "" {
+			continue
+		}
+		failure, err := t.queuedOne(t.sent[i])
+		if err != nil {
+			return false, err
+		}
+		if failure != nil {
+			refused, t.out[i] = true, true
+			t.failed.add(i, v, failure)
+		}
+	}
+	reply, err := t.next()
 	switch {
 	case err != nil:
 		return false, err
-	case reply.Kind == resp.Array && !reply.Null && other == nil && !refused:
-		return false, nil
-	case reply.Kind == resp.Failure && other == nil && !refused:
-		other = c.refused("EXEC", reply)
+	case other == nil && !refused && reply.Kind == resp.Array && !reply.Null:
+		return true, t.executed()
+	case other == nil && !refused:
+		other = t.refused("EXEC", reply)
 	}
-	if err := c.pass(reply); err != nil {
+	if err := t.pass(reply); err != nil {
 		return false, err
 	}
-	if other != nil {
-		return false, other
+	return false, other
+}
+
+// queuedOne reads a reply to a command that is to be queued.
+func (t *transaction) queuedOne(command string) (failure, err error) {
+	reply, err := t.next()
+	if err != nil {
+		return nil, err
 	}
-	return true, errors.New("some values were refused")
+	if reply.Kind == resp.Failure {
+		return t.replied(command, reply), nil
+	}
+	return nil, t.pass(reply)
 }
 
 // executed reads EXEC's elements.
-func (c *Conn) executed(values []Value, sent []string, base int, failed *WriteError) (before, after Place, err error) {
-	before, failure := c.place()
-	if c.broken != nil {
-		return before, after, failure
+func (t *transaction) executed() error {
+	place, other := t.Conn.place()
+	if t.broken != nil {
+		return t.broken
 	}
-	setting := func() {
-		if err := c.status("CONFIG SET"); failure == nil {
-			failure = err
-		}
+	if err := t.status("CONFIG SET"); err != nil && other == nil {
+		other = err
 	}
-	setting()
-	for i, v := range values {
-		if sent[i] == "" || c.broken != nil {
+	for i, v := range t.values {
+		if t.sent[i] == "" {
 			continue
 		}
-		reply, err := c.next()
+		reply, err := t.next()
 		if err != nil {
-			return before, after, err
+			return err
 		}
 		if reply.Kind == resp.Failure {
-			c.notWritten(sent[i], reply, base+i, v, failed)
+			t.notWritten(t.sent[i], reply, i, v, &t.failed)
 		}
-		if err := c.pass(reply); err != nil {
-			return before, after, err
+		if err := t.pass(reply); err != nil {
+			return err
 		}
 	}
-	setting()
-	after, err = c.place()
-	if c.broken != nil || failure == nil {
-		failure = err
-	}
-	return before, after, failure
+	t.place = place
+	return other
 }

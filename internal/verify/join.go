@@ -3,6 +3,8 @@ package verify
 import (
 	"context"
 	"slices"
+
+	"godwit/internal/rdb"
 )
 
 // joinLimit is how many bytes of records of both sides are joined in memory; more
@@ -87,8 +89,14 @@ func sameName(records []record, as *record) int {
 	return len(records)
 }
 
+// judgement compares records.
+type judgement struct {
+	stretch int64 // by how much keys may expire later on the target, in milliseconds
+	expired int64 // keys that expire then or before were left out
+}
+
 // differences compares what two sides have by one name, in the order of dbs.
-func differences(source, target []record) []Difference {
+func (j judgement) differences(source, target []record) []Difference {
 	var all []Difference
 	for len(source) > 0 || len(target) > 0 {
 		switch {
@@ -96,10 +104,13 @@ func differences(source, target []record) []Difference {
 			all = append(all, difference(Missing, &source[0], nil))
 			source = source[1:]
 		case len(source) == 0 || target[0].db < source[0].db:
-			all = append(all, difference(Extra, nil, &target[0]))
+			// The source's may have been left out, and this one is about to be.
+			if at := target[0].expireAt; at == rdb.None || at > j.expired+j.stretch {
+				all = append(all, difference(Extra, nil, &target[0]))
+			}
 			target = target[1:]
 		default:
-			if kind := compareFound(&source[0], &target[0]); kind != "" {
+			if kind := compareFound(source[0].found(), target[0].found(), j.stretch); kind != "" {
 				all = append(all, difference(kind, &source[0], &target[0]))
 			}
 			source, target = source[1:], target[1:]
@@ -108,14 +119,17 @@ func differences(source, target []record) []Difference {
 	return inOtherDB(all)
 }
 
-// compareFound tells in what way two keys differ, "" if they do not.
-func compareFound(source, target *record) Kind {
+// compareFound tells in what way two keys differ, "" if they do not. The target's
+// may expire later by stretch milliseconds.
+func compareFound(source, target *Found, stretch int64) Kind {
+	later := target.ExpireAt - source.ExpireAt
+	stretched := source.ExpireAt != rdb.None && target.ExpireAt != rdb.None && later >= 0 && later <= stretch
 	switch {
 	case source.Type != target.Type:
 		return Type
 	case source.Sum != target.Sum:
 		return Changed
-	case source.TTLs != target.TTLs || source.expireAt != target.expireAt:
+	case source.TTLs != target.TTLs || later != 0 && !stretched:
 		return TTL
 	}
 	return ""

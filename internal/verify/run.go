@@ -82,6 +82,8 @@ type run struct {
 	// look completes it.
 	digest digest.Options
 	filter filter
+	// stretch is by how many milliseconds keys may expire later on the target.
+	stretch int64
 
 	stage      atomic.Pointer[string]
 	candidates atomic.Int64 // that may still settle
@@ -161,6 +163,12 @@ func (r *run) compare(ctx context.Context) error {
 	return nil
 }
 
+// maxStretch is the stretch where a server of before 7.0 has a part in it, in
+// milliseconds: such a primary tells its replicas for how long a key lives, and not
+// until when, so that it lives longer there by as much as they lag (EXPIRE, SETEX,
+// SET … PX; expire.c). What lags more than that is told.
+const maxStretch = 5000
+
 // look connects to the servers of both sides and finds out what they are.
 func (r *run) look(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
@@ -175,6 +183,9 @@ func (r *run) look(ctx context.Context) error {
 			// 7.0 has the count, but tells its replicas of it only with NOACK.
 			v := shard.node.Version
 			r.digest.NoEntriesRead = r.digest.NoEntriesRead || v.Product == server.Redis && v.Major == 7 && v.Minor == 0
+			if !v.AtLeast(7, 0) {
+				r.stretch = maxStretch
+			}
 		}
 	}
 	return nil

@@ -39,7 +39,7 @@ func (r *run) snapshot(ctx context.Context) error {
 		settled := suspects.size() - suspects.common(differ)
 		// Where both were seen at one offset twice, a bucket that differs only now was
 		// made different by somebody who writes to the target.
-		if second.aligned && suspects.addAll(differ) && round < maxRounds {
+		if second.aligned && r.stretch == 0 && suspects.addAll(differ) && round < maxRounds {
 			second.close()
 			continue
 		}
@@ -55,8 +55,9 @@ func (r *run) snapshot(ctx context.Context) error {
 // these are the differences, else they are looked at again.
 func (r *run) judge(ctx context.Context, l *look) error {
 	var batch candidates
+	judgement := judgement{stretch: r.stretch, expired: l.expired}
 	err := join(ctx, l.source.records, l.target.records, func(source, target []record) error {
-		for _, d := range differences(source, target) {
+		for _, d := range judgement.differences(source, target) {
 			if l.aligned {
 				if err := r.found(d); err != nil {
 					return err
@@ -116,6 +117,7 @@ type look struct {
 	aligned        bool   // both at the same place of the source's stream:
 	replid         string // this one
 	offset         int64
+	expired        int64 // keys that expire then or before count as none, in milliseconds since 1970
 }
 
 // seen is what a look has of a side.
@@ -181,9 +183,10 @@ func (r *run) tryLook(ctx context.Context, wanted *buckets) (_ *look, err error)
 		l.source.records = newCollector(r.cfg.Options.Dir, 0)
 		l.target.records = newCollector(r.cfg.Options.Dir, 0)
 	}
+	opened := l // l is nil where it fails
 	defer func() {
 		if err != nil {
-			l.close()
+			opened.close()
 		}
 	}()
 	attached, err := r.attach(ctx, l)
@@ -194,7 +197,7 @@ func (r *run) tryLook(ctx context.Context, wanted *buckets) (_ *look, err error)
 	r.mu.Lock()
 	options := r.digest
 	r.mu.Unlock()
-	expired := r.present(ctx)
+	l.expired = r.present(ctx)
 	r.source.reset()
 	r.target.reset()
 	group, ctx := errgroup.WithContext(ctx)
@@ -204,7 +207,7 @@ func (r *run) tryLook(ctx context.Context, wanted *buckets) (_ *look, err error)
 	}{{attached.source, l.source}, {attached.target, l.target}} {
 		limiter := newLimiter(r.cfg.Options.MaxRate)
 		for _, in := range side.snapshots {
-			reading := &reading{run: r, in: in, seen: side.seen, wanted: wanted, options: options, expired: expired, limiter: limiter}
+			reading := &reading{run: r, in: in, seen: side.seen, wanted: wanted, options: options, expired: l.expired, limiter: limiter}
 			group.Go(func() error { return reading.do(ctx) })
 		}
 	}

@@ -52,12 +52,39 @@ func TestPlantedDifferences(t *testing.T) {
 			if tt.fieldTTLs {
 				all = append(all, fieldTTLPlants()...)
 			}
-			want := sow(t, from, to, all)
-			do(t, from, "SET", "other db", "v")
-			do(t, to, "SET", "other db", "v")
-			do(t, to, "MOVE", "other db", 5)
-			want = append(want, "db 0>5 other db")
+			want := sow(t, from, to, false, all)
 			mustFind(t, compare(t, cfg), cfg.Options.Dir, want...)
+		})
+	}
+}
+
+// Differences among keys that are written to all the time.
+func TestUnderLoad(t *testing.T) {
+	for _, o := range []options{
+		{source: "redis-7.0", target: "valkey-8.1", targetArgs: otherLimits().Args},
+		{source: "valkey-9.1", target: "valkey-9.1", sourceArgs: []string{"--repl-diskless-sync no"}, targetArgs: []string{"--repl-diskless-sync no"}},
+		{source: "redis-6.0", target: "redis-6.0"},
+		{source: "redis-8.0", target: "redis-8.6", sourceArgs: []string{"--repl-diskless-sync-delay 2"}},
+	} {
+		t.Run(o.source+" "+o.target, func(t *testing.T) {
+			p := newPair(t, o)
+			old := strings.HasPrefix(o.source, "redis-6")
+			fill(t, p.source, dataset.Options{Keys: 20_000, DBs: []int{0, 3}, Now: time.Now(), NoFunctions: old})
+			p.follow(t)
+			load := startLoad(t, p.source, 20_000, true)
+			for range 3 {
+				cfg := p.config(t)
+				report := compare(t, cfg)
+				mustFind(t, report, cfg.Options.Dir)
+				t.Logf("%+v, %d written", report, load.writes.Load())
+			}
+			want := sow(t, p.from, p.to, true, plants())
+			for range 3 {
+				cfg := p.config(t)
+				report := compare(t, cfg)
+				mustFind(t, report, cfg.Options.Dir, want...)
+				t.Logf("%+v, %d written", report, load.writes.Load())
+			}
 		})
 	}
 }

@@ -146,7 +146,10 @@ type Options struct {
 type Config struct {
 	Source, Target Side
 	Feed           Feed // nil where godwit does not feed the target
-	Options        Options
+	// Unlock has the target take writes while its feed is held, for a repair, until
+	// lock is called; nil where the target takes them anyway.
+	Unlock  func(ctx context.Context) (lock func(context.Context) error, err error)
+	Options Options
 	// Progress is told what is going on, some times a second; it must not block.
 	Progress func(Progress)
 }
