@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"godwit/internal/dataset"
+	"godwit/internal/migrate"
 	"godwit/internal/sandbox"
 	"godwit/internal/sandbox/sandboxtest"
 	"godwit/internal/status"
@@ -148,4 +149,92 @@ func TestVerifyInterrupted(t *testing.T) {
 	if got.code != status.ExitInterrupted || !strings.HasPrefix(got.out, "COULD NOT TELL: interrupted\n") || !strings.HasPrefix(got.err, "error: interrupted\n") {
 		t.Errorf("exit code %d: %s%s", got.code, got.out, got.err)
 	}
+}
+
+func TestVerifyARunningMigration(t *testing.T) {
+	source, target := pair(t, sandbox.Options{})
+	dir := t.TempDir()
+	run := start(t, nil, "run", "--from", source.Address(), "--to", target.Address(), "--state-dir", dir, "--name", "orders")
+	await(t, dir, ready)
+	got := godwit(t, nil, "verify", "--state-dir", dir) // the only one there is
+	if got.code != 0 || !strings.HasPrefix(got.out, "EQUAL: ") || got.err != "" {
+		t.Fatalf("exit code %d: %s%s", got.code, got.out, got.err)
+	}
+	mustContain(t, "verify", got.out, "both at the same offset", "holds at  offset ", "held      the target's feed for ")
+	s := await(t, dir, func(s migrate.Status) bool { return s.Verify.State == migrate.VerifyEqual })
+	if !s.Verify.Verified || s.Verify.Partial || s.Verify.SourceKeys < 3000 || s.Verify.ReplID == "" {
+		t.Errorf("status: %+v", s.Verify)
+	}
+	verb(t, dir, "status orders", "verify  equal: ")
+	verb(t, dir, "verify show orders", "EQUAL: ", s.Verify.ID)
+	verb(t, dir, "verify show "+s.Verify.ID, "EQUAL: ")
+	verb(t, dir, "verify show --list", "migration orders  EQUAL: ")
+	for _, test := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"users"}, status.ExitFailed, "error: no godwit process runs the migration users\nhint: start it"},
+		{[]string{"orders", "--drop", "function"}, status.ExitUsage, "error: --drop is what the migration was told; it cannot be told again\nhint: leave it out\n"},
+		{[]string{"orders", "--max-rate", "1kb", "--max-duration", "500ms"}, status.ExitFailed, "error: not done within 500ms"},
+	} {
+		got := godwit(t, nil, append(append([]string{"verify"}, test.args...), "--state-dir", dir)...)
+		if got.code != test.code || !strings.HasPrefix(got.err, test.want) {
+			t.Errorf("%v: exit code %d: %s%s", test.args, got.code, got.out, got.err)
+		}
+	}
+	verb(t, dir, "cutover orders", "cutover done")
+	await(t, dir, ready)
+	got = godwit(t, nil, "verify", "orders", "--json", "--state-dir", dir)
+	var r verify.Report
+	if err := json.Unmarshal([]byte(got.out), &r); err != nil || got.code != 0 || r.Source != "redis://"+target.Address() || r.Target != "redis://"+source.Address() {
+		t.Errorf("after the cutover: exit code %d, %v: %s%s", got.code, err, got.out, got.err)
+	}
+	verb(t, dir, "complete orders", "")
+	if code := run.wait(t); code != 0 {
+		t.Errorf("run: exit code %d: %s", code, run.err.String())
+	}
+	got = godwit(t, nil, "verify", "orders", "--state-dir", dir)
+	if got.code != status.ExitFailed || !strings.HasPrefix(got.err, "error: no godwit process runs the migration orders\nhint: ") {
+		t.Errorf("of a migration that does not run: exit code %d: %s", got.code, got.err)
+	}
+	verb(t, dir, "verify show orders", "EQUAL: ")
+}
+
+// Ctrl-C ends the comparison in the process that runs the migration, and no more.
+func TestVerifyARunningMigrationInterrupted(t *testing.T) {
+	source, target := pair(t, sandbox.Options{})
+	dir := t.TempDir()
+	start(t, nil, "run", "--from", source.Address(), "--to", target.Address(), "--state-dir", dir)
+	await(t, dir, ready)
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	ended := make(chan outcome, 1)
+	go func() { ended <- godwitContext(ctx, nil, "verify", "--state-dir", dir, "--max-rate", "1kb") }()
+	await(t, dir, func(s migrate.Status) bool { return s.Verify.State == migrate.VerifyRunning && s.Verify.SourceBytes > 0 })
+	interrupt()
+	got := <-ended
+	if got.code != status.ExitInterrupted || got.err != "error: interrupted\nhint: the comparison was cancelled; the migration default goes on\n" {
+		t.Errorf("exit code %d: %s%s", got.code, got.out, got.err)
+	}
+	s := await(t, dir, func(s migrate.Status) bool { return s.Verify.State != migrate.VerifyRunning && s.Ready })
+	if s.Phase != migrate.Following || s.Verify.State != migrate.VerifyUnknown {
+		t.Errorf("after it: %s, %+v", s.Phase, s.Verify)
+	}
+	verb(t, dir, "status", "verify  could not tell: ")
+}
+
+func TestVerifyBeforeCutover(t *testing.T) {
+	source, target := pair(t, sandbox.Options{})
+	dir := t.TempDir()
+	run := start(t, nil, "run", "--from", source.Address(), "--to", target.Address(), "--state-dir", dir, "--cutover", "auto", "--verify", "before-cutover")
+	s := await(t, dir, func(s migrate.Status) bool { return s.Phase == migrate.Switched && s.Ready })
+	if !s.Verify.Required || s.Verify.State != migrate.VerifyEqual {
+		t.Errorf("switched, and %+v", s.Verify)
+	}
+	verb(t, dir, "complete", "")
+	if code := run.wait(t); code != 0 {
+		t.Errorf("run: exit code %d: %s", code, run.err.String())
+	}
+	mustContain(t, "run", run.out.String(), "comparing "+target.Address()+" with "+source.Address())
 }

@@ -58,7 +58,7 @@ func equalText(v migrate.VerifyStatus, now time.Time) (string, Tone) {
 		text += " in part"
 	}
 	text += ": " + count(max(v.SourceKeys, v.TargetKeys), "key", "keys")
-	if v.Offset > 0 {
+	if v.ReplID != "" {
 		text += " at offset " + units.Count(v.Offset)
 	}
 	text += ", " + ago(v.At, now)

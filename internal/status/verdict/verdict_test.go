@@ -184,7 +184,7 @@ func TestMeter(t *testing.T) {
 
 func TestStatus(t *testing.T) {
 	now := time.Date(2026, 3, 4, 12, 30, 5, 0, time.UTC)
-	ended := migrate.VerifyStatus{SourceKeys: 1_234_567, TargetKeys: 1_234_567, Offset: 99_000, At: now.Add(-12 * time.Second)}
+	ended := migrate.VerifyStatus{SourceKeys: 1_234_567, TargetKeys: 1_234_567, ReplID: "f00d", Offset: 99_000, At: now.Add(-12 * time.Second)}
 	with := func(change func(*migrate.VerifyStatus)) migrate.VerifyStatus {
 		v := ended
 		change(&v)
