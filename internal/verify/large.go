@@ -78,7 +78,7 @@ func (l *large) look(ctx context.Context) (keyState, error) {
 		return keyState{}, err
 	}
 	n := integer(length)
-	l.step = max(1, min(pieceElements, n*pieceBytes/max(1, l.size)))
+	l.step = max(1, min(pieceElements, n*l.piece/max(1, l.size)))
 	l.pieces.Begin(way.kind)
 	if err := way.read(ctx, n); err != nil {
 		return keyState{}, err
@@ -157,9 +157,9 @@ func (l *large) timed(ctx context.Context, question [][]byte, f func(reply any, 
 }
 
 func (l *large) readString(ctx context.Context, size int64) error {
-	read := int64(0)
-	for read < size {
-		reply, err := l.ask(ctx, "GETRANGE", read, read+pieceBytes-1)
+	l.pieces.StringPart(nil) // it may be empty
+	for read := int64(0); read < size; {
+		reply, err := l.ask(ctx, "GETRANGE", read, read+l.piece-1)
 		if err != nil {
 			return err
 		}

@@ -46,10 +46,9 @@ func (l *large) readStream(ctx context.Context, length int64) error {
 		if err := l.took(ctx, bytes); err != nil {
 			return err
 		}
-		if int64(len(piece)) < l.step {
+		if from = after(last); from == "" || int64(len(piece)) < l.step {
 			break
 		}
-		from = after(last)
 	}
 	if came != length {
 		return errTorn
@@ -77,6 +76,9 @@ func (l *large) readGroups(ctx context.Context, length int64) error {
 	}
 	if added, ok := info["entries-added"].(int64); ok {
 		s.EntriesAdded = uint64(added)
+	}
+	if duration, ok := info["idmp-duration"].(int64); ok { // from Redis 8.6 on
+		s.IDMP = &rdb.StreamIDMP{Duration: uint64(duration), MaxSize: uint64(integer(info["idmp-maxsize"]))}
 	}
 	for _, reply := range array(replies[1]) {
 		group, err := l.group(ctx, fields(reply))
@@ -144,10 +146,9 @@ func (l *large) pending(ctx context.Context, g *rdb.StreamGroup, consumers map[s
 			}
 			return nil
 		})
-		if err != nil || n < pendingPiece {
+		if from = after(last); err != nil || from == "" || n < pendingPiece {
 			return err
 		}
-		from = after(last)
 	}
 }
 
@@ -163,10 +164,13 @@ func streamID(reply any) (id rdb.StreamID, err error) {
 	return id, nil
 }
 
-// after is the smallest ID above this one: ranges that leave their first out exist
-// only since 6.2.
+// after is the smallest ID above this one, "" if there is none: ranges that leave
+// their first out exist only since 6.2.
 func after(id rdb.StreamID) string {
-	if id.Seq == math.MaxUint64 {
+	switch {
+	case id.Seq == math.MaxUint64 && id.Ms == math.MaxUint64:
+		return ""
+	case id.Seq == math.MaxUint64:
 		return fmt.Sprintf("%d-0", id.Ms+1)
 	}
 	return fmt.Sprintf("%d-%d", id.Ms, id.Seq+1)

@@ -37,29 +37,27 @@ func (s keyState) found() *Found {
 	return &s.Found
 }
 
-// differ is in what way a key differs, "" if it does not.
-func differ(source, target keyState) Kind {
+// pair reads keys of both sides. It is for one goroutine.
+type pair struct {
+	source, target *reader
+	stretch        int64 // see run.stretch
+}
+
+// differ is in what way a key differs at that time, "" if it does not.
+func (p *pair) differ(source, target keyState, now int64) Kind {
+	source, target = source.at(now), target.at(now)
 	switch {
 	case !source.there && !target.there:
 		return ""
 	case !target.there:
 		return Missing
-	case !source.there:
-		return Extra
-	case source.Type != target.Type:
-		return Type
-	case source.Sum != target.Sum:
-		return Changed
-	case source.TTLs != target.TTLs || source.ExpireAt != target.ExpireAt:
-		return TTL
+	case source.there:
+		return compareFound(&source.Found, &target.Found, p.stretch)
+	case target.ExpireAt != rdb.None && target.ExpireAt <= now+p.stretch:
+		return "" // it has expired at the source, and is about to
 	default:
-		return ""
+		return Extra
 	}
-}
-
-// pair reads keys of both sides. It is for one goroutine.
-type pair struct {
-	source, target *reader
 }
 
 func (p *pair) close() {
@@ -130,6 +128,17 @@ func (p *pair) lookSized(ctx context.Context, db int, keys [][]byte, sizes []int
 	return source, target, err
 }
 
+// anyDiffers tells whether any key does.
+func (p *pair) anyDiffers(s sight) bool {
+	now := p.now()
+	for i := range s.source {
+		if p.differ(s.source[i], s.target[i], now) != "" {
+			return true
+		}
+	}
+	return false
+}
+
 // lookWatched is lookSized that tells whether nothing has changed from before until
 // wait after it, on both sides. It waits only if something differs.
 func (p *pair) lookWatched(ctx context.Context, db int, keys [][]byte, sizes []int64, wait time.Duration) (seen sight, unchanged bool, err error) {
@@ -140,7 +149,7 @@ func (p *pair) lookWatched(ctx context.Context, db int, keys [][]byte, sizes []i
 	if seen.source, seen.target, err = p.lookSized(ctx, db, keys, sizes); err != nil {
 		return sight{}, false, err
 	}
-	if seen.differs(p.now()) {
+	if p.anyDiffers(seen) {
 		if err := pause(ctx, wait); err != nil {
 			return sight{}, false, err
 		}

@@ -43,7 +43,8 @@ type shared struct {
 	digest digest.Options
 	limit  *rate.Limiter       // of the bytes read per second; nil for none
 	memory *semaphore.Weighted // of both sides: bytes on the way
-	large  int64               // largeValue; tests have a smaller one
+	large  int64               // largeValue, and
+	piece  int64               // pieceBytes; tests have smaller ones
 }
 
 // reader reads keys of one side, on connections of its own. It is for one goroutine.
@@ -59,20 +60,24 @@ type reader struct {
 }
 
 // readers make pairs of readers.
-type readers struct{ source, target *shared }
+type readers struct {
+	source, target *shared
+	stretch        int64
+}
 
 func (r *run) newReaders() *readers {
 	memory := semaphore.NewWeighted(inFlight)
 	of := func(s *side) *shared {
 		return &shared{
-			side: s, filter: &r.filter, digest: r.digest, limit: newLimiter(r.cfg.Options.MaxRate), memory: memory, large: largeValue,
+			side: s, filter: &r.filter, digest: r.digest, limit: newLimiter(r.cfg.Options.MaxRate), memory: memory,
+			large: largeValue, piece: pieceBytes,
 		}
 	}
-	return &readers{of(r.source), of(r.target)}
+	return &readers{of(r.source), of(r.target), r.stretch}
 }
 
 // pair makes one that connects when it is used.
-func (r *readers) pair() *pair { return &pair{newReader(r.source), newReader(r.target)} }
+func (r *readers) pair() *pair { return &pair{newReader(r.source), newReader(r.target), r.stretch} }
 
 func newReader(s *shared) *reader {
 	return &reader{

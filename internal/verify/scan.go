@@ -125,7 +125,7 @@ func (s *scanning) libraries(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if differ(source[0], target[0]) != "" {
+		if p.differ(source[0], target[0], p.now()) != "" {
 			suspects = append(suspects, suspect{DB: libraries, Key: key[0]})
 		}
 	}
@@ -315,7 +315,7 @@ func (p *pair) compare(ctx context.Context, b *batch) error {
 	}
 	now := p.now()
 	for i, key := range small {
-		if s, t := source[i].at(now), target[i].at(now); differ(s, t) != "" || s.torn || t.torn {
+		if source[i].torn || target[i].torn || p.differ(source[i], target[i], now) != "" {
 			b.suspects = append(b.suspects, suspect{DB: b.line.DB, Key: key})
 		}
 		b.source.count(source[i])
@@ -339,7 +339,7 @@ func (p *pair) compareLarge(ctx context.Context, b *batch, key []byte, sizes []i
 	source, target := seen.source[0], seen.target[0]
 	b.source.count(source)
 	b.target.count(target)
-	if !unchanged || source.torn || target.torn || differ(source, target) != "" {
+	if !unchanged || source.torn || target.torn || p.differ(source, target, p.now()) != "" {
 		b.suspects = append(b.suspects, suspect{DB: b.line.DB, Key: key})
 	}
 	return nil

@@ -1,6 +1,7 @@
 package verify_test
 
 import (
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -37,11 +38,7 @@ func TestScanFindsPlantedDifferences(t *testing.T) {
 			if tt.fieldTTLs {
 				all = append(all, fieldTTLPlants()...)
 			}
-			want := sow(t, from, to, all)
-			do(t, from, "SET", "other db", "v")
-			do(t, to, "SET", "other db", "v")
-			do(t, to, "MOVE", "other db", 5)
-			want = append(want, "db 0>5 other db")
+			want := sow(t, from, to, false, all)
 			if !o.NoFunctions {
 				do(t, to, "FUNCTION", "LOAD", "#!lua name=extra\nredis.register_function('extra', function() return 1 end)")
 				want = append(want, "extra -1 extra")
@@ -51,4 +48,80 @@ func TestScanFindsPlantedDifferences(t *testing.T) {
 			t.Logf("%+v", report)
 		})
 	}
+}
+
+// Nothing is found where nothing was planted, and what was planted is, whichever way
+// keys settle, among keys that are written to all the time.
+func TestScanUnderLoad(t *testing.T) {
+	tests := []struct {
+		name string
+		options
+		prepare func(*testing.T, *pair) verify.Config
+	}{
+		{"replica", options{source: "redis-7.0", target: "redis-7.0"}, replicates},
+		{"old replica", options{source: "redis-6.0", target: "redis-6.0"}, replicates},
+		{"replica under another name", options{source: "redis-7.0", target: "valkey-8.1"}, replicatesUnseen},
+		{"fed", options{source: "redis-7.0", target: "valkey-8.1", targetArgs: otherLimits().Args}, isFed},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newPair(t, tt.options)
+			old := strings.HasPrefix(tt.source, "redis-6")
+			fill(t, p.source, dataset.Options{Keys: 20_000, DBs: []int{0, 3}, Now: time.Now(), NoFunctions: old})
+			cfg := tt.prepare(t, p)
+			cfg.Options.Method = verify.Scan
+			load := startLoad(t, p.source, 7_000, true)
+			look := func(want ...string) {
+				t.Helper()
+				cfg.Options.Dir = t.TempDir()
+				before := load.writes.Load()
+				report := compare(t, cfg)
+				mustFind(t, report, cfg.Options.Dir, want...)
+				t.Logf("%v, %d keys, %d settled, held for %v, %d written", report.Took, report.SourceRead.Keys, report.Settled, report.Held, load.writes.Load()-before)
+			}
+			look()
+			look()
+			want := sow(t, p.from, p.to, true, plants())
+			look(want...)
+		})
+	}
+}
+
+// replicates has the target be a replica of the source, by itself.
+func replicates(t *testing.T, p *pair) verify.Config {
+	t.Helper()
+	host, port, err := net.SplitHostPort(p.source.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	do(t, p.to, "REPLICAOF", host, port)
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if info, err := p.to.Info(t.Context(), "replication"); err == nil && info["master_link_status"] == "up" {
+			return verify.Config{Source: sideOf(p.source), Target: sideOf(p.target)}
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the target does not follow")
+		}
+	}
+}
+
+// replicatesUnseen hides that it is one.
+func replicatesUnseen(t *testing.T, p *pair) verify.Config {
+	t.Helper()
+	cfg := replicates(t, p)
+	info, err := p.to.Info(t.Context(), "replication")
+	if err != nil {
+		t.Fatal(err)
+	}
+	replid := info["master_replid"]
+	disguise := []sandboxtest.Replacement{{Old: []byte(replid), New: []byte(strings.Repeat("f", len(replid)))}}
+	cfg.Target.Shards[0] = sandboxtest.Impostor(t, p.target, nil, disguise)
+	return cfg
+}
+
+// isFed has a link feed the target.
+func isFed(t *testing.T, p *pair) verify.Config {
+	t.Helper()
+	p.follow(t)
+	return p.config(t)
 }

@@ -198,7 +198,7 @@ func (s *settling) lookAt(ctx context.Context, keys []*suspect) ([]*suspect, err
 		key.steady = key.looks > 0 && source.same(key.source) && target.same(key.target)
 		key.source, key.target = source, target
 		key.looks++
-		kind := differ(source, target)
+		kind := s.pair.differ(source, target, now)
 		switch {
 		case source.torn || target.torn:
 			undecided = append(undecided, key)
@@ -271,7 +271,7 @@ func (s *settling) elsewhere(ctx context.Context, keys []*suspect) (map[*suspect
 			if err != nil {
 				return nil, err
 			}
-			if !source[0].there && differ(key.source, target[0]) == "" {
+			if !source[0].there && s.pair.differ(key.source, target[0], s.pair.now()) == "" {
 				found[key] = suspect{DB: db, target: target[0]}
 			}
 		}

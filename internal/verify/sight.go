@@ -85,16 +85,6 @@ func (s *settling) lookQuietly(ctx context.Context, suspects []*suspect) (sight,
 	return seen, err
 }
 
-// differs tells whether any key does.
-func (s sight) differs(now int64) bool {
-	for i := range s.source {
-		if differ(s.source[i].at(now), s.target[i].at(now)) != "" {
-			return true
-		}
-	}
-	return false
-}
-
 // lookAtPlaces reads the target where it has what the source was read with.
 func (s *settling) lookAtPlaces(ctx context.Context, suspects []*suspect) (sight, error) {
 	db, keys := keysOf(suspects)
@@ -110,7 +100,7 @@ func (s *settling) lookAtPlaces(ctx context.Context, suspects []*suspect) (sight
 		if err != nil {
 			return seen, err
 		}
-		if !certain && try < tries && seen.differs(s.pair.now()) {
+		if !certain && try < tries && s.pair.anyDiffers(seen) {
 			continue
 		}
 		for i, key := range suspects {
