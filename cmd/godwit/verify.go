@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -151,7 +152,7 @@ func finishVerify(s streams, o *verifyOptions, r *verify.Report, interrupted err
 	case err != nil:
 		return err
 	case interrupted != nil && r.Interrupted:
-		return &hintedError{err: interrupted, hint: "the same `godwit verify` goes on from here"}
+		return &hintedError{err: interrupted, hint: goesOn}
 	case interrupted != nil:
 		return interrupted
 	case r.Result == verify.Equal:
@@ -159,8 +160,14 @@ func finishVerify(s streams, o *verifyOptions, r *verify.Report, interrupted err
 	case r.Result == verify.Different:
 		return &codedError{code: status.ExitDifferences} // the report says it
 	}
-	return &hintedError{err: errors.New(r.Error), hint: r.Hint}
+	hint := r.Hint
+	if r.Interrupted {
+		hint = strings.TrimPrefix(hint+"; "+goesOn, "; ")
+	}
+	return &hintedError{err: errors.New(r.Error), hint: hint}
 }
+
+const goesOn = "the same `godwit verify` goes on from here"
 
 // nextSteps are the commands that make sense after a report.
 func nextSteps(cmd *cobra.Command, o *verifyOptions, shown string, r *verify.Report) []string {

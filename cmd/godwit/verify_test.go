@@ -151,6 +151,29 @@ func TestVerifyInterrupted(t *testing.T) {
 	}
 }
 
+// A scan that was not done goes on where it was, by the same command.
+func TestVerifyGoesOn(t *testing.T) {
+	source, target := twins(t, sandbox.Options{})
+	send(t, source, "SET missing 1")
+	dir := t.TempDir()
+	got := between(t, dir, source, target, "--method", "scan", "--max-rate", "300kb", "--max-duration", "2s")
+	if got.code == 0 || !strings.Contains(got.out+got.err, "not done within 2s") {
+		t.Fatalf("exit code %d: %s%s", got.code, got.out, got.err)
+	}
+	got = between(t, dir, source, target, "--method", "scan", "--keys", "nothing*")
+	if got.code != 0 || got.err != "" {
+		t.Errorf("another comparison: exit code %d: %s%s", got.code, got.out, got.err)
+	}
+	got = between(t, dir, source, target, "--method", "scan")
+	if got.code != status.ExitDifferences || !strings.HasPrefix(got.err, "going on with the comparison of ") || !strings.HasPrefix(got.out, "DIFFERENT: 1 difference, ") {
+		t.Errorf("exit code %d: %s%s", got.code, got.out, got.err)
+	}
+	got = between(t, dir, source, target, "--method", "scan")
+	if got.code != status.ExitDifferences || got.err != "" {
+		t.Errorf("a new one: exit code %d: %s%s", got.code, got.out, got.err)
+	}
+}
+
 func TestVerifyARunningMigration(t *testing.T) {
 	source, target := pair(t, sandbox.Options{})
 	dir := t.TempDir()
