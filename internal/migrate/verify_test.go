@@ -99,7 +99,7 @@ const verifyRuns = 3
 func verifyPairs() [][2]string {
 	list := [][2]string{{"redis-7.0", "valkey-8.1"}, {"redis-8.0", "redis-7.0"}}
 	if long {
-		list = append(list, [2]string{"redis-6.0", "redis-6.0"}, [2]string{"redis-8.0", "redis-8.6"}, [2]string{"valkey-9.1", "valkey-9.1"}, [2]string{"redis-7.0", "redis-6.0"})
+		list = append(list, [2]string{"redis-6.0", "redis-6.0"}, [2]string{"redis-6.0", "redis-7.0"}, [2]string{"redis-8.0", "redis-8.6"}, [2]string{"valkey-9.1", "valkey-9.1"}, [2]string{"redis-7.0", "redis-6.0"})
 	}
 	return list
 }

@@ -52,7 +52,14 @@ func TestPlantedDifferences(t *testing.T) {
 			if tt.fieldTTLs {
 				all = append(all, fieldTTLPlants()...)
 			}
-			want := sow(t, from, to, false, all)
+			do(t, from, "SET", "other db", "v")
+			do(t, to, "SET", "other db", "v")
+			want := append(sow(t, from, to, all), "db 0>5 other db")
+			do(t, to, "MOVE", "other db", 5)
+			if !o.NoFunctions {
+				do(t, to, "FUNCTION", "LOAD", "#!lua name=extra\nredis.register_function('extra', function() return 1 end)")
+				want = append(want, "extra -1 extra")
+			}
 			mustFind(t, compare(t, cfg), cfg.Options.Dir, want...)
 		})
 	}
@@ -78,7 +85,9 @@ func TestUnderLoad(t *testing.T) {
 				mustFind(t, report, cfg.Options.Dir)
 				t.Logf("%+v, %d written", report, load.writes.Load())
 			}
-			want := sow(t, p.from, p.to, true, plants())
+			do(t, p.from, "SET", "other db", "v")
+			want := append(sowFollowing(t, p.from, p.to, plants()), "db 0>5 other db")
+			do(t, p.to, "MOVE", "other db", 5)
 			for range 3 {
 				cfg := p.config(t)
 				report := compare(t, cfg)
