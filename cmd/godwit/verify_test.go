@@ -12,6 +12,7 @@ import (
 	"godwit/internal/migrate"
 	"godwit/internal/sandbox"
 	"godwit/internal/sandbox/sandboxtest"
+	"godwit/internal/server"
 	"godwit/internal/status"
 	"godwit/internal/verify"
 )
@@ -111,6 +112,40 @@ func TestVerifyFindsDifferencesAndRepairsThem(t *testing.T) {
 	}
 	if got = between(t, dir, source, target); got.code != 0 {
 		t.Errorf("after the repairs: exit code %d: %s", got.code, got.out)
+	}
+}
+
+// A standalone server and a cluster can hold the same.
+func TestVerifyACluster(t *testing.T) {
+	source := sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
+	target := sandboxtest.Cluster(t, "valkey-9.1")
+	from := sandboxtest.Client(t, source)
+	to := make([]*server.Client, len(target))
+	for i, node := range target {
+		to[i] = sandboxtest.Client(t, node)
+	}
+	for i := range 300 {
+		key := fmt.Sprintf("key:%d", i)
+		slot, err := to[0].Do(t.Context(), "CLUSTER", "KEYSLOT", key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, client := range []*server.Client{from, to[slot.(int64)/(16384/3+1)]} {
+			if _, err := client.Do(t.Context(), "RPUSH", key, "a", i); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, method := range []string{"snapshot", "scan"} {
+		dir := t.TempDir()
+		got := between(t, dir, source, target[1], "--method", method)
+		if got.code != 0 || !strings.HasPrefix(got.out, "EQUAL: 300 keys compared, ") {
+			t.Errorf("%s: exit code %d: %s%s", method, got.code, got.out, got.err)
+		}
+	}
+	send(t, source, "SET missing 1", "RPUSH key:7 more")
+	if got := between(t, t.TempDir(), source, target[1]); got.code != status.ExitDifferences || !strings.HasPrefix(got.out, "DIFFERENT: 2 differences, ") {
+		t.Errorf("exit code %d: %s%s", got.code, got.out, got.err)
 	}
 }
 
