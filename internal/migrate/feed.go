@@ -54,14 +54,14 @@ func (f *feed) Trail(ctx context.Context) (verify.Hold, error) {
 }
 
 // end feeds the replica for good: whoever holds it back has lost it.
-func (f *feed) end(why error) {
+func (f *feed) end(ctx context.Context, why error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.why == nil {
 		f.why = why
 	}
 	if f.hold != nil {
-		f.hold.Release()
+		f.hold.release(ctx)
 	}
 }
 
@@ -114,6 +114,13 @@ func (h *hold) Held() time.Duration { return h.hold.Held() }
 // before it is fed: what is still on its way to it would be written over what the
 // stream has brought since.
 func (h *hold) Release() {
+	h.feed.m.mu.Lock()
+	base := h.feed.m.base
+	h.feed.m.mu.Unlock()
+	h.release(base)
+}
+
+func (h *hold) release(ctx context.Context) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.released {
@@ -122,7 +129,7 @@ func (h *hold) Release() {
 	h.released = true
 	h.feed.m.trace("verify-release")
 	if h.unlocked {
-		h.lockNow()
+		h.lockNow(ctx)
 	}
 	h.hold.Release()
 }
@@ -165,8 +172,8 @@ func (h *hold) lock(ctx context.Context) error {
 // lockNow is lock, whatever else ends: it tries again until the replica has lost its
 // link. The stream goes on from where the replica stood then, and what was on its way
 // to it is over before it has connected again. h.mu must be held.
-func (h *hold) lockNow() {
-	ctx, cancel := context.WithTimeout(context.Background(), lockTimeout)
+func (h *hold) lockNow(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockTimeout)
 	defer cancel()
 	for {
 		err := h.feed.replica.client.ConfigSet(ctx, replicaReadOnly, "yes")

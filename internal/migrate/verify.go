@@ -86,7 +86,7 @@ func (m *Migration) Verify(ctx context.Context, o VerifyOptions) (*verify.Report
 	}
 	m.event(slog.LevelInfo, fmt.Sprintf("comparing %s with %s", v.target.address(), v.source.address()))
 	report, err := verify.Run(ctx, m.verifyConfig(v))
-	v.feed.end(errors.New("the comparison is over"))
+	v.feed.end(ctx, errors.New("the comparison is over"))
 	m.putBack(ctx, v)
 	return report, errors.Join(err, m.endVerify(v, report, err))
 }
@@ -246,7 +246,7 @@ func (m *Migration) putBack(ctx context.Context, v *verifying) {
 // interruptVerify ends a comparison under way without waiting for it, and lets no
 // other one in until resume is called: the replica is fed again, and takes no writes
 // but those of its stream, when it returns.
-func (m *Migration) interruptVerify(by string) (resume func()) {
+func (m *Migration) interruptVerify(ctx context.Context, by string) (resume func()) {
 	m.mu.Lock()
 	m.verifyBarred++
 	v := m.verifying
@@ -254,7 +254,7 @@ func (m *Migration) interruptVerify(by string) (resume func()) {
 	if v != nil {
 		why := &InterruptedError{By: by}
 		v.cancel(why)
-		v.feed.end(why)
+		v.feed.end(ctx, why)
 	}
 	return func() {
 		m.mu.Lock()
@@ -265,8 +265,8 @@ func (m *Migration) interruptVerify(by string) (resume func()) {
 
 // endVerifying is interruptVerify at the end of a run: it lets none in any more,
 // and waits.
-func (m *Migration) endVerifying() {
-	m.interruptVerify("the end of godwit's run")
+func (m *Migration) endVerifying(ctx context.Context) {
+	m.interruptVerify(ctx, "the end of godwit's run")
 	m.mu.Lock()
 	v := m.verifying
 	m.mu.Unlock()
