@@ -10,11 +10,11 @@
 //     keep them dense or sparse, and cache the count or not, each for itself.
 //   - list: the elements in their order. Set, hash, sorted set: the elements in any;
 //     minus zero is zero as a score. When a hash's fields expire is a number by itself.
-//   - stream: entries; length; last ID; greatest deleted ID and entries ever added;
-//     groups with their last ID, entries read, consumers and pending entries, each
-//     with its consumer, time and number of deliveries. Not when a consumer was seen
-//     or active, which each server has by its own clock, and not the producers that
-//     XADD IDMP remembers for a while.
+//   - stream: entries; length; last ID; entries ever added; groups with their last
+//     ID, entries read, consumers and pending entries, each with its consumer, time
+//     and number of deliveries. Not when a consumer was seen or active, which each
+//     server has by its own clock; not the greatest ID that was deleted, which
+//     depends on the encoding; not the producers that XADD IDMP remembers for a while.
 //   - module: what it has saved, in its order. Vector set: elements, vectors and
 //     attributes, as how its elements are linked is left to chance.
 package digest

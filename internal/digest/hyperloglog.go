@@ -18,9 +18,17 @@ func likeHyperLogLog(p []byte) bool {
 	return len(p) >= hllHeader && len(p) <= hllHeader+hllDense && string(p[:4]) == hllMagic
 }
 
-// hyperLogLog hashes the registers, ok false if p is another string after all.
-func (d *digester) hyperLogLog(p []byte) (sum uint64, ok bool) {
-	registers := p[hllHeader:]
+// startsLikeHyperLogLog tells whether a string of which these are the first bytes
+// may be one.
+func startsLikeHyperLogLog(p []byte) bool {
+	n := min(len(p), len(hllMagic))
+	return string(p[:n]) == hllMagic[:n]
+}
+
+// hyperLogLog hashes the registers, or the whole string if it is another one after
+// all.
+func (d *digester) hyperLogLog(p []byte) uint64 {
+	registers, ok := p[hllHeader:], false
 	switch p[4] {
 	case hllIsDense:
 		ok = len(registers) == hllDense
@@ -28,9 +36,9 @@ func (d *digester) hyperLogLog(p []byte) (sum uint64, ok bool) {
 		registers, ok = d.dense(registers)
 	}
 	if !ok {
-		return 0, false
+		return d.text(p)
 	}
-	return d.two(isHyperLogLog, d.bytes(registers), 0), true
+	return d.two(isHyperLogLog, d.bytes(registers), 0)
 }
 
 // dense writes the registers that runs stand for.

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
@@ -78,11 +77,9 @@ func digested(tb testing.TB, snapshot io.Reader, o digest.Options) map[string]di
 		}
 		kept := *e
 		kept.Key, kept.Size = bytes.Clone(e.Key), 0
-		entries[name(e.DB, string(e.Key))] = kept
+		entries[nameOf(e.DB, string(e.Key))] = kept
 	}
 }
-
-func name(db int, key string) string { return strconv.Itoa(db) + " " + key }
 
 // mustBeEqual compares two maps of digested.
 func mustBeEqual(t *testing.T, got, want map[string]digest.Entry) {

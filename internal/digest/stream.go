@@ -22,22 +22,23 @@ func (c *chain) add(h *hasher, text uint64) {
 	c.count++
 }
 
-// streamState is what a stream has beside its entries and groups.
+// streamState is what counts of a stream beside its entries and groups. The
+// greatest ID that was deleted does not: a trim that finds a whole node to delete
+// does not touch it (t_stream.c streamTrim), so it depends on the nodes' size.
 type streamState struct {
-	length               uint64
-	lastID, maxDeletedID rdb.StreamID
-	entriesAdded         uint64
-	idmp                 *rdb.StreamIDMP
+	length       uint64
+	lastID       rdb.StreamID
+	entriesAdded uint64
+	idmp         rdb.StreamIDMP // zero where there is none
 }
 
 func (a *adder) state(s streamState) {
 	a.count = s.length
 	e := a.next(a.two(isValue, s.lastID.Ms, s.lastID.Seq), s.length)
 	if a.counters {
-		e = a.next(a.two(isValue, e, s.maxDeletedID.Ms), s.maxDeletedID.Seq)
 		e = a.next(e, s.entriesAdded)
 	}
-	if a.idmp && s.idmp != nil {
+	if a.idmp {
 		e = a.next(a.two(isValue, e, s.idmp.Duration), s.idmp.MaxSize)
 	}
 	a.sum += e
@@ -88,15 +89,14 @@ func (d *digester) stream(r *rdb.Reader, t rdb.Type) {
 	s.entriesAdded = s.length // as rdbLoadObject does
 	if t != rdb.TypeStreamListpacks {
 		lengthID(r) // the first ID, which is that of the first entry
-		s.maxDeletedID = lengthID(r)
+		lengthID(r) // the greatest deleted ID
 		s.entriesAdded = r.Length()
 	}
 	for n := r.Length(); n > 0 && r.Err() == nil; n-- {
 		d.streamGroup(r, t)
 	}
 	if t == rdb.TypeStreamListpacks4 {
-		idmp := d.streamIDMP(r)
-		s.idmp = &idmp
+		s.idmp = d.streamIDMP(r)
 	}
 	d.state(s)
 }

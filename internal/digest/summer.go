@@ -1,10 +1,6 @@
 package digest
 
-import (
-	"bytes"
-
-	"godwit/internal/rdb"
-)
+import "godwit/internal/rdb"
 
 // Summer digests a value of which the parts are read one after another, by SSCAN,
 // HSCAN, ZSCAN, LRANGE, GETRANGE or XRANGE, or by a rdb.Decoder. Each part must
@@ -12,9 +8,7 @@ import (
 // and of a string come in their order. It is not safe for concurrent use.
 type Summer struct {
 	d      digester
-	text   longText
-	hll    []byte // a string that may be a HyperLogLog, as far as it has come
-	pieces bool   // the string comes in pieces
+	pieces bool // the value is a string that comes in pieces
 }
 
 var _ rdb.Handler = (*Summer)(nil)
@@ -34,7 +28,7 @@ func (s *Summer) Begin(kind rdb.ValueKind) {
 func (s *Summer) Value() Value {
 	if s.pieces {
 		s.pieces = false
-		s.d.whole(s.textSum())
+		s.d.endString()
 	}
 	return s.d.value()
 }
@@ -43,22 +37,9 @@ func (s *Summer) Value() Value {
 func (s *Summer) StringPart(p []byte) {
 	if !s.pieces {
 		s.pieces = true
-		s.text.begin(&s.d.hasher)
-		s.hll = s.hll[:0]
+		s.d.beginString()
 	}
-	if room := hllHeader + hllDense + 1 - len(s.hll); room > 0 && likeHyperLogLogStart(s.hll) {
-		s.hll = append(s.hll, p[:min(room, len(p))]...)
-	}
-	s.text.add(p)
-}
-
-func (s *Summer) textSum() uint64 {
-	if likeHyperLogLog(s.hll) {
-		if sum, ok := s.d.hyperLogLog(s.hll); ok {
-			return sum
-		}
-	}
-	return s.text.sum()
+	s.d.stringPart(p)
 }
 
 // Element takes a string as a whole, an element of a list, a member of a set or a
@@ -108,9 +89,11 @@ func (s *Summer) Stream(v *rdb.Stream) error {
 		}
 		s.d.group(sum)
 	}
-	s.d.state(streamState{
-		length: v.Length, lastID: v.LastID, maxDeletedID: v.MaxDeletedID, entriesAdded: v.EntriesAdded, idmp: v.IDMP,
-	})
+	state := streamState{length: v.Length, lastID: v.LastID, entriesAdded: v.EntriesAdded}
+	if v.IDMP != nil {
+		state.idmp = *v.IDMP
+	}
+	s.d.state(state)
 	return nil
 }
 
@@ -121,9 +104,4 @@ func (s *Summer) Module(m rdb.ModuleData) error {
 	s.d.moduleData(&r, m.ID)
 	r.End()
 	return r.Err()
-}
-
-// likeHyperLogLogStart tells whether a string may be a HyperLogLog by its first bytes.
-func likeHyperLogLogStart(p []byte) bool {
-	return bytes.HasPrefix([]byte(hllMagic), p[:min(len(p), len(hllMagic))])
 }

@@ -8,6 +8,7 @@ import (
 type digester struct {
 	adder
 	long  longText
+	start []byte // of a string that comes in pieces and begins like a HyperLogLog
 	hll   []byte // the registers of a HyperLogLog
 	names map[rdb.ModuleID]string
 }
@@ -133,13 +134,40 @@ func (d *digester) pairsWithTTL(r *rdb.Reader, least uint64) {
 
 // string digests what is the value of a string.
 func (d *digester) string(t rdb.Text) {
-	if !t.IsInt && !t.Large() && likeHyperLogLog(t.Bytes) {
-		if sum, ok := d.hyperLogLog(t.Bytes); ok {
-			d.whole(sum)
-			return
+	switch {
+	case t.Large():
+		d.beginString()
+		for p := t.Bytes; len(p) > 0; p = t.Next() {
+			d.stringPart(p)
 		}
+		d.endString()
+	case !t.IsInt && likeHyperLogLog(t.Bytes):
+		d.whole(d.hyperLogLog(t.Bytes))
+	default:
+		d.whole(d.hash(t))
 	}
-	d.whole(d.hash(t))
+}
+
+// beginString begins with a string that comes in pieces.
+func (d *digester) beginString() {
+	d.long.begin(&d.hasher)
+	d.start = d.start[:0]
+}
+
+func (d *digester) stringPart(p []byte) {
+	// One that begins like a HyperLogLog is kept as long as it is not too long for one.
+	if d.long.size == uint64(len(d.start)) && startsLikeHyperLogLog(d.start) {
+		d.start = append(d.start, p[:min(len(p), hllHeader+hllDense+1-len(d.start))]...)
+	}
+	d.long.add(p)
+}
+
+func (d *digester) endString() {
+	if d.long.size == uint64(len(d.start)) && likeHyperLogLog(d.start) {
+		d.whole(d.hyperLogLog(d.start))
+		return
+	}
+	d.whole(d.long.sum())
 }
 
 // quicklistNode reads a node of TypeListQuicklist2.

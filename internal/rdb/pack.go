@@ -6,10 +6,6 @@ import (
 	"strconv"
 )
 
-// packBuffer is the size of the buffer for a packed value that is larger than
-// that of its Reader, and for a text in it.
-const packBuffer = 64 << 10
-
 // Pack reads the entries of a listpack, a ziplist or a zipmap in place. It checks
 // what the servers check with sanitize-dump-payload yes.
 type Pack struct {
@@ -111,7 +107,7 @@ func (r *Reader) within(in *Reader, own *[]byte) (size uint64) {
 	case !ok:
 		in.buf, in.src, in.err = nil, nil, r.err
 		return 0
-	case h.code == encPlain && (r.src == nil || h.size <= uint64(r.size)):
+	case h.code == encPlain && r.fits(h):
 		t := r.bytes(h.size)
 		in.buf, in.src, in.err = t.Bytes, nil, r.err
 		return h.size
@@ -133,10 +129,10 @@ func (r *Reader) within(in *Reader, own *[]byte) (size uint64) {
 		in.buf, in.src, in.err = nil, nil, r.err
 		return 0
 	}
-	if *own == nil {
-		*own = make([]byte, 0, packBuffer)
+	if in.size = r.innerSize(); cap(*own) != in.size {
+		*own = make([]byte, 0, in.size)
 	}
-	in.buf, in.size = (*own)[:0], packBuffer
+	in.buf = (*own)[:0]
 	return h.want
 }
 

@@ -50,7 +50,7 @@ func (r *Reader) String() Text {
 			r.lzf = new(lzfStream)
 		}
 		out := &r.lzf.out
-		*out = Reader{src: r.lzf, buf: out.buf[:0], size: packBuffer, parent: r, origin: h.start, rest: h.want, whole: true}
+		*out = Reader{src: r.lzf, buf: out.buf[:0], size: r.innerSize(), parent: r, origin: h.start, rest: h.want, whole: true}
 		r.lzf.begin(r, h)
 		return Text{Bytes: out.piece(), more: out}
 	}
@@ -90,7 +90,20 @@ func (r *Reader) stringHead() (stringHead, bool) {
 
 // fits tells whether a string can be had as a whole.
 func (r *Reader) fits(h stringHead) bool {
-	return h.want <= defaultBuffer && (r.src == nil || h.size <= uint64(r.size))
+	if r.src == nil {
+		return h.want <= defaultBuffer || h.code == encPlain
+	}
+	return max(h.want, h.size) <= uint64(r.size)
+}
+
+// innerBuffer is the size of the buffer for what is in a string that does not fit.
+const innerBuffer = 64 << 10
+
+func (r *Reader) innerSize() int {
+	if r.src == nil {
+		return innerBuffer
+	}
+	return min(innerBuffer, r.size)
 }
 
 // decompress returns a compressed string as a whole.

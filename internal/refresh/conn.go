@@ -357,6 +357,9 @@ func (c *Conn) keep(command string) ([]byte, error) {
 // keptArena is how many bytes of the arena outlive a call.
 const keptArena = 4 << 20
 
+// Forget lets go of what the last call has returned, which else waits for the next.
+func (c *Conn) Forget() { c.begin() }
+
 // begin lets go of what the last call has returned.
 func (c *Conn) begin() {
 	if cap(c.arena) > keptArena {

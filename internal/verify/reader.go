@@ -30,7 +30,7 @@ const (
 	lookBytes = 1 << 20
 	// inFlight is how many bytes all readers together have on the way. They are in
 	// memory twice: as they are read, and as they are taken apart.
-	inFlight = 24 << 20
+	inFlight = 16 << 20
 	// lookKeys is how many keys are read at once at most: in a transaction, so that
 	// the server's other clients do not wait for long.
 	lookKeys = 256
@@ -272,6 +272,7 @@ func (r *reader) lookSmall(ctx context.Context, db int, keys [][]byte, bytes int
 			if err != nil {
 				return err
 			}
+			defer c.Forget()
 			for i := range values {
 				if to[place(at, i)], err = r.sum(ctx, &values[i]); err != nil {
 					return err
@@ -414,94 +415,6 @@ func (r *reader) took(ctx context.Context, bytes int64) error {
 		bytes -= n
 	}
 	return nil
-}
-
-// where is the place in its replication stream at which the side's only shard is.
-func (r *reader) where(ctx context.Context) (refresh.Place, error) {
-	c, err := r.conn(ctx, r.conns, 0)
-	if err != nil {
-		return refresh.Place{}, err
-	}
-	_, place, err := c.Read(ctx, 0, nil)
-	return place, err
-}
-
-// setClock finds by how much the first shard's clock is ahead of ours.
-func (r *reader) setClock(ctx context.Context) error {
-	place, err := r.where(ctx)
-	if err != nil {
-		return err
-	}
-	r.ahead = time.UnixMilli(place.Time).Sub(time.Now())
-	return nil
-}
-
-// watch has the servers tell, by unchanged, whether any of these keys changes from
-// now on (multi.c watchCommand). It adds to what is watched. Libraries are not keys.
-func (r *reader) watch(ctx context.Context, db int, keys [][]byte) error {
-	if db == libraries {
-		return nil
-	}
-	shards := make(map[int][][][]byte)
-	for _, key := range keys {
-		shard := r.shardOf(key)
-		shards[shard] = append(shards[shard], [][]byte{[]byte("WATCH"), key})
-	}
-	for shard, commands := range shards {
-		c, err := r.conn(ctx, r.watches, shard)
-		if err != nil {
-			return err
-		}
-		r.watched[shard] = true
-		err = c.Pipe(ctx, db, commands, func(_ int, reply resp.Reply, rest *resp.ReplyReader) error { return rest.Skip(reply) })
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// unchanged tells whether no key that is watched has changed since, and ends the
-// watch: a transaction that does nothing is refused if one has. The place is where
-// the server was then, if it is the only shard.
-func (r *reader) unchanged(ctx context.Context) (bool, refresh.Place, error) {
-	all := true
-	var at refresh.Place
-	for shard := range r.watched {
-		delete(r.watched, shard)
-		c, err := r.conn(ctx, r.watches, shard)
-		if err != nil {
-			return false, at, err
-		}
-		place, ok, err := execPlace(ctx, c)
-		if err != nil {
-			return false, at, err
-		}
-		all, at = all && ok, place
-	}
-	return all, at, nil
-}
-
-// execPlace executes a transaction that only asks where the server is. It is false
-// if a watched key has changed.
-func execPlace(ctx context.Context, c *refresh.Conn) (refresh.Place, bool, error) {
-	commands := [][][]byte{{[]byte("MULTI")}, {[]byte("INFO"), []byte("replication")}, {[]byte("EXEC")}}
-	var at refresh.Place
-	done := false
-	err := c.Pipe(ctx, 0, commands, func(i int, reply resp.Reply, rest *resp.ReplyReader) error {
-		if i < len(commands)-1 || reply.Kind != resp.Array || reply.Null {
-			return rest.Skip(reply)
-		}
-		reply, err := rest.Next()
-		if err != nil {
-			return err
-		}
-		text, err := rest.Body(nil)
-		info := server.ParseInfo(string(text))
-		at, done = refresh.Place{ReplID: info["master_replid"], Offset: info.Int("master_repl_offset")}, reply.Kind == resp.Bulk
-		return err
-	})
-	return at, done, err
 }
 
 // taken is how many bytes have been read since it was last asked for.

@@ -201,6 +201,7 @@ func (s *scanning) line(ctx context.Context, r *reader, line *line, batches chan
 			return err
 		}
 		keys := s.kept(r, line, found)
+		kept := len(keys)
 		for first := true; first || len(keys) > 0; first = false {
 			n := min(len(keys), batchKeys)
 			b := &batch{number: s.number, line: line, runID: runID, keys: keys[:n], cursor: next, whole: n == len(keys)}
@@ -216,9 +217,9 @@ func (s *scanning) line(ctx context.Context, r *reader, line *line, batches chan
 			return nil
 		}
 		switch {
-		case len(found) < batchKeys/2:
+		case kept < batchKeys/2:
 			count = min(2*count, maxCount)
-		case len(found) > 2*batchKeys:
+		case kept > 2*batchKeys:
 			count = max(count/2, minCount)
 		}
 	}

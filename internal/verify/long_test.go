@@ -1,0 +1,5 @@
+//go:build fault
+
+package verify_test
+
+const long = true // see short_test.go
