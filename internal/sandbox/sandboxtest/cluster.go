@@ -55,7 +55,10 @@ func ClusterNode(t testing.TB, name string) *sandbox.Server {
 // awaitCluster waits until a node knows the others and finds all slots served.
 func awaitCluster(t testing.TB, client *server.Client) {
 	t.Helper()
-	for deadline := time.Now().Add(startTimeout); ; time.Sleep(50 * time.Millisecond) {
+	deadline := time.Now().Add(startTimeout)
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	for ; ; <-again.C {
 		text, err := client.Text(t.Context(), "CLUSTER", "INFO")
 		if err != nil {
 			t.Fatal(err)
