@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -87,7 +88,10 @@ func runVerify(ctx context.Context, cmd *cobra.Command, args []string, o *verify
 	client, err := status.Dial(ctx, o.state.stateDir, o.state.name)
 	var notRunning *status.NotRunningError
 	if errors.As(err, &notRunning) && !named && o.endpoints.from.url != "" {
-		return verifyEnds(ctx, cmd, o, s) // those of the file, whose migration does not run
+		if _, err := fmt.Fprintf(s.err, "the migration %s does not run: comparing from and to of %s\n", o.state.name, o.state.file); err != nil {
+			return err
+		}
+		return verifyEnds(ctx, cmd, o, s)
 	}
 	if err != nil {
 		return notVerified(err)
@@ -128,7 +132,11 @@ func verifyRunning(ctx context.Context, cmd *cobra.Command, client *status.Clien
 		return err
 	}
 	progress := showProgress(s, o.output.json(), verdict.NewMeter(now.Source.Keys, now.Target.Keys))
-	report, err := client.Verify(ctx, o.compare.running(), func(v migrate.VerifyStatus) { progress.update(verdict.ProgressOf(v)) })
+	report, err := client.Verify(ctx, o.compare.running(), func(v migrate.VerifyStatus) {
+		if v.State == migrate.VerifyRunning { // not still the one before
+			progress.update(verdict.ProgressOf(v))
+		}
+	})
 	progress.stop()
 	if errors.Is(err, context.Canceled) {
 		return &hintedError{err: err, hint: "the comparison was cancelled; the migration " + o.state.name + " goes on"}
