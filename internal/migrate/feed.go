@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"godwit/internal/refresh"
 	"godwit/internal/relay"
+	"godwit/internal/server"
 	"godwit/internal/verify"
 )
 
@@ -77,7 +81,13 @@ func (f *feed) Unlock(ctx context.Context) (lock func(context.Context) error, er
 	if h == nil {
 		return nil, errors.New("the replica takes writes only while its feed is held")
 	}
-	return h.lock, h.unlock(ctx)
+	err = h.unlock(ctx)
+	f.m.trace("verify-unlocked")
+	return func(ctx context.Context) error {
+		err := h.lock(ctx)
+		f.m.trace("verify-locked")
+		return err
+	}, err
 }
 
 // hold is a replica that is held back.
@@ -149,9 +159,7 @@ func (h *hold) unlock(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), controlTimeout)
 	defer cancel()
 	h.unlocked = true
-	err := h.feed.replica.client.ConfigSet(ctx, replicaReadOnly, "no")
-	h.feed.m.trace("verify-unlocked")
-	return err
+	return h.feed.replica.client.ConfigSet(ctx, replicaReadOnly, "no")
 }
 
 // lock has the replica refuse writes again.
@@ -165,21 +173,24 @@ func (h *hold) lock(ctx context.Context) error {
 		return err
 	}
 	h.unlocked = false
-	h.feed.m.trace("verify-locked")
 	return nil
 }
 
-// lockNow is lock, whatever else ends: it tries again until the replica has lost its
-// link. The stream goes on from where the replica stood then, and what was on its way
-// to it is over before it has connected again. h.mu must be held.
+// lockNow is lock for a repair that has not come to its end: what it has sent may
+// still be on its way, however long the network takes, and is not carried out any
+// more once its connection was ended. It is tried until the replica has lost its
+// link, too. h.mu must be held.
 func (h *hold) lockNow(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockTimeout)
 	defer cancel()
 	for {
+		cut := cutRepair(ctx, h.feed.replica.client)
 		err := h.feed.replica.client.ConfigSet(ctx, replicaReadOnly, "yes")
 		if err == nil {
+			if cut != nil {
+				h.feed.m.log.Debug("ending the repair's connections", "error", cut) // not permitted
+			}
 			h.unlocked = false
-			h.feed.m.trace("verify-locked")
 			return
 		}
 		select {
@@ -191,6 +202,23 @@ func (h *hold) lockNow(ctx context.Context) {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
+}
+
+// cutRepair ends the connections by which a replica is being repaired, by anyone.
+func cutRepair(ctx context.Context, c *server.Client) error {
+	reply, err := c.Do(ctx, "CLIENT", "LIST")
+	list, _ := reply.(string)
+	for line := range strings.Lines(list) {
+		fields := strings.Fields(line)
+		if !slices.Contains(fields, "name="+refresh.Name) {
+			continue
+		}
+		id, _ := strings.CutPrefix(fields[0], "id=")
+		if _, killErr := c.Do(ctx, "CLIENT", "KILL", "ID", id); killErr != nil {
+			err = killErr
+		}
+	}
+	return err
 }
 
 // poll has the link hear at once what the replica has applied.
