@@ -3,6 +3,8 @@ package verify
 import (
 	"math"
 	"slices"
+
+	"godwit/internal/glob"
 )
 
 // filter tells which keys are compared: the same on both sides.
@@ -10,11 +12,12 @@ type filter struct {
 	below uint32 // of a key's hash: its lower half, because the upper one finds the bucket
 	all   bool   // no sample
 	keys  string // glob, "" for all
-	dbs   []int  // nil for all
+	names glob.Pattern
+	dbs   []int // nil for all
 }
 
 func newFilter(o Options) filter {
-	f := filter{keys: o.Keys, dbs: o.DBs}
+	f := filter{keys: o.Keys, names: glob.New(o.Keys), dbs: o.DBs}
 	f.all = o.Sample == 0 || o.Sample == 1
 	f.below = uint32(o.Sample * math.MaxUint32)
 	return f
@@ -31,7 +34,7 @@ func (f *filter) keeps(db int, key []byte, hash uint64) bool {
 	case !f.all && uint32(hash) >= f.below:
 		return false
 	}
-	return f.keys == "" || f.matches(key)
+	return f.keys == "" || f.names.Match(key)
 }
 
 // keeps tells whether a key is compared.

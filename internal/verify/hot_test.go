@@ -58,9 +58,15 @@ func TestScanOfHotKeys(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		prepare func(*testing.T, *pair) verify.Config
-	}{{"replica", replicates}, {"fed", isFed}, {"replica under another name", replicatesUnseen}} {
+		args    []string
+	}{
+		{name: "replica", prepare: replicates},
+		{name: "fed", prepare: isFed},
+		{name: "replica under another name", prepare: replicatesUnseen},
+		{name: "replica of one that evicts", prepare: replicates, args: []string{"--maxmemory 20mb --maxmemory-policy allkeys-random"}},
+	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := newPair(t, options{source: "redis-7.0", target: "redis-7.0"})
+			p := newPair(t, options{source: "redis-7.0", target: "redis-7.0", sourceArgs: tt.args})
 			fill(t, p.source, dataset.Options{Keys: keys, Now: time.Now()})
 			cfg := tt.prepare(t, p)
 			cfg.Options.Method = verify.Scan

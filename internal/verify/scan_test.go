@@ -9,6 +9,7 @@ import (
 	"godwit/internal/dataset"
 	"godwit/internal/sandbox"
 	"godwit/internal/sandbox/sandboxtest"
+	"godwit/internal/server"
 	"godwit/internal/verify"
 )
 
@@ -38,7 +39,10 @@ func TestScanFindsPlantedDifferences(t *testing.T) {
 			if tt.fieldTTLs {
 				all = append(all, fieldTTLPlants()...)
 			}
-			want := sow(t, from, to, false, all)
+			do(t, from, "SET", "other db", "v")
+			do(t, to, "SET", "other db", "v")
+			want := append(sow(t, from, to, all), "db 0>5 other db")
+			do(t, to, "MOVE", "other db", 5)
 			if !o.NoFunctions {
 				do(t, to, "FUNCTION", "LOAD", "#!lua name=extra\nredis.register_function('extra', function() return 1 end)")
 				want = append(want, "extra -1 extra")
@@ -81,7 +85,9 @@ func TestScanUnderLoad(t *testing.T) {
 			}
 			look()
 			look()
-			want := sow(t, p.from, p.to, true, plants())
+			do(t, p.from, "SET", "other db", "v")
+			want := append(sowFollowing(t, p.from, p.to, plants()), "db 0>5 other db")
+			do(t, p.to, "MOVE", "other db", 5)
 			look(want...)
 		})
 	}
@@ -124,4 +130,51 @@ func isFed(t *testing.T, p *pair) verify.Config {
 	t.Helper()
 	p.follow(t)
 	return p.config(t)
+}
+
+// Of what is not to be compared nothing is found, and nothing is read.
+func TestScanOfSome(t *testing.T) {
+	a, b := sandboxtest.Start(t, "redis-7.0", sandbox.Options{}), sandboxtest.Start(t, "valkey-8.1", sandbox.Options{})
+	from, to := sandboxtest.Client(t, a), sandboxtest.Client(t, b)
+	const each = 1000
+	for _, db := range []int{0, 3} {
+		for _, c := range []*server.Client{from, to} {
+			kind := verify.Missing
+			if c == to {
+				kind = verify.Extra
+			}
+			conn := c.Redis().Conn()
+			if err := conn.Select(t.Context(), db).Err(); err != nil {
+				t.Fatal(err)
+			}
+			if err := conn.Eval(t.Context(), "for i = 1, ARGV[2] do redis.call('SET', ARGV[1] .. i, i) end return 1", nil, string(kind), each).Err(); err != nil {
+				t.Fatal(err)
+			}
+			conn.Close()
+		}
+	}
+	for _, tt := range []struct {
+		name      string
+		o         verify.Options
+		low, high int64 // differences of each kind
+	}{
+		{"all", verify.Options{}, 2 * each, 2 * each},
+		{"a db", verify.Options{DBs: []int{3}}, each, each},
+		{"a sample", verify.Options{Sample: 0.1}, 120, 280},
+		{"names", verify.Options{Keys: "*10"}, 2 * each / 100, 2 * each / 100},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := verify.Config{Source: sideOf(a), Target: sideOf(b), Options: tt.o}
+			cfg.Options.Method = verify.Scan
+			report := compare(t, cfg)
+			for _, kind := range []verify.Kind{verify.Missing, verify.Extra} {
+				if n := report.Counts[kind]; n < tt.low || n > tt.high {
+					t.Errorf("%d keys are %s, want %d to %d", n, kind, tt.low, tt.high)
+				}
+			}
+			if n := report.SourceRead.Keys; n < tt.low || n > tt.high {
+				t.Errorf("%d keys were read, want %d to %d", n, tt.low, tt.high)
+			}
+		})
+	}
 }
