@@ -54,7 +54,7 @@ func TestTheFileOfVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := godwit(t, nil, "verify", "-f", path, "--state-dir", dir) // whose migration does not run
-	if got.code != 1 || !strings.HasPrefix(got.err, "error: source: 127.0.0.1:1: dial: ") {
+	if got.code != 1 || !strings.HasPrefix(got.err, "the migration default does not run: comparing from and to of "+path+"\nerror: source: 127.0.0.1:1: dial: ") {
 		t.Errorf("exit code %d: %s", got.code, got.err)
 	}
 	got = godwit(t, nil, "run", "-f", path, "--state-dir", dir)

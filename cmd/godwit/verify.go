@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -12,6 +14,7 @@ import (
 	"godwit/internal/migrate"
 	"godwit/internal/status"
 	"godwit/internal/status/verdict"
+	"godwit/internal/topology"
 	"godwit/internal/verify"
 )
 
@@ -69,7 +72,7 @@ func runVerify(ctx context.Context, cmd *cobra.Command, args []string, o *verify
 	if named && between {
 		return usagef("for a running migration leave --from and --to out", "a migration is named, and --from or --to is given too")
 	}
-	fs.Visit(func(f *pflag.Flag) { o.given = append(o.given, f.Name) })
+	o.given = givenFlags(fs)
 	if err := o.state.load(cmd, s); err != nil {
 		return err
 	}
@@ -85,13 +88,29 @@ func runVerify(ctx context.Context, cmd *cobra.Command, args []string, o *verify
 	client, err := status.Dial(ctx, o.state.stateDir, o.state.name)
 	var notRunning *status.NotRunningError
 	if errors.As(err, &notRunning) && !named && o.endpoints.from.url != "" {
-		return verifyEnds(ctx, cmd, o, s) // those of the file, whose migration does not run
+		if _, err := fmt.Fprintf(s.err, "the migration %s does not run: comparing from and to of %s\n", o.state.name, o.state.file); err != nil {
+			return err
+		}
+		return verifyEnds(ctx, cmd, o, s)
 	}
 	if err != nil {
 		return notVerified(err)
 	}
 	defer func() { _ = client.Close() }() // always nil
 	return verifyRunning(ctx, cmd, client, o, s)
+}
+
+// givenFlags are the names of the flags of a command line, --from and --to first.
+func givenFlags(fs *pflag.FlagSet) []string {
+	var ends, others []string
+	fs.Visit(func(f *pflag.Flag) {
+		if f.Name == "from" || f.Name == "to" {
+			ends = append(ends, f.Name)
+		} else {
+			others = append(others, f.Name)
+		}
+	})
+	return append(ends, others...)
 }
 
 // notVerified adds what else can be done where no process runs the migration.
@@ -113,7 +132,11 @@ func verifyRunning(ctx context.Context, cmd *cobra.Command, client *status.Clien
 		return err
 	}
 	progress := showProgress(s, o.output.json(), verdict.NewMeter(now.Source.Keys, now.Target.Keys))
-	report, err := client.Verify(ctx, o.compare.running(), func(v migrate.VerifyStatus) { progress.update(verdict.ProgressOf(v)) })
+	report, err := client.Verify(ctx, o.compare.running(), func(v migrate.VerifyStatus) {
+		if v.State == migrate.VerifyRunning { // not still the one before
+			progress.update(verdict.ProgressOf(v))
+		}
+	})
 	progress.stop()
 	if errors.Is(err, context.Canceled) {
 		return &hintedError{err: err, hint: "the comparison was cancelled; the migration " + o.state.name + " goes on"}
@@ -137,7 +160,7 @@ func finishVerify(s streams, o *verifyOptions, r *verify.Report, interrupted err
 	case err != nil:
 		return err
 	case interrupted != nil && r.Interrupted:
-		return &hintedError{err: interrupted, hint: "the same `godwit verify` goes on from here"}
+		return &hintedError{err: interrupted, hint: goesOn}
 	case interrupted != nil:
 		return interrupted
 	case r.Result == verify.Equal:
@@ -145,8 +168,14 @@ func finishVerify(s streams, o *verifyOptions, r *verify.Report, interrupted err
 	case r.Result == verify.Different:
 		return &codedError{code: status.ExitDifferences} // the report says it
 	}
-	return &hintedError{err: errors.New(r.Error), hint: r.Hint}
+	hint := r.Hint
+	if r.Interrupted {
+		hint = strings.TrimPrefix(hint+"; "+goesOn, "; ")
+	}
+	return &hintedError{err: errors.New(r.Error), hint: hint}
 }
+
+const goesOn = "the same `godwit verify` goes on from here"
 
 // nextSteps are the commands that make sense after a report.
 func nextSteps(cmd *cobra.Command, o *verifyOptions, shown string, r *verify.Report) []string {
@@ -163,5 +192,9 @@ func nextSteps(cmd *cobra.Command, o *verifyOptions, shown string, r *verify.Rep
 	case extra > 0 && !o.compare.DeleteExtra:
 		next = append(next, again+" --repair=delete-extra")
 	}
-	return append(next, fmt.Sprintf("godwit verify show %s   # all differences", shown))
+	show := "godwit verify show " + shown
+	if slices.Contains(o.given, "state-dir") {
+		show += " --state-dir " + topology.ShellQuote(o.state.stateDir)
+	}
+	return append(next, show+"   # all differences")
 }

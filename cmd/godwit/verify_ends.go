@@ -43,12 +43,27 @@ func verifyEnds(ctx context.Context, cmd *cobra.Command, o *verifyOptions, s str
 	progress := showProgress(s, o.output.json(), verdict.NewMeter(sourceKeys, targetKeys))
 	options := o.compare.Options
 	options.Dir = place.dir
-	report, err := verify.Run(ctx, verify.Config{Source: source, Target: target, Options: options, Progress: progress.update})
+	running, stop := interruption(ctx)
+	defer stop()
+	report, err := verify.Run(running, verify.Config{Source: source, Target: target, Options: options, Progress: progress.update})
 	progress.stop()
 	if err != nil {
 		return err
 	}
 	return finishVerify(s, o, report, ctx.Err(), nextSteps(cmd, o, report.ID, report))
+}
+
+// errInterrupted is what a report says of a comparison that the user ended.
+var errInterrupted = errors.New("interrupted")
+
+// interruption is a context that ends with ctx, and says so in the user's words.
+func interruption(ctx context.Context) (context.Context, func()) {
+	running, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { cancel(errInterrupted) })
+	return running, func() {
+		stop()
+		cancel(nil)
+	}
 }
 
 // ends are --from and --to.
@@ -88,7 +103,7 @@ func commandLine(cmd *cobra.Command, o *verifyOptions) string {
 		value := cmd.Flags().Lookup(name).Value.String()
 		switch name {
 		case "repair", "json", "output", "samples":
-			continue
+			continue // what differs from call to call
 		case "from", "to":
 			e, err := server.ParseEndpoint(value)
 			if err != nil {

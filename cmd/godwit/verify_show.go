@@ -127,7 +127,7 @@ func keptReports(stateDir string) ([]keptReport, error) {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
 	for _, name := range names {
-		dirs = append(dirs, keptReport{dir: filepath.Join(stateDir, name, "verify"), migration: name})
+		dirs = append(dirs, keptReport{dir: migrate.VerifyDir(stateDir, name), migration: name})
 	}
 	kept := dirs[:0]
 	for _, k := range dirs {

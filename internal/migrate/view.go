@@ -264,6 +264,10 @@ func nextSteps(s Status, primary Side) []string {
 		}
 		return []string{"godwit run … (the same command goes on)", "godwit abort" + name}
 	}
+	var steps []string
+	if s.Verify.State == VerifyDifferent {
+		steps = []string{"godwit verify show" + name, "godwit verify" + name + " --repair"}
+	}
 	switch s.Phase {
 	case Planned, Copying:
 		return []string{"wait for the copy", "godwit abort" + name}
@@ -272,11 +276,11 @@ func nextSteps(s Status, primary Side) []string {
 			return []string{"godwit verify show" + name, "godwit verify" + name + " --repair", "godwit abort" + name}
 		}
 		if !s.Ready {
-			return []string{"wait: " + s.NotReady, "godwit abort" + name}
+			return append(steps, "wait: "+s.NotReady, "godwit abort"+name)
 		}
-		return []string{"godwit cutover" + name + " --dry-run", "godwit cutover" + name, "godwit abort" + name}
+		return append(steps, "godwit cutover"+name+" --dry-run", "godwit cutover"+name, "godwit abort"+name)
 	case Switched:
-		return []string{"godwit rollback" + name, "godwit complete" + name}
+		return append(steps, "godwit rollback"+name, "godwit complete"+name)
 	}
 	return []string{}
 }

@@ -124,6 +124,8 @@ func TestVerifySteps(t *testing.T) {
 	}{
 		{func(*Facts, *Wants) {}, Comparison{Method: "snapshot", BeforeCutover: true},
 			[]string{"source REPLCONF ACK offset", "source PSYNC ? -1", "target PSYNC ? -1", "godwit (compares)"}},
+		{func(f *Facts, _ *Wants) { f.Target.Settings["repl-diskless-sync-delay"] = "5" }, Comparison{Method: "snapshot", BeforeCutover: true},
+			[]string{"source REPLCONF ACK offset", "target CONFIG SET repl-diskless-sync-delay 0", "source PSYNC ? -1", "target PSYNC ? -1", "target CONFIG SET repl-diskless-sync-delay 5", "godwit (compares)"}},
 		{deny("target", topology.Psync), Comparison{Method: "scan", Why: "the target: PSYNC is not permitted to user default", BeforeCutover: true},
 			[]string{"source REPLCONF ACK offset", "source SCAN, DUMP", "target SCAN, DUMP", "godwit (compares)"}},
 	} {

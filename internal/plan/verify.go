@@ -85,9 +85,17 @@ func (in *input) verifySteps() []Step {
 		const why = "every key of every db, in batches"
 		return []Step{at(source, following, "SCAN, DUMP", why), at(target, following, "SCAN, DUMP", why), end}
 	}
-	return []Step{
-		at(source, following, "PSYNC ? -1", "a snapshot to compare by: one fork more, and another one if something differs"),
-		at(target, following, "PSYNC ? -1", "the same at the very same offset; its feed is held for the length of one fork"),
-		end,
+	var steps []Step
+	delay := in.Target.Settings["repl-diskless-sync-delay"]
+	set := delay != "" && delay != "0" && !target.Permissions.Refused(topology.ConfigSet)
+	if set {
+		steps = append(steps, at(target, following, "CONFIG SET repl-diskless-sync-delay 0", "its snapshot is to begin at once"))
 	}
+	steps = append(steps,
+		at(source, following, "PSYNC ? -1", "a snapshot to compare by: one fork more, and another one if something differs"),
+		at(target, following, "PSYNC ? -1", "the same at the very same offset; its feed is held for the length of one fork"))
+	if set {
+		steps = append(steps, at(target, following, "CONFIG SET repl-diskless-sync-delay "+delay, "as it was"))
+	}
+	return append(steps, end)
 }

@@ -136,8 +136,11 @@ func (l *limited) Read(p []byte) (int, error) {
 	n, err := l.r.Read(p)
 	l.side.bytes.Add(int64(n))
 	if l.limiter != nil && n > 0 {
-		if waited := l.limiter.WaitN(l.ctx, n); waited != nil {
-			return n, waited
+		if l.limiter.WaitN(l.ctx, n) != nil {
+			// It does not wait at all where that would take longer than ctx lasts. Nothing
+			// of what was read is given on: a reader may go on with that, without an error.
+			<-l.ctx.Done()
+			return 0, l.ctx.Err()
 		}
 	}
 	return n, err

@@ -10,6 +10,7 @@ import (
 
 	"godwit/internal/rdb"
 	"godwit/internal/refresh"
+	"godwit/internal/slot"
 )
 
 // repair makes the target equal to the source where it was found to differ: by
@@ -181,7 +182,7 @@ func (m *mender) mendDB(ctx context.Context, db int, keys []*ailing) error {
 	source := m.pair.source
 	if source.sharded() || m.pair.target.sharded() {
 		slices.SortStableFunc(keys, func(a, b *ailing) int {
-			return int(source.side.slot(a.key)) - int(source.side.slot(b.key))
+			return int(slot.Of(a.key)) - int(slot.Of(b.key))
 		})
 	}
 	names := namesOf(keys)

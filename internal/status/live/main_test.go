@@ -48,7 +48,7 @@ func example(phase migrate.Phase) migrate.Status {
 	if phase == migrate.Following {
 		return s
 	}
-	s.Verify = migrate.VerifyStatus{State: migrate.VerifyEqual, Required: true, SourceKeys: 300010, TargetKeys: 300010, Offset: 123400000, At: at.Add(-30 * time.Second)}
+	s.Verify = migrate.VerifyStatus{State: migrate.VerifyEqual, Required: true, Verified: true, SourceKeys: 300010, TargetKeys: 300010, ReplID: "f00d", Offset: 123400000, At: at.Add(-30 * time.Second)}
 	s.Cutover = migrate.CutoverStatus{Direction: "cutover", WriteStallMS: 6.2, Switches: 1, Steps: []migrate.StepStatus{
 		{Name: "pause", Server: "10.0.0.1:6379", Command: "FAILOVER TO 10.0.0.9 7000 TIMEOUT 1000", State: "done", TookMS: 0.4},
 		{Name: "drain", Server: "10.0.0.2:6379", Command: "INFO replication", State: "done", TookMS: 3.1},

@@ -58,15 +58,15 @@ func equalText(v migrate.VerifyStatus, now time.Time) (string, Tone) {
 		text += " in part"
 	}
 	text += ": " + count(max(v.SourceKeys, v.TargetKeys), "key", "keys")
-	if v.Offset > 0 {
+	if v.ReplID != "" {
 		text += " at offset " + units.Count(v.Offset)
 	}
 	text += ", " + ago(v.At, now)
 	switch {
 	case v.Required && v.Partial:
 		return text + " · a cutover waits for all keys", Warn
-	case !v.Verified && !v.Partial:
-		return text + " · a full resync or a switch since then: compare again", Warn
+	case v.Stale != "":
+		return text + " · since then: " + v.Stale + "; compare again", Warn
 	}
 	return text, Good
 }

@@ -190,10 +190,10 @@ func facts(r *verify.Report) [][2]string {
 	if r.Method != verify.Automatic {
 		row("method", "%s", method(r))
 	}
-	if r.Offset > 0 {
+	if r.ReplID != "" {
 		row("holds at", "offset %s of the source, replid %s", units.Count(r.Offset), r.ReplID)
 	}
-	if r.Held > 0 {
+	if r.ReplID != "" {
 		row("held", "the target's feed for %s", units.Duration(r.Held))
 	}
 	if r.Settled > 0 {
@@ -221,7 +221,7 @@ func method(r *verify.Report) string {
 	switch r.Method {
 	case verify.Snapshot:
 		text += ": an RDB snapshot of each side"
-		if r.Offset > 0 {
+		if r.ReplID != "" {
 			text += ", both at the same offset"
 		}
 	case verify.Scan:

@@ -184,7 +184,7 @@ func TestMeter(t *testing.T) {
 
 func TestStatus(t *testing.T) {
 	now := time.Date(2026, 3, 4, 12, 30, 5, 0, time.UTC)
-	ended := migrate.VerifyStatus{SourceKeys: 1_234_567, TargetKeys: 1_234_567, Offset: 99_000, At: now.Add(-12 * time.Second)}
+	ended := migrate.VerifyStatus{SourceKeys: 1_234_567, TargetKeys: 1_234_567, ReplID: "f00d", Offset: 99_000, At: now.Add(-12 * time.Second)}
 	with := func(change func(*migrate.VerifyStatus)) migrate.VerifyStatus {
 		v := ended
 		change(&v)
@@ -201,8 +201,8 @@ func TestStatus(t *testing.T) {
 			"snapshot · source 1,000, target 900 keys · 1 MB/s · 1 difference", Plain},
 		{with(func(v *migrate.VerifyStatus) { v.State, v.Verified = migrate.VerifyEqual, true }),
 			"equal: 1,234,567 keys at offset 99,000, 12 s ago", Good},
-		{with(func(v *migrate.VerifyStatus) { v.State = migrate.VerifyEqual }),
-			"equal: 1,234,567 keys at offset 99,000, 12 s ago · a full resync or a switch since then: compare again", Warn},
+		{with(func(v *migrate.VerifyStatus) { v.State, v.Stale = migrate.VerifyEqual, "a full resync" }),
+			"equal: 1,234,567 keys at offset 99,000, 12 s ago · since then: a full resync; compare again", Warn},
 		{with(func(v *migrate.VerifyStatus) { v.State, v.Partial = migrate.VerifyEqual, true }),
 			"equal in part: 1,234,567 keys at offset 99,000, 12 s ago", Good},
 		{with(func(v *migrate.VerifyStatus) { v.State, v.Partial, v.Required = migrate.VerifyEqual, true, true }),
