@@ -149,7 +149,7 @@ func TestTextsDoNotCollide(t *testing.T) {
 		seen[h], low[h&(1<<24-1)] = true, true
 		count++
 	}
-	for n := range 200 {
+	for n := range 100 {
 		p := make([]byte, n)
 		add(p)
 		for i := range 8 * n {

@@ -117,7 +117,7 @@ func mustBeEqual(t *testing.T, got, want map[string]digest.Entry) {
 // The same commands lead to the same digests on any two servers, whatever
 // encodings they have and at which limits they change them.
 func TestSnapshotsOfAllServers(t *testing.T) {
-	o := dataset.Options{Keys: 3000, DBs: []int{0, 3}, Seed: 5, Now: time.Now(), NoFieldTTLs: true, NoFunctions: true}
+	o := dataset.Options{Keys: 1500, DBs: []int{0, 3}, Seed: 5, Now: time.Now(), NoFieldTTLs: true, NoFunctions: true}
 	var want map[string]digest.Entry
 	for _, server := range sandboxtest.Catalog(t).Names() {
 		if server == "path" {
