@@ -19,6 +19,7 @@ import (
 	"godwit/internal/migrate"
 	"godwit/internal/rdb"
 	"godwit/internal/server"
+	"godwit/internal/verify"
 )
 
 // A migration that is to be killed runs in a process of its own: this test
@@ -34,6 +35,7 @@ type order struct {
 	MaxPause               time.Duration
 	SpoolMemory, SpoolDisk int64
 	Drop                   []rdb.Feature
+	Verify                 migrate.VerifyMode
 	KillAt                 string // the point of Config.Trace at which it kills itself
 }
 
@@ -41,11 +43,13 @@ type order struct {
 type answer struct {
 	Status migrate.Status
 	Switch migrate.SwitchResult
+	Report *verify.Report
 	Error  string
 }
 
 // beChild runs a migration and does what it reads, a word a line: "ready"
-// waits until it is, "cutover" and "rollback" switch, and "status" does nothing.
+// waits until it is, "cutover" and "rollback" switch, "verify" and "repair" compare,
+// and "status" does nothing.
 // Each is answered by a line. It ends with its input.
 func beChild() error {
 	var o order
@@ -54,7 +58,7 @@ func beChild() error {
 	}
 	c := migrate.NewConfig()
 	c.StateDir, c.Announce, c.ListenPort, c.MaxPause = o.StateDir, o.Announce, o.ListenPort, o.MaxPause
-	c.SpoolMemory, c.SpoolDisk, c.Drop = o.SpoolMemory, o.SpoolDisk, o.Drop
+	c.SpoolMemory, c.SpoolDisk, c.Drop, c.Verify = o.SpoolMemory, o.SpoolDisk, o.Drop, o.Verify
 	var err error
 	if c.From, err = server.ParseEndpoint(o.From); err != nil {
 		return err
@@ -86,6 +90,10 @@ func beChild() error {
 			a.Switch, err = m.Cutover(ctx, migrate.SwitchOptions{})
 		case "rollback":
 			a.Switch, err = m.Rollback(ctx, migrate.SwitchOptions{})
+		case "verify":
+			a.Report, err = m.Verify(ctx, migrate.VerifyOptions{Samples: 1})
+		case "repair":
+			a.Report, err = m.Verify(ctx, migrate.VerifyOptions{Repair: true, DeleteExtra: true})
 		default:
 			err = nil
 		}
@@ -133,7 +141,7 @@ func startChild(t *testing.T, c migrate.Config, killAt string) *child {
 	t.Helper()
 	text, err := json.Marshal(order{
 		StateDir: c.StateDir, From: c.From.String(), To: c.To.String(), Announce: c.Announce, ListenPort: c.ListenPort,
-		MaxPause: c.MaxPause, SpoolMemory: c.SpoolMemory, SpoolDisk: c.SpoolDisk, Drop: c.Drop, KillAt: killAt,
+		MaxPause: c.MaxPause, SpoolMemory: c.SpoolMemory, SpoolDisk: c.SpoolDisk, Drop: c.Drop, Verify: c.Verify, KillAt: killAt,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"godwit/internal/refresh"
 	"godwit/internal/relay"
+	"godwit/internal/server"
 	"godwit/internal/verify"
 )
 
@@ -54,14 +58,14 @@ func (f *feed) Trail(ctx context.Context) (verify.Hold, error) {
 }
 
 // end feeds the replica for good: whoever holds it back has lost it.
-func (f *feed) end(why error) {
+func (f *feed) end(ctx context.Context, why error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.why == nil {
 		f.why = why
 	}
 	if f.hold != nil {
-		f.hold.Release()
+		f.hold.release(ctx)
 	}
 }
 
@@ -77,7 +81,9 @@ func (f *feed) Unlock(ctx context.Context) (lock func(context.Context) error, er
 	if h == nil {
 		return nil, errors.New("the replica takes writes only while its feed is held")
 	}
-	return h.lock, h.unlock(ctx)
+	err = h.unlock(ctx)
+	f.m.trace("verify-unlocked")
+	return h.lock, err
 }
 
 // hold is a replica that is held back.
@@ -114,6 +120,13 @@ func (h *hold) Held() time.Duration { return h.hold.Held() }
 // before it is fed: what is still on its way to it would be written over what the
 // stream has brought since.
 func (h *hold) Release() {
+	h.feed.m.mu.Lock()
+	base := h.feed.m.base
+	h.feed.m.mu.Unlock()
+	h.release(base)
+}
+
+func (h *hold) release(ctx context.Context) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.released {
@@ -122,7 +135,7 @@ func (h *hold) Release() {
 	h.released = true
 	h.feed.m.trace("verify-release")
 	if h.unlocked {
-		h.lockNow()
+		h.lockNow(ctx)
 	}
 	h.hold.Release()
 }
@@ -142,9 +155,7 @@ func (h *hold) unlock(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), controlTimeout)
 	defer cancel()
 	h.unlocked = true
-	err := h.feed.replica.client.ConfigSet(ctx, replicaReadOnly, "no")
-	h.feed.m.trace("verify-unlocked")
-	return err
+	return h.feed.replica.client.ConfigSet(ctx, replicaReadOnly, "no")
 }
 
 // lock has the replica refuse writes again.
@@ -162,15 +173,20 @@ func (h *hold) lock(ctx context.Context) error {
 	return nil
 }
 
-// lockNow is lock, whatever else ends: it tries again until the replica has lost its
-// link. The stream goes on from where the replica stood then, and what was on its way
-// to it is over before it has connected again. h.mu must be held.
-func (h *hold) lockNow() {
-	ctx, cancel := context.WithTimeout(context.Background(), lockTimeout)
+// lockNow is lock for a repair that has not come to its end: what it has sent may
+// still be on its way, however long the network takes, and is not carried out any
+// more once its connection was ended. It is tried until the replica has lost its
+// link, too. h.mu must be held.
+func (h *hold) lockNow(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockTimeout)
 	defer cancel()
 	for {
+		cut := cutRepair(ctx, h.feed.replica.client)
 		err := h.feed.replica.client.ConfigSet(ctx, replicaReadOnly, "yes")
 		if err == nil {
+			if cut != nil {
+				h.feed.m.log.Debug("ending the repair's connections", "error", cut) // not permitted
+			}
 			h.unlocked = false
 			h.feed.m.trace("verify-locked")
 			return
@@ -184,6 +200,23 @@ func (h *hold) lockNow() {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
+}
+
+// cutRepair ends the connections by which a replica is being repaired, by anyone.
+func cutRepair(ctx context.Context, c *server.Client) error {
+	reply, err := c.Do(ctx, "CLIENT", "LIST")
+	list, _ := reply.(string)
+	for line := range strings.Lines(list) {
+		fields := strings.Fields(line)
+		if !slices.Contains(fields, "name="+refresh.Name) {
+			continue
+		}
+		id, _ := strings.CutPrefix(fields[0], "id=")
+		if _, killErr := c.Do(ctx, "CLIENT", "KILL", "ID", id); killErr != nil {
+			err = killErr
+		}
+	}
+	return err
 }
 
 // poll has the link hear at once what the replica has applied.

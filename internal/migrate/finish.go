@@ -42,7 +42,7 @@ func (m *Migration) Complete(ctx context.Context, dryRun bool) (EndResult, error
 		if dryRun {
 			return result, nil
 		}
-		defer m.interruptVerify("the end of the migration")()
+		defer m.interruptVerify(ctx, "the end of the migration")()
 		m.setQuiet()
 		m.stopLink()
 		if err := m.restore(ctx, m.target); err != nil {
@@ -61,7 +61,7 @@ func (m *Migration) Complete(ctx context.Context, dryRun bool) (EndResult, error
 	if dryRun {
 		return result, nil
 	}
-	defer m.interruptVerify("the end of the migration")()
+	defer m.interruptVerify(ctx, "the end of the migration")()
 	run := newRunner(result.Steps)
 	m.setQuiet()
 	if native {
@@ -125,7 +125,7 @@ func (m *Migration) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 	if dryRun {
 		return result, nil
 	}
-	defer m.interruptVerify("an abort")()
+	defer m.interruptVerify(ctx, "an abort")()
 	info, err := target.look(ctx)
 	var gone *server.ConnError
 	if errors.As(err, &gone) && gone.Op == "dial" {

@@ -223,7 +223,7 @@ func (m *Migration) run(parent context.Context) error {
 	}()
 	defer m.stopLink()
 	defer m.operation.occupy() // once the operation under way has ended
-	defer m.endVerifying()
+	defer m.endVerifying(ctx)
 
 	if err := m.listen(ctx, &wg); err != nil {
 		return err

@@ -123,7 +123,7 @@ func (m *Migration) cutoverSide(e *end) cutover.Side {
 // its first effect, and the outcome. Nothing is journaled while writes are
 // stopped: after a crash the servers tell which side of the commit they are on.
 func (m *Migration) carryOut(ctx context.Context, result SwitchResult, method cutover.Method, old, next *end, limits cutover.Limits) (SwitchResult, error) {
-	defer m.interruptVerify("a " + result.Direction)()
+	defer m.interruptVerify(ctx, "a "+result.Direction)()
 	link := m.present()
 	replid := link.Snapshot().ReplID
 	editor := m.editor(ctx, next, old)

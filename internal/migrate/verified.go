@@ -67,9 +67,9 @@ func (s *VerifyStatus) count(source, target verify.Read, now time.Time) {
 // verifyStatus is the comparison under way, or the last one. m.mu must be held.
 func (m *Migration) verifyStatus(now time.Time) VerifyStatus {
 	s := m.rec.Verify.shown()
-	if m.verifying != nil {
+	if v := m.underWay(); v != nil {
 		verified := s.Verified
-		s = m.verifying.status(now).shown()
+		s = v.status(now).shown()
 		s.Verified = verified
 	}
 	s.Required = m.cfg.Verify == VerifyBeforeCutover
@@ -158,9 +158,9 @@ func (m *Migration) unverified() string {
 	if m.rec.Name != DefaultName {
 		name = " " + m.rec.Name
 	}
-	switch {
-	case m.verifying != nil:
-		return fmt.Sprintf("it is being verified (%s)", m.verifying.progress.Stage)
+	switch v := m.underWay(); {
+	case v != nil:
+		return fmt.Sprintf("it is being verified (%s)", v.progress.Stage)
 	case s.Stale != "":
 		return fmt.Sprintf("it is to be verified again: %s since", s.Stale)
 	case s.State == VerifyDifferent:

@@ -43,6 +43,7 @@ type verifying struct {
 	done           chan struct{} // closed once nothing of it is left
 
 	// m.mu guards these.
+	over     bool // its result is in the journal
 	progress verify.Progress
 	stale    string // what has happened that its result does not account for
 }
@@ -85,9 +86,18 @@ func (m *Migration) Verify(ctx context.Context, o VerifyOptions) (*verify.Report
 	}
 	m.event(slog.LevelInfo, fmt.Sprintf("comparing %s with %s", v.target.address(), v.source.address()))
 	report, err := verify.Run(ctx, m.verifyConfig(v))
-	v.feed.end(errors.New("the comparison is over"))
+	v.feed.end(ctx, errors.New("the comparison is over"))
 	m.putBack(ctx, v)
 	return report, errors.Join(err, m.endVerify(v, report, err))
+}
+
+// underWay is the comparison that has no result yet, nil if there is none. m.mu
+// must be held.
+func (m *Migration) underWay() *verifying {
+	if v := m.verifying; v != nil && !v.over {
+		return v
+	}
+	return nil
 }
 
 // enterVerify makes it the one that is under way.
@@ -185,7 +195,7 @@ func (m *Migration) verifyConfig(v *verifying) verify.Config {
 	return verify.Config{
 		Source: verify.Side{Name: v.source.endpoint.String(), Shards: []server.Endpoint{v.source.endpoint}},
 		Target: verify.Side{Name: v.target.endpoint.String(), Shards: []server.Endpoint{v.target.endpoint}},
-		Feed:   v.feed,
+		Feed:   v.feed, Unlock: v.feed.Unlock,
 		Options: verify.Options{
 			Method: o.Method, Sample: o.Sample, Keys: o.Keys, DBs: o.DBs, MaxRate: o.MaxRate, MaxDuration: o.MaxDuration,
 			Samples: o.Samples, Repair: o.Repair, DeleteExtra: o.DeleteExtra, Drop: drop, Dir: VerifyDir(m.cfg.StateDir, m.cfg.Name),
@@ -215,7 +225,7 @@ func (m *Migration) endVerify(v *verifying, report *verify.Report, failed error)
 	m.mu.Lock()
 	s := m.outcome(v, report)
 	m.mu.Unlock()
-	err := m.update(func(r *record) { r.Verify = s })
+	err := m.update(func(r *record) { r.Verify, v.over = s, true })
 	m.event(verdict(s))
 	m.trace("verify-ended")
 	return err
@@ -236,7 +246,7 @@ func (m *Migration) putBack(ctx context.Context, v *verifying) {
 // interruptVerify ends a comparison under way without waiting for it, and lets no
 // other one in until resume is called: the replica is fed again, and takes no writes
 // but those of its stream, when it returns.
-func (m *Migration) interruptVerify(by string) (resume func()) {
+func (m *Migration) interruptVerify(ctx context.Context, by string) (resume func()) {
 	m.mu.Lock()
 	m.verifyBarred++
 	v := m.verifying
@@ -244,7 +254,7 @@ func (m *Migration) interruptVerify(by string) (resume func()) {
 	if v != nil {
 		why := &InterruptedError{By: by}
 		v.cancel(why)
-		v.feed.end(why)
+		v.feed.end(ctx, why)
 	}
 	return func() {
 		m.mu.Lock()
@@ -255,8 +265,8 @@ func (m *Migration) interruptVerify(by string) (resume func()) {
 
 // endVerifying is interruptVerify at the end of a run: it lets none in any more,
 // and waits.
-func (m *Migration) endVerifying() {
-	m.interruptVerify("the end of godwit's run")
+func (m *Migration) endVerifying(ctx context.Context) {
+	m.interruptVerify(ctx, "the end of godwit's run")
 	m.mu.Lock()
 	v := m.verifying
 	m.mu.Unlock()

@@ -145,7 +145,7 @@ func TestVerifyIsInterrupted(t *testing.T) {
 		name, says string
 		do         func(p *pair, m *running)
 	}{
-		{"cutover", "a cutover began", func(p *pair, m *running) { m.cutover(); m.ready() }},
+		{"cutover", "a cutover began", func(_ *pair, m *running) { m.cutover(); m.ready() }},
 		{"abort", "an abort began", func(p *pair, m *running) {
 			if _, err := m.Abort(p.t.Context(), false); err != nil {
 				p.t.Error(err)

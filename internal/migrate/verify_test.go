@@ -3,7 +3,11 @@ package migrate_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"strconv"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -99,7 +103,7 @@ const verifyRuns = 3
 func verifyPairs() [][2]string {
 	list := [][2]string{{"redis-7.0", "valkey-8.1"}, {"redis-8.0", "redis-7.0"}}
 	if long {
-		list = append(list, [2]string{"redis-6.0", "redis-6.0"}, [2]string{"redis-8.0", "redis-8.6"}, [2]string{"valkey-9.1", "valkey-9.1"}, [2]string{"redis-7.0", "redis-6.0"})
+		list = append(list, [2]string{"redis-6.0", "redis-6.0"}, [2]string{"redis-6.0", "redis-7.0"}, [2]string{"redis-8.0", "redis-8.6"}, [2]string{"valkey-9.1", "valkey-9.1"}, [2]string{"redis-7.0", "redis-6.0"})
 	}
 	return list
 }
@@ -140,4 +144,89 @@ func TestVerifyUnderLoad(t *testing.T) {
 			restored(t, p.target, "0")
 		})
 	}
+}
+
+// A source that evicts keys tells its replica to delete them: nothing is missing.
+func TestVerifyWithEvictions(t *testing.T) {
+	t.Parallel()
+	p := newUnequalPair(t, "redis-7.0", []string{"--maxmemory 6mb", "--maxmemory-policy allkeys-random"}, "redis-7.0", nil)
+	m := start(t, p.config())
+	m.ready()
+	p.busy(p.source)
+	c := connect(t, p.source)
+	filling, cancel := context.WithCancel(t.Context())
+	var filler sync.WaitGroup
+	filler.Go(func() {
+		for n := 0; filling.Err() == nil; n++ {
+			pipe := c.Redis().Pipeline()
+			for i := range 20 {
+				pipe.Set(filling, fmt.Sprintf("evicted:%d", n*20+i), strings.Repeat("x", 500), 0)
+			}
+			_, _ = pipe.Exec(filling) // it ends with the test
+			time.Sleep(time.Millisecond)
+		}
+	})
+	defer filler.Wait()
+	defer cancel()
+	eventually(t, "keys are evicted", func() bool { return info(t, c, "stats").Int("evicted_keys") > 1000 })
+	for range 2 * verifyRuns {
+		m.verified(migrate.VerifyOptions{})
+	}
+}
+
+// A target whose child is killed by the kernel, which is out of memory, while that
+// writes the snapshot: it is asked again, and the migration takes no notice.
+func TestVerifyTargetOutOfMemoryInTheFork(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, "redis-7.0", "redis-7.0")
+	l := p.load()
+	m := start(t, p.config())
+	m.ready()
+	for _, always := range []bool{false, true} {
+		ctx, cancel := context.WithCancel(t.Context())
+		var killer sync.WaitGroup
+		if err := connect(t, p.target).ConfigSet(t.Context(), "rdb-key-save-delay", "500"); err != nil { // µs
+			t.Fatal(err)
+		}
+		killer.Go(func() {
+			for n := 0; ctx.Err() == nil && (always || n == 0); time.Sleep(5 * time.Millisecond) {
+				n += killChildren(t, p.target)
+			}
+		})
+		report := m.compared(migrate.VerifyOptions{})
+		cancel()
+		killer.Wait()
+		if err := connect(t, p.target).ConfigSet(t.Context(), "rdb-key-save-delay", "0"); err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case !always && report.Result != verify.Equal:
+			t.Errorf("%+v", report)
+		case always && (report.Result != verify.Unknown || report.Error == "" || report.Hint == ""):
+			t.Errorf("%+v", report)
+		}
+		t.Logf("%s: %s", report.Error, report.Hint)
+		if s := m.ready(); s.Copy.FullResyncs != 1 {
+			t.Errorf("%d full resyncs", s.Copy.FullResyncs)
+		}
+	}
+	m.cutover()
+	m.ready()
+	p.settled(l, p.target)
+}
+
+// killChildren kills what a server has forked, and says how many that were.
+func killChildren(t *testing.T, s *sandbox.Server) int {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", s.PID()))
+	if err != nil {
+		t.Error(err)
+	}
+	n := 0
+	for _, field := range strings.Fields(string(text)) {
+		if pid, err := strconv.Atoi(field); err == nil && syscall.Kill(pid, syscall.SIGKILL) == nil {
+			n++
+		}
+	}
+	return n
 }

@@ -91,7 +91,7 @@ func sameName(records []record, as *record) int {
 
 // judgement compares records.
 type judgement struct {
-	stretch int64 // by how much keys may expire later on the target, in milliseconds
+	stretch int64 // by how much keys may expire later on one side, in milliseconds
 	expired int64 // keys that expire then or before were left out
 }
 
@@ -101,11 +101,12 @@ func (j judgement) differences(source, target []record) []Difference {
 	for len(source) > 0 || len(target) > 0 {
 		switch {
 		case len(target) == 0 || len(source) > 0 && source[0].db < target[0].db:
-			all = append(all, difference(Missing, &source[0], nil))
+			if !j.lastsStretched(&source[0]) {
+				all = append(all, difference(Missing, &source[0], nil))
+			}
 			source = source[1:]
 		case len(source) == 0 || target[0].db < source[0].db:
-			// The source's may have been left out, and this one is about to be.
-			if at := target[0].expireAt; at == rdb.None || at > j.expired+j.stretch {
+			if !j.lastsStretched(&target[0]) {
 				all = append(all, difference(Extra, nil, &target[0]))
 			}
 			target = target[1:]
@@ -119,11 +120,17 @@ func (j judgement) differences(source, target []record) []Difference {
 	return inOtherDB(all)
 }
 
-// compareFound tells in what way two keys differ, "" if they do not. The target's
-// may expire later by stretch milliseconds.
+// lastsStretched tells whether a key may be there only because it lives longer on its
+// side: the other side's was left out, and this one is about to be.
+func (j judgement) lastsStretched(r *record) bool {
+	return r.expireAt != rdb.None && r.expireAt <= j.expired+j.stretch
+}
+
+// compareFound tells in what way two keys differ, "" if they do not. One may expire
+// later than the other by stretch milliseconds.
 func compareFound(source, target *Found, stretch int64) Kind {
 	later := target.ExpireAt - source.ExpireAt
-	stretched := source.ExpireAt != rdb.None && target.ExpireAt != rdb.None && later >= 0 && later <= stretch
+	stretched := source.ExpireAt != rdb.None && target.ExpireAt != rdb.None && max(later, -later) <= stretch
 	switch {
 	case source.Type != target.Type:
 		return Type

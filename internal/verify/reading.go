@@ -148,7 +148,7 @@ func (s *shard) lost(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	err = fmt.Errorf("the %s %s: %w", s.side.role, s.address(), err)
+	err = fmt.Errorf("the %s: %w", s.side.role, err) // it names the address
 	info, asked := s.client.Info(ctx, "persistence")
 	if asked != nil {
 		return &hintedError{fmt.Errorf("%w; and now: %w", err, asked), "see that the server runs, then compare again"}
@@ -159,7 +159,7 @@ func (s *shard) lost(ctx context.Context, err error) error {
 			"its log says why: no memory for the fork, no space on its disk; --method scan needs no snapshot",
 		}
 	}
-	return &passingError{err, "a FLUSHALL ends a snapshot, and so does an output buffer that overflows (client-output-buffer-limit replica): compare when the server is less busy, or use --method scan"}
+	return &passingError{err, "a FLUSHALL ends a snapshot, and so do a child that the kernel kills for want of memory and an output buffer that overflows (client-output-buffer-limit replica), see the server's log: compare when the server is less busy, or use --method scan"}
 }
 
 // refused says why a shard does not send a snapshot.

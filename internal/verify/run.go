@@ -82,7 +82,7 @@ type run struct {
 	// look completes it.
 	digest digest.Options
 	filter filter
-	// stretch is by how many milliseconds keys may expire later on the target.
+	// stretch is by how many milliseconds keys may expire later on one side.
 	stretch int64
 
 	stage      atomic.Pointer[string]
@@ -162,10 +162,11 @@ func (r *run) compare(ctx context.Context) error {
 	return nil
 }
 
-// maxStretch is the stretch where a server of before 7.0 has a part in it, in
+// maxStretch is the stretch where a server of before 7.0 is one of them, in
 // milliseconds: such a primary tells its replicas for how long a key lives, and not
 // until when, so that it lives longer there by as much as they lag (EXPIRE, SETEX,
-// SET … PX; expire.c). What lags more than that is told.
+// SET … PX; expire.c). After a switch the one that it lives longer on is the primary.
+// What lags more than that is told.
 const maxStretch = 5000
 
 // look connects to the servers of both sides and finds out what they are.

@@ -1,0 +1,74 @@
+package migrate_test
+
+import (
+	"testing"
+
+	"godwit/internal/migrate"
+	"godwit/internal/verify"
+)
+
+// Killed at any point of a comparison, in either direction, godwit leaves a target
+// that is fed again by the next run, with its settings as they were.
+func TestKilledWhileVerifying(t *testing.T) {
+	t.Parallel()
+	for _, versions := range [][2]string{{"redis-7.0", "redis-7.0"}, {"redis-7.0", "redis-6.0"}} {
+		t.Run(versions[0]+" to "+versions[1], func(t *testing.T) {
+			t.Parallel()
+			p := newUnequalPair(t, versions[0], []string{"--repl-diskless-sync-delay 1"}, versions[1], []string{"--repl-diskless-sync-delay 2"})
+			l := p.load()
+			config := p.config()
+			points := []string{"verify-saved", "verify-trail", "verify-stop", "verify-stopped", "verify-release", "verify-ended"}
+			replica, delay := p.target, "2"
+			for _, direction := range []string{migrate.DirectionCutover, migrate.DirectionRollback} {
+				for _, point := range points {
+					run := startChild(t, config, point)
+					run.must("ready")
+					if a, ok := run.ask("verify"); ok {
+						t.Fatalf("not killed at %s: %+v", point, a)
+					}
+					run.killedItself()
+					t.Logf("killed at %s", point)
+				}
+				run := startChild(t, config, "")
+				s := run.must("ready").Status
+				if s.Verify.State != migrate.VerifyEqual { // journaled before verify-ended
+					t.Errorf("%+v", s.Verify)
+				}
+				restored(t, replica, delay)
+				if r := run.must("verify").Report; r.Result != verify.Equal {
+					t.Errorf("%+v", r)
+				}
+				restored(t, replica, delay)
+				run.must("ready")
+				run.must(direction)
+				run.must("ready")
+				run.kill()
+				replica, delay = p.source, "1"
+			}
+			m := start(t, config)
+			m.ready()
+			p.settled(l, p.source)
+			restored(t, p.source, "1")
+			restored(t, p.target, "2")
+		})
+	}
+}
+
+// A comparison that was killed before its end has no result, and begins anew where a
+// cutover waits for one.
+func TestKilledWhileVerifyingBeforeTheCutover(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, "redis-7.0", "redis-7.0")
+	config := p.config()
+	config.Verify = migrate.VerifyBeforeCutover
+	startChild(t, config, "verify-stopped").killedItself()
+	s, err := migrate.ReadStatus(config.StateDir, config.Name)
+	if err != nil || s.Verify.State != migrate.VerifyUnknown || s.Verify.Verified || s.Verify.Error == "" {
+		t.Errorf("%+v: %v", s.Verify, err)
+	}
+	m := start(t, config)
+	if s := m.ready(); !s.Verify.Verified || s.Verify.State != migrate.VerifyEqual {
+		t.Errorf("%+v", s.Verify)
+	}
+	m.cutover()
+}
