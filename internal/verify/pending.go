@@ -8,5 +8,3 @@ import (
 // What is still to come.
 
 func (r *run) explain(context.Context, *Difference) error { return errors.ErrUnsupported }
-
-func (r *run) repair(context.Context) error { return errors.ErrUnsupported }

@@ -1,0 +1,276 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"godwit/internal/refresh"
+)
+
+const (
+	// heldTries is how often keys are read until the feed could be held at the very
+	// offset, and liveTries how often they are written until they are found equal.
+	heldTries = 10
+	liveTries = 6
+	// lockTimeout is how long it may take to end what Unlock has begun.
+	lockTimeout = 5 * time.Second
+)
+
+// mendHeld repairs keys while the target stands where the source's values are from.
+func (m *mender) mendHeld(ctx context.Context, db int, keys []*ailing) error {
+	for try := 0; ; try++ {
+		again, err := m.hold(ctx, db, keys)
+		if again == nil {
+			return err
+		}
+		if try == heldTries-1 {
+			return again
+		}
+		if err := pause(ctx, firstPause<<min(try, 5)); err != nil {
+			return err
+		}
+	}
+}
+
+// errMoved says that the target did not stand where it was stopped.
+var errMoved = errors.New("the target's feed went on while it was to be held")
+
+// hold repairs keys once. again says why it has to be tried again: for keys that
+// were written it is not certain that they are what the source had.
+func (m *mender) hold(ctx context.Context, db int, keys []*ailing) (again, err error) {
+	hold, err := m.run.cfg.Feed.Trail(ctx)
+	if err != nil {
+		return heldError(ctx, err)
+	}
+	defer func() {
+		hold.Release()
+		m.run.held(hold.Held())
+	}()
+	names := namesOf(keys)
+	var at refresh.Place // of the target
+	var stopped error
+	values, place, err := m.pair.source.conns[0].ReadAt(ctx, db, names, func(p refresh.Place) error {
+		at.ReplID, at.Offset, stopped = hold.Stop(ctx, p.Offset)
+		return stopped
+	})
+	switch {
+	case stopped != nil:
+		return heldError(ctx, stopped)
+	case err != nil:
+		return nil, err
+	}
+	target := m.pair.target.conns[0]
+	var had []refresh.Value // of a large value it is not asked: that it was found to differ must do
+	stands := at
+	if len(keys) > 1 || len(values[0].Payload) < lookBytes {
+		if had, stands, err = target.Read(ctx, db, names); err != nil {
+			return nil, err
+		}
+	}
+	if m.replica && !samePlace(stands, at) {
+		return errMoved, nil
+	}
+	write, err := m.plan(ctx, keys, values, had, max(place.Time, stands.Time))
+	if err != nil || len(write.keys) == 0 {
+		return nil, err
+	}
+	if err := m.writeHeld(ctx, target, at, write); err != nil {
+		if errors.Is(err, errMoved) {
+			return err, nil
+		}
+		return nil, err
+	}
+	now, stands, err := target.Read(ctx, db, namesOf(write.keys))
+	if err != nil {
+		return nil, err
+	}
+	hold.Release() // what is left to do needs only what has been read
+	if m.replica && !samePlace(stands, at) {
+		return errMoved, nil
+	}
+	return nil, m.check(ctx, write, now, stands.Time)
+}
+
+// check compares what was written with what the target has now.
+func (m *mender) check(ctx context.Context, write writing, has []refresh.Value, now int64) error {
+	for i, a := range write.keys {
+		if a.outcome != "" {
+			continue
+		}
+		kind, err := m.compare(ctx, &write.values[i], &has[i], now)
+		if err != nil {
+			return err
+		}
+		if kind != "" {
+			a.failed(fmt.Errorf("it was written, and still differs: %s", kind))
+			continue
+		}
+		a.outcome = a.written
+	}
+	return nil
+}
+
+func samePlace(a, b refresh.Place) bool { return a.ReplID == b.ReplID && a.Offset == b.Offset }
+
+// heldError is an error of a feed, which may come back: another try may do.
+func heldError(ctx context.Context, err error) (again, final error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return &hintedError{
+		fmt.Errorf("the target could not be held at an offset of the source: %w", err),
+		"see that the migration's link is up, then repair again",
+	}, nil
+}
+
+// writing is what is to be written, and for which keys.
+type writing struct {
+	keys   []*ailing
+	values []refresh.Value
+}
+
+// plan compares both sides, and finds what is to be written. What has expired by
+// now is not there on either. had is nil for one large value.
+func (m *mender) plan(ctx context.Context, keys []*ailing, values, had []refresh.Value, now int64) (write writing, err error) {
+	for i, a := range keys {
+		kind := Changed
+		switch {
+		case values[i].TooLarge > 0:
+			a.failed(fmt.Errorf("a value of %d bytes is more than RESTORE takes", values[i].TooLarge))
+			continue
+		case had != nil && had[i].TooLarge == 0:
+			if kind, err = m.compare(ctx, &values[i], &had[i], now); err != nil {
+				return write, err
+			}
+		case !values[i].Exists():
+			kind = Extra
+		}
+		if m.choose(a, kind) {
+			write.keys, write.values = append(write.keys, a), append(write.values, values[i])
+		}
+	}
+	return write, nil
+}
+
+// compare tells how a key differs.
+func (m *mender) compare(ctx context.Context, source, target *refresh.Value, now int64) (Kind, error) {
+	a, err := m.pair.source.sum(ctx, source)
+	if err != nil {
+		return "", err
+	}
+	b, err := m.pair.target.sum(ctx, target)
+	return m.pair.differ(a, b, now), err
+}
+
+// writeHeld writes to the target while it is held at a place.
+func (m *mender) writeHeld(ctx context.Context, target *refresh.Conn, at refresh.Place, write writing) error {
+	if !m.replica {
+		return refusedValues(write.keys, target.Write(ctx, write.values))
+	}
+	lock, err := m.run.cfg.Unlock(ctx)
+	if err != nil {
+		return err
+	}
+	place, err := target.WriteReplica(ctx, write.values)
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockTimeout)
+	defer cancel()
+	locked := lock(within)
+	switch err = refusedValues(write.keys, err); {
+	case err != nil:
+		return err
+	case locked != nil:
+		return locked
+	case place != (refresh.Place{}) && !samePlace(place, at):
+		return errMoved
+	}
+	return nil
+}
+
+// mendLive repairs keys while both sides are written to.
+func (m *mender) mendLive(ctx context.Context, db int, keys []*ailing) error {
+	for try := range liveTries {
+		if try > 1 { // the first time it is read at once what was written
+			if err := pause(ctx, firstPause<<try); err != nil {
+				return err
+			}
+		}
+		left, err := m.live(ctx, db, keys)
+		if err != nil || len(left) == 0 {
+			return err
+		}
+		keys = left
+	}
+	for _, a := range keys {
+		a.failed(errors.New("it was written, and differs again: clients write to it on one side or on both"))
+	}
+	return nil
+}
+
+// live compares keys and writes those that differ. It returns those that it has
+// written: they are to be compared again.
+func (m *mender) live(ctx context.Context, db int, keys []*ailing) (written []*ailing, err error) {
+	var source, target []refresh.Value
+	names := namesOf(keys)
+	err = m.pair.both(ctx, func(ctx context.Context, r *reader) (err error) {
+		if r == m.pair.source {
+			source, err = r.values(ctx, db, names)
+		} else {
+			target, err = r.values(ctx, db, names)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	write, err := m.plan(ctx, keys, source, target, m.pair.now())
+	if err != nil || len(write.keys) == 0 {
+		return nil, err
+	}
+	if err := m.write(ctx, db, write); err != nil {
+		return nil, err
+	}
+	for _, a := range write.keys {
+		if a.outcome == "" {
+			written = append(written, a)
+		}
+	}
+	return written, nil
+}
+
+// write writes to the shards that serve the keys; libraries to every one.
+func (m *mender) write(ctx context.Context, db int, write writing) error {
+	target := m.pair.target
+	if db == libraries {
+		for _, c := range target.conns {
+			if err := refusedValues(write.keys, c.Write(ctx, write.values)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return target.eachShard(ctx, db, namesOf(write.keys), func(c *refresh.Conn, _ [][]byte, at []int) error {
+		if at == nil {
+			return refusedValues(write.keys, c.Write(ctx, write.values))
+		}
+		var own writing
+		for _, i := range at {
+			own.keys, own.values = append(own.keys, write.keys[i]), append(own.values, write.values[i])
+		}
+		return refusedValues(own.keys, c.Write(ctx, own.values))
+	})
+}
+
+// values reads keys by value. They are valid until the next reading.
+func (r *reader) values(ctx context.Context, db int, keys [][]byte) ([]refresh.Value, error) {
+	all := make([]refresh.Value, len(keys))
+	err := r.eachShard(ctx, db, keys, func(c *refresh.Conn, keys [][]byte, at []int) error {
+		values, err := c.Look(ctx, db, keys)
+		for i, v := range values {
+			all[place(at, i)] = v
+		}
+		return err
+	})
+	return all, err
+}
