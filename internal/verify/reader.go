@@ -364,7 +364,7 @@ func (r *reader) sum(ctx context.Context, v *refresh.Value) (keyState, error) {
 	if err := r.took(ctx, int64(len(v.Payload))); err != nil {
 		return keyState{}, err
 	}
-	if !r.sums.Counts(value) {
+	if !r.digest.Counts(value.Type) {
 		return keyState{}, nil // as if it were not there
 	}
 	return keyState{there: true, Found: Found{Type: value.Type, ExpireAt: v.ExpireAt, Sum: value.Sum, TTLs: value.TTLs}}, nil
