@@ -48,8 +48,8 @@ type answer struct {
 }
 
 // beChild runs a migration and does what it reads, a word a line: "ready"
-// waits until it is, "cutover" and "rollback" switch, "verify" and "repair" compare,
-// and "status" does nothing.
+// waits until it is, "cutover" and "rollback" switch, "verify", "slowly", "scan" and
+// "repair" compare, and "status" does nothing.
 // Each is answered by a line. It ends with its input.
 func beChild() error {
 	var o order
@@ -92,6 +92,10 @@ func beChild() error {
 			a.Switch, err = m.Rollback(ctx, migrate.SwitchOptions{})
 		case "verify":
 			a.Report, err = m.Verify(ctx, migrate.VerifyOptions{Samples: 1})
+		case "slowly":
+			a.Report, err = m.Verify(ctx, migrate.VerifyOptions{MaxRate: 1 << 20})
+		case "scan":
+			a.Report, err = m.Verify(ctx, migrate.VerifyOptions{Method: verify.Scan, MaxRate: 1 << 20})
 		case "repair":
 			a.Report, err = m.Verify(ctx, migrate.VerifyOptions{Repair: true, DeleteExtra: true})
 		default:

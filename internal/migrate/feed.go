@@ -83,7 +83,11 @@ func (f *feed) Unlock(ctx context.Context) (lock func(context.Context) error, er
 	}
 	err = h.unlock(ctx)
 	f.m.trace("verify-unlocked")
-	return h.lock, err
+	return func(ctx context.Context) error {
+		err := h.lock(ctx)
+		f.m.trace("verify-locked")
+		return err
+	}, err
 }
 
 // hold is a replica that is held back.
@@ -169,7 +173,6 @@ func (h *hold) lock(ctx context.Context) error {
 		return err
 	}
 	h.unlocked = false
-	h.feed.m.trace("verify-locked")
 	return nil
 }
 
@@ -188,7 +191,6 @@ func (h *hold) lockNow(ctx context.Context) {
 				h.feed.m.log.Debug("ending the repair's connections", "error", cut) // not permitted
 			}
 			h.unlocked = false
-			h.feed.m.trace("verify-locked")
 			return
 		}
 		select {

@@ -289,6 +289,6 @@ func (m *Migration) tendVerify(ctx context.Context, e *end) {
 		return
 	}
 	if open {
-		m.outdated(e.address() + " may have taken writes when godwit was killed within a repair")
+		m.outdated("a repair was cut off, and " + e.address() + " may have taken writes")
 	}
 }

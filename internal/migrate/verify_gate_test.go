@@ -109,6 +109,12 @@ func TestVerifyBeforeCutoverFindsADifference(t *testing.T) {
 // stopped is a migration with a comparison that waits at a point until release is called.
 func (p *pair) stopped(point string, o migrate.VerifyOptions) (m *running, result <-chan *verify.Report, release func()) {
 	p.t.Helper()
+	return p.stoppedAfter(point, o, func() {})
+}
+
+// stoppedAfter is stopped with something to be done before.
+func (p *pair) stoppedAfter(point string, o migrate.VerifyOptions, before func()) (m *running, result <-chan *verify.Report, release func()) {
+	p.t.Helper()
 	var once sync.Once
 	reached, released := make(chan struct{}), make(chan struct{})
 	config := p.config()
@@ -119,6 +125,7 @@ func (p *pair) stopped(point string, o migrate.VerifyOptions) (m *running, resul
 	}
 	m = start(p.t, config)
 	m.ready()
+	before()
 	reports := make(chan *verify.Report, 1)
 	go func() {
 		report, err := m.Verify(p.t.Context(), o)

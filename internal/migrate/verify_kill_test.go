@@ -72,3 +72,38 @@ func TestKilledWhileVerifyingBeforeTheCutover(t *testing.T) {
 	}
 	m.cutover()
 }
+
+// Killed in each of its stages, a comparison can be had again, and finds what there is.
+func TestKilledInAStageOfVerifying(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, "redis-7.0", "redis-7.0")
+	l := p.load()
+	config := p.config()
+	first := startChild(t, config, "")
+	first.must("ready")
+	plant(t, p.target, []any{"SET", "planted", "1"})
+	first.kill()
+	for _, x := range []struct{ word, stage string }{
+		{"slowly", verify.StageSnapshot}, {"slowly", verify.StageSecondLook}, {"scan", verify.StageScan},
+	} {
+		run := startChild(t, config, "verify-stage-"+x.stage)
+		run.must("ready")
+		if a, ok := run.ask(x.word); ok {
+			t.Fatalf("not killed in the stage %s: %+v", x.stage, a)
+		}
+		run.killedItself()
+		restored(t, p.target, "0")
+		run = startChild(t, config, "")
+		run.must("ready")
+		r := run.must(x.word).Report
+		if r.Result != verify.Different || len(r.Counts) != 1 || r.Counts[verify.Extra] != 1 {
+			t.Errorf("after the stage %s: %+v", x.stage, r)
+		}
+		run.kill()
+	}
+	plant(t, p.target, []any{"DEL", "planted"})
+	m := start(t, config)
+	m.ready()
+	m.verified(migrate.VerifyOptions{})
+	p.settled(l, p.source)
+}

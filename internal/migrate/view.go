@@ -268,6 +268,9 @@ func nextSteps(s Status, primary Side) []string {
 	case Planned, Copying:
 		return []string{"wait for the copy", "godwit abort" + name}
 	case Following, RolledBack:
+		if v := s.Verify; v.Required && !v.Verified && v.State == VerifyDifferent && v.Stale == "" {
+			return []string{"godwit verify show" + name, "godwit verify" + name + " --repair", "godwit abort" + name}
+		}
 		if !s.Ready {
 			return []string{"wait: " + s.NotReady, "godwit abort" + name}
 		}
