@@ -20,10 +20,15 @@ type keyState struct {
 // at is what there is of it at that time: the servers delete a key that has
 // expired when they come to it, one sooner than the other.
 func (s keyState) at(now int64) keyState {
-	if s.there && s.ExpireAt != rdb.None && s.ExpireAt <= now {
+	if s.lastsUntil(now) {
 		return keyState{}
 	}
 	return s
+}
+
+// lastsUntil tells whether it expires then or before.
+func (s keyState) lastsUntil(then int64) bool {
+	return s.there && s.ExpireAt != rdb.None && s.ExpireAt <= then
 }
 
 // same tells whether nothing has become of it between two looks.
@@ -47,16 +52,14 @@ type pair struct {
 func (p *pair) differ(source, target keyState, now int64) Kind {
 	source, target = source.at(now), target.at(now)
 	switch {
-	case !source.there && !target.there:
-		return ""
-	case !target.there:
-		return Missing
-	case source.there:
+	case source.there && target.there:
 		return compareFound(&source.Found, &target.Found, p.stretch)
-	case target.ExpireAt != rdb.None && target.ExpireAt <= now+p.stretch:
-		return "" // it has expired at the source, and is about to
-	default:
+	case source.there && !source.lastsUntil(now+p.stretch):
+		return Missing
+	case target.there && !target.lastsUntil(now+p.stretch):
 		return Extra
+	default: // neither has it, or one only because it lives longer there
+		return ""
 	}
 }
 
