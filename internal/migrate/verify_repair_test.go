@@ -65,7 +65,6 @@ func (p *pair) plantAll(primary, replica *sandbox.Server, prefix string) map[ver
 // What is planted at the replica is found, named and mended, in both directions and
 // under live writes, and nothing else is.
 func TestVerifyFindsAndRepairs(t *testing.T) {
-	t.Parallel()
 	for _, versions := range verifyPairs() {
 		if strings.Contains(versions[0]+versions[1], "6.0") {
 			continue // it knows neither LMOVE nor PXAT

@@ -115,7 +115,6 @@ func verifyPairs() [][2]string {
 
 // However busy the primary is, and in whichever direction, what was migrated is found equal.
 func TestVerifyUnderLoad(t *testing.T) {
-	t.Parallel()
 	for _, versions := range verifyPairs() {
 		t.Run(versions[0]+" to "+versions[1], func(t *testing.T) {
 			p := newPair(t, versions[0], versions[1])
@@ -153,7 +152,6 @@ func TestVerifyUnderLoad(t *testing.T) {
 
 // A source that evicts keys tells its replica to delete them: nothing is missing.
 func TestVerifyWithEvictions(t *testing.T) {
-	t.Parallel()
 	p := newUnequalPair(t, "redis-7.0", []string{"--maxmemory 16mb", "--maxmemory-policy allkeys-random", "--repl-backlog-size 1mb"}, "redis-7.0", nil)
 	m := start(t, p.config())
 	m.ready()
