@@ -14,7 +14,7 @@ import (
 
 // planted are ways to make a replica differ: what the primary has, what is done at
 // the replica, and what that is called. KEY stands for a key.
-var planted = []struct { //nolint:gochecknoglobals // a table
+var planted = []struct {
 	kind  verify.Kind
 	setup []any
 	plant []any
@@ -65,12 +65,11 @@ func (p *pair) plantAll(primary, replica *sandbox.Server, prefix string) map[ver
 // What is planted at the replica is found, named and mended, in both directions and
 // under live writes, and nothing else is.
 func TestVerifyFindsAndRepairs(t *testing.T) {
-	t.Parallel()
 	for _, versions := range verifyPairs() {
+		if strings.Contains(versions[0]+versions[1], "6.0") {
+			continue // it knows neither LMOVE nor PXAT
+		}
 		t.Run(versions[0]+" to "+versions[1], func(t *testing.T) {
-			if strings.Contains(versions[0]+versions[1], "6.0") {
-				t.Skip() // it knows neither LMOVE nor PXAT
-			}
 			p := newPair(t, versions[0], versions[1])
 			l := p.loadFast()
 			m := start(t, p.config())
@@ -86,14 +85,15 @@ func TestVerifyFindsAndRepairs(t *testing.T) {
 				if s := m.Status().Verify; s.State != migrate.VerifyDifferent || s.Differing != int64(len(planted)) || s.Verified {
 					t.Errorf("%+v", s)
 				}
-				// Extra keys stay unless they are to be deleted.
+				// Extra keys stay unless they are to be deleted, those in another db included.
+				extra := want[verify.Extra] + want[verify.OtherDB]
 				report = m.compared(migrate.VerifyOptions{Repair: true})
-				if report.Result != verify.Different || report.Repaired[verify.Kept] != want[verify.Extra] || report.Repaired[verify.Repaired] != int64(len(planted))-want[verify.Extra] {
+				if report.Result != verify.Different || report.Repaired[verify.Kept] != extra || report.Repaired[verify.Repaired] != int64(len(planted))-extra {
 					t.Errorf("%+v", report)
 				}
 				restored(t, replica, "0")
 				report = m.compared(migrate.VerifyOptions{Repair: true, DeleteExtra: true})
-				if report.Result != verify.Equal || report.Repaired[verify.Deleted] != want[verify.Extra] {
+				if report.Result != verify.Equal || report.Repaired[verify.Deleted] != extra {
 					t.Errorf("%+v", report)
 				}
 				restored(t, replica, "0")

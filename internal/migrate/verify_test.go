@@ -96,7 +96,12 @@ func (r *running) compared(o migrate.VerifyOptions) *verify.Report {
 }
 
 // verifyRuns is how often each comparison is repeated.
-const verifyRuns = 3
+func verifyRuns() int {
+	if long {
+		return 15
+	}
+	return 3
+}
 
 // verifyPairs are versions with themselves, newer ones, and older ones that count
 // their stream otherwise.
@@ -110,7 +115,6 @@ func verifyPairs() [][2]string {
 
 // However busy the primary is, and in whichever direction, what was migrated is found equal.
 func TestVerifyUnderLoad(t *testing.T) {
-	t.Parallel()
 	for _, versions := range verifyPairs() {
 		t.Run(versions[0]+" to "+versions[1], func(t *testing.T) {
 			p := newPair(t, versions[0], versions[1])
@@ -118,7 +122,7 @@ func TestVerifyUnderLoad(t *testing.T) {
 			m := start(t, p.config())
 			m.ready()
 			stop := p.busy(p.source)
-			for range verifyRuns {
+			for range verifyRuns() {
 				report := m.verified(migrate.VerifyOptions{})
 				if report.Method != verify.Snapshot || report.Offset == 0 {
 					t.Errorf("%+v", report)
@@ -135,7 +139,7 @@ func TestVerifyUnderLoad(t *testing.T) {
 				t.Errorf("after the cutover: %+v", s)
 			}
 			stop = p.busy(p.target)
-			for range verifyRuns {
+			for range verifyRuns() {
 				m.verified(migrate.VerifyOptions{})
 			}
 			stop()
@@ -148,7 +152,6 @@ func TestVerifyUnderLoad(t *testing.T) {
 
 // A source that evicts keys tells its replica to delete them: nothing is missing.
 func TestVerifyWithEvictions(t *testing.T) {
-	t.Parallel()
 	p := newUnequalPair(t, "redis-7.0", []string{"--maxmemory 16mb", "--maxmemory-policy allkeys-random", "--repl-backlog-size 1mb"}, "redis-7.0", nil)
 	m := start(t, p.config())
 	m.ready()
@@ -169,7 +172,7 @@ func TestVerifyWithEvictions(t *testing.T) {
 	defer filler.Wait()
 	defer cancel()
 	eventually(t, "keys are evicted", func() bool { return info(t, c, "stats").Int("evicted_keys") > 1000 })
-	for range 2 * verifyRuns {
+	for range 2 * verifyRuns() {
 		m.verified(migrate.VerifyOptions{})
 	}
 }

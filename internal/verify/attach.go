@@ -99,7 +99,7 @@ const (
 func (r *run) attachAligned(ctx context.Context, l *look) (*attached, error) {
 	hold, err := r.cfg.Feed.Trail(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("holding the target's feed: %w", err)
+		return nil, notHeld(ctx, err)
 	}
 	defer func() {
 		hold.Release()
@@ -113,14 +113,14 @@ func (r *run) attachAligned(ctx context.Context, l *look) (*attached, error) {
 	replid, offset, err := stop(ctx, hold, source.answer.Offset)
 	if err != nil {
 		source.close()
-		return nil, r.notStopped(ctx, err)
+		return nil, notStopped(ctx, err)
 	}
-	limited, cancel := context.WithTimeout(ctx, holdLimit)
+	soon, cancel := context.WithTimeout(ctx, holdLimit)
 	defer cancel()
-	target, err := to.ask(limited, to.disklessAtOnce())
+	target, err := to.ask(soon, to.disklessAtOnce())
 	if err != nil {
 		source.close()
-		if limited.Err() != nil && ctx.Err() == nil {
+		if soon.Err() != nil && ctx.Err() == nil {
 			return nil, &passingError{fmt.Errorf("the target %s did not begin a snapshot within %v", to.address(), holdLimit), "something keeps it from forking at once: a BGSAVE or a rewrite of its AOF, or its repl-diskless-sync-delay; or use --method scan"}
 		}
 		return nil, err
@@ -144,7 +144,7 @@ func stop(ctx context.Context, hold Hold, offset int64) (string, int64, error) {
 }
 
 // notStopped says why the target is not where the source's snapshot was taken.
-func (r *run) notStopped(ctx context.Context, err error) error {
+func notStopped(ctx context.Context, err error) error {
 	var passed *PassedError
 	switch {
 	case ctx.Err() != nil:
@@ -153,6 +153,14 @@ func (r *run) notStopped(ctx context.Context, err error) error {
 		return &passingError{err, "the source's answers come later than its stream: compare when it is less busy, or use --method scan"}
 	case errors.Is(err, context.DeadlineExceeded):
 		return &passingError{fmt.Errorf("the target was not at the source's offset within %v", stopLimit), "wait until the target has caught up"}
+	}
+	return notHeld(ctx, err)
+}
+
+// notHeld says that the feed, broken for a moment or for long, cannot be held.
+func notHeld(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	return &passingError{fmt.Errorf("holding the target's feed: %w", err), "see that the migration follows (`godwit status`)"}
 }

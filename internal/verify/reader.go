@@ -58,6 +58,8 @@ type reader struct {
 	pieces  *digest.Summer
 	ahead   time.Duration // by how much its clock is ahead of ours
 	bytes   int64         // read since taken
+	// noMemory says that MEMORY USAGE is not to be had.
+	noMemory bool
 }
 
 // readers make pairs of readers.
@@ -157,24 +159,6 @@ func place(at []int, i int) int {
 		return i
 	}
 	return at[i]
-}
-
-// sizes are what keys take in the servers' memory, in bytes; 0 for one that is not
-// there. A few elements stand for all of a collection, so this is cheap, and not
-// exact (object.c memoryCommand).
-func (r *reader) sizes(ctx context.Context, db int, keys [][]byte) ([]int64, error) {
-	all := make([]int64, len(keys))
-	if db == libraries {
-		return all, nil
-	}
-	err := r.eachShard(ctx, db, keys, func(c *refresh.Conn, keys [][]byte, at []int) error {
-		sizes, err := c.Sizes(ctx, db, keys)
-		for i, size := range sizes {
-			all[place(at, i)] = size
-		}
-		return err
-	})
-	return all, err
 }
 
 // exist tells which keys are there.
@@ -381,11 +365,14 @@ func (r *reader) sum(ctx context.Context, v *refresh.Value) (keyState, error) {
 	if err := r.took(ctx, int64(len(v.Payload))); err != nil {
 		return keyState{}, err
 	}
-	if !r.sums.Counts(value) {
+	if !r.counts(value.Type) {
 		return keyState{}, nil // as if it were not there
 	}
 	return keyState{there: true, Found: Found{Type: value.Type, ExpireAt: v.ExpireAt, Sum: value.Sum, TTLs: value.TTLs}}, nil
 }
+
+// counts tells whether keys of a type do at all.
+func (r *reader) counts(typ string) bool { return len(r.digest.Drop) == 0 || r.digest.Counts(typ) }
 
 func (r *reader) sumPayload(v *refresh.Value) (digest.Value, error) {
 	if v.DB != libraries {

@@ -131,13 +131,6 @@ func journal(t *testing.T, dir string) []string {
 	return all
 }
 
-func mustBeEqual(t *testing.T, report *verify.Report, keys int64) {
-	t.Helper()
-	if report.Result != verify.Equal || report.SourceRead.Keys != keys || report.TargetRead.Keys != keys {
-		t.Errorf("got %+v, want %d equal keys", report, keys)
-	}
-}
-
 // mustFind compares what is in the journal with what is wanted.
 func mustFind(t *testing.T, report *verify.Report, dir string, want ...string) {
 	t.Helper()

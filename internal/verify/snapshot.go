@@ -39,7 +39,8 @@ func (r *run) snapshot(ctx context.Context) error {
 		settled := suspects.size() - suspects.common(differ)
 		// Where both were seen at one offset twice, a bucket that differs only now was
 		// made different by somebody who writes to the target.
-		if second.aligned && r.stretch == 0 && suspects.addAll(differ) && round < maxRounds {
+		fresh := second.aligned && r.stretch == 0 && suspects.addAll(differ)
+		if fresh && round < maxRounds {
 			second.close()
 			continue
 		}
@@ -47,7 +48,13 @@ func (r *run) snapshot(ctx context.Context) error {
 			second.holds(r)
 			r.settled(settled)
 		}
-		return r.judge(ctx, second)
+		if err := r.judge(ctx, second); err != nil || !fresh || r.differences() > 0 {
+			return err
+		}
+		return &hintedError{
+			fmt.Errorf("each of %d looks found other keys to differ, and no key of the look before", maxRounds+1),
+			"somebody writes to the target: see that it is read-only, and that nothing else replicates to it",
+		}
 	}
 }
 

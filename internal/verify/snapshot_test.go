@@ -1,6 +1,7 @@
 package verify_test
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -41,7 +42,11 @@ func TestPlantedDifferences(t *testing.T) {
 		t.Run(tt.source+" "+tt.target, func(t *testing.T) {
 			a, b := sandboxtest.Start(t, tt.source, tt.atSource), sandboxtest.Start(t, tt.target, tt.atTarget)
 			from, to := sandboxtest.Client(t, a), sandboxtest.Client(t, b)
-			o := dataset.Options{Keys: 4000, DBs: []int{0, 3}, Now: time.Now(), NoFieldTTLs: !tt.fieldTTLs, NoFunctions: strings.HasPrefix(tt.source, "redis-6")}
+			keys := 4000
+			if long {
+				keys = 300_000
+			}
+			o := dataset.Options{Keys: keys, DBs: []int{0, 3}, Now: time.Now(), NoFieldTTLs: !tt.fieldTTLs, NoFunctions: strings.HasPrefix(tt.source, "redis-6")}
 			fill(t, a, o)
 			fill(t, b, o)
 			cfg := verify.Config{Source: sideOf(a), Target: sideOf(b), Feed: feedOf(t, b)}
@@ -79,21 +84,58 @@ func TestUnderLoad(t *testing.T) {
 			fill(t, p.source, dataset.Options{Keys: 20_000, DBs: []int{0, 3}, Now: time.Now(), NoFunctions: old})
 			p.follow(t)
 			load := startLoad(t, p.source, 20_000, true)
-			for range 3 {
+			runs := 2
+			if long {
+				runs = 25
+			}
+			for range runs {
 				cfg := p.config(t)
 				report := compare(t, cfg)
 				mustFind(t, report, cfg.Options.Dir)
-				t.Logf("%+v, %d written", report, load.writes.Load())
+				t.Logf("%d keys in %v, held for %v, %d written", report.SourceRead.Keys, report.Took, report.Held, load.writes.Load())
 			}
 			do(t, p.from, "SET", "other db", "v")
 			want := append(sowFollowing(t, p.from, p.to, plants()), "db 0>5 other db")
 			do(t, p.to, "MOVE", "other db", 5)
-			for range 3 {
-				cfg := p.config(t)
-				report := compare(t, cfg)
-				mustFind(t, report, cfg.Options.Dir, want...)
-				t.Logf("%+v, %d written", report, load.writes.Load())
-			}
+			cfg := p.config(t)
+			report := compare(t, cfg)
+			mustFind(t, report, cfg.Options.Dir, want...)
+			t.Logf("%d keys in %v, held for %v, %d written", report.SourceRead.Keys, report.Took, report.Held, load.writes.Load())
 		})
 	}
+}
+
+// What differs are all keys: what is kept of them goes to disk.
+func TestEverythingDiffers(t *testing.T) {
+	keys := 60_000
+	if long {
+		keys = 1_000_000
+	}
+	a := sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
+	b := sandboxtest.Start(t, "valkey-8.1", otherLimits())
+	fill(t, a, dataset.Options{Keys: keys, Seed: 1, NoFunctions: true, NoTTLs: true})
+	fill(t, b, dataset.Options{Keys: keys, Seed: 2, NoFunctions: true, NoTTLs: true})
+	cfg := verify.Config{Source: sideOf(a), Target: sideOf(b), Feed: feedOf(t, b), Options: verify.Options{Dir: t.TempDir()}}
+	var peak uint64
+	cfg.Progress = func(verify.Progress) {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		peak = max(peak, m.HeapInuse+m.StackInuse)
+	}
+	report := compare(t, cfg)
+	found, lines := int64(0), int64(0)
+	for _, n := range report.Counts {
+		found += n
+	}
+	if err := verify.EachDifference(cfg.Options.Dir, func(verify.Difference) error { lines++; return nil }); err != nil {
+		t.Error(err)
+	}
+	// Some are too short to have another value.
+	if found != lines || found < int64(keys)*8/10 || report.Result != verify.Different {
+		t.Errorf("%d of %d keys, %d in the journal: %+v", found, keys, lines, report)
+	}
+	if peak > 100<<20 {
+		t.Errorf("%d MiB of memory", peak>>20)
+	}
+	t.Logf("%d of %d keys in %v, %d MiB of heap", found, keys, report.Took, peak>>20)
 }
