@@ -317,8 +317,9 @@ func (l *large) scan(ctx context.Context, name string, length, perElement int64,
 	}
 }
 
-func bytesOf(piece []any) (n int64) {
-	for _, e := range piece {
+// bytesOf is how many bytes there are in texts.
+func bytesOf[T []byte | any](texts []T) (n int64) {
+	for _, e := range texts {
 		n += int64(len(text(e)))
 	}
 	return n

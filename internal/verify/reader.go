@@ -161,7 +161,7 @@ func place(at []int, i int) int {
 	return at[i]
 }
 
-// exist tells which keys are there.
+// exist tells which keys are there. Their names count as what is read.
 func (r *reader) exist(ctx context.Context, db int, keys [][]byte) ([]bool, error) {
 	there := make([]bool, len(keys))
 	err := r.eachShard(ctx, db, keys, func(c *refresh.Conn, keys [][]byte, at []int) error {
@@ -174,7 +174,10 @@ func (r *reader) exist(ctx context.Context, db int, keys [][]byte) ([]bool, erro
 			return rest.Skip(reply)
 		})
 	})
-	return there, err
+	if err != nil {
+		return nil, err
+	}
+	return there, r.took(ctx, bytesOf(keys))
 }
 
 // dbs are those in which the side has keys that are compared.
