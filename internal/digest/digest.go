@@ -77,7 +77,7 @@ func (o Options) Mix(e *Entry) uint64 {
 
 // rules are Options in the form in which they are asked for.
 type rules struct {
-	fieldTTLs, metadata       bool
+	fieldTTLs, keyMetadata    bool
 	streams, vectors, modules bool // of keys
 	functions                 bool
 	counters, entriesRead     bool // of streams
@@ -86,13 +86,13 @@ type rules struct {
 
 func newRules(o Options) rules {
 	r := rules{
-		fieldTTLs: !o.Drop[rdb.FeatureHashFieldTTL],
-		metadata:  !o.Drop[rdb.FeatureKeyMetadata],
-		streams:   !o.Drop[rdb.FeatureStream],
-		vectors:   !o.Drop[rdb.FeatureVectorSet],
-		modules:   !o.Drop[rdb.FeatureModule],
-		functions: !o.Drop[rdb.FeatureFunction],
-		counters:  true, entriesRead: !o.NoEntriesRead,
+		fieldTTLs:   !o.Drop[rdb.FeatureHashFieldTTL],
+		keyMetadata: !o.Drop[rdb.FeatureKeyMetadata],
+		streams:     !o.Drop[rdb.FeatureStream],
+		vectors:     !o.Drop[rdb.FeatureVectorSet],
+		modules:     !o.Drop[rdb.FeatureModule],
+		functions:   !o.Drop[rdb.FeatureFunction],
+		counters:    true, entriesRead: !o.NoEntriesRead,
 		idmp: true, emptyConsumers: !o.NoEmptyConsumers,
 	}
 	for _, f := range o.Formats {

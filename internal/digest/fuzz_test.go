@@ -140,7 +140,7 @@ func FuzzSnapshot(f *testing.F) {
 		if n := allocated() - before; n > uint64(buffers+4*len(data)) {
 			t.Errorf("%d bytes were allocated for an input of %d", n, len(data))
 		}
-		if (err == io.EOF) != (smallErr == io.EOF) {
+		if errors.Is(err, io.EOF) != errors.Is(smallErr, io.EOF) {
 			t.Fatalf("error %v, in pieces %v", err, smallErr)
 		}
 		if !errors.Is(err, io.EOF) {

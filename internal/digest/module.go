@@ -70,7 +70,7 @@ func (d *digester) readMetadata(r *rdb.Reader) (sum uint64) {
 		d.items(r, func(opcode, item uint64) { class = d.next(class, d.two(isMetadata, item, opcode)) })
 		sum += d.two(isMetadata, class, 0)
 	}
-	if !d.rules.metadata {
+	if !d.keyMetadata {
 		return 0
 	}
 	return sum

@@ -149,7 +149,7 @@ func TestVerifyUnderLoad(t *testing.T) {
 // A source that evicts keys tells its replica to delete them: nothing is missing.
 func TestVerifyWithEvictions(t *testing.T) {
 	t.Parallel()
-	p := newUnequalPair(t, "redis-7.0", []string{"--maxmemory 6mb", "--maxmemory-policy allkeys-random"}, "redis-7.0", nil)
+	p := newUnequalPair(t, "redis-7.0", []string{"--maxmemory 16mb", "--maxmemory-policy allkeys-random", "--repl-backlog-size 1mb"}, "redis-7.0", nil)
 	m := start(t, p.config())
 	m.ready()
 	p.busy(p.source)

@@ -8,6 +8,9 @@ import (
 	"godwit/internal/server"
 )
 
+// ErrChanged says that a key which the connection watches has changed.
+var ErrChanged = errors.New("a key that was watched has changed")
+
 // KeyError is what a server answered about one key. It wraps a *server.Error, or
 // says why the value was not sent.
 type KeyError struct {

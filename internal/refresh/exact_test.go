@@ -116,7 +116,7 @@ func checkLooks(t *testing.T, found []look, written []event, names [][]byte) {
 	for n, l := range found {
 		at := int64(0)
 		for ; next < len(written) && written[next].end <= l.place.Offset; next++ {
-			written[next].apply(now, names)
+			written[next].apply(t, now, names)
 			at = written[next].end
 			between++
 		}
@@ -143,7 +143,10 @@ type event struct {
 	args []string
 }
 
-func (e event) apply(now []state, names [][]byte) {
+func (e event) apply(t *testing.T, now []state, names [][]byte) {
+	if len(e.args) > 0 && (e.args[0] == "MULTI" || e.args[0] == "EXEC") {
+		t.Fatalf("reading has put %s into the stream", e.args[0])
+	}
 	if len(e.args) < 2 {
 		return
 	}

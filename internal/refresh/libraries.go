@@ -9,38 +9,41 @@ import (
 
 // readLibraries is Read for function libraries: a payload is the source. Servers
 // before 7.0 have none.
-func (c *Conn) readLibraries(ctx context.Context, names [][]byte, at func(Place) error) (values []Value, place Place, err error) {
-	err = c.exchange(ctx, func() error {
-		c.begin()
+func (c *Conn) readLibraries(ctx context.Context, names [][]byte, at func(Place) error) ([]Value, Place, error) {
+	none := func() {
 		for _, name := range names {
 			c.values = append(c.values, Value{DB: Libraries, Key: name, ExpireAt: rdb.None, Family: c.family()})
 		}
-		asked := names
-		if !c.version.AtLeast(7, 0) {
-			asked = nil
-		}
+	}
+	if !c.version.AtLeast(7, 0) {
+		_, place, _, err := c.read(ctx, c.db, nil, 1, at)
+		none()
+		return c.values, place, err
+	}
+	var place Place
+	err := c.exchange(ctx, func() error {
+		c.begin()
+		none()
 		c.send("MULTI")
 		c.send("INFO", "replication")
-		for _, name := range asked {
+		for _, name := range names {
 			c.sendArgs([]byte("FUNCTION"), []byte("LIST"), []byte("LIBRARYNAME"), name, []byte("WITHCODE"))
 		}
 		c.send("TIME")
 		c.send("EXEC")
-		if err := c.queued("FUNCTION LIST", len(asked)+2, func(int) []byte { return nil }); err != nil {
+		if err := c.queued("FUNCTION LIST", len(names)+2, func(int) []byte { return nil }); err != nil {
 			return err
 		}
 		var failed error // the replies to come are read all the same
-		if place, failed = c.place(); c.broken != nil {
+		if place, failed = c.placeOf("", at); c.broken != nil {
 			return failed
 		}
-		if failed == nil && at != nil {
-			failed = at(place)
-		}
-		for i := range asked {
+		for i := range names {
 			if err := c.library(&c.values[i]); err != nil {
 				return err
 			}
 		}
+		var err error
 		if place.Time, err = c.time(); err == nil {
 			err = failed
 		}

@@ -46,18 +46,17 @@ type pair struct {
 // differ is in what way a key differs at that time, "" if it does not.
 func (p *pair) differ(source, target keyState, now int64) Kind {
 	source, target = source.at(now), target.at(now)
+	// It may have expired on the other side, and is about to here.
+	last := func(s keyState) bool { return s.ExpireAt != rdb.None && s.ExpireAt <= now+p.stretch }
 	switch {
-	case !source.there && !target.there:
-		return ""
-	case !target.there:
-		return Missing
-	case source.there:
+	case source.there && target.there:
 		return compareFound(&source.Found, &target.Found, p.stretch)
-	case target.ExpireAt != rdb.None && target.ExpireAt <= now+p.stretch:
-		return "" // it has expired at the source, and is about to
-	default:
+	case source.there && !last(source):
+		return Missing
+	case target.there && !last(target):
 		return Extra
 	}
+	return ""
 }
 
 func (p *pair) close() {

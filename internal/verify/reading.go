@@ -151,7 +151,7 @@ func (s *shard) lost(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	err = fmt.Errorf("the %s %s: %w", s.side.role, s.address(), err)
+	err = fmt.Errorf("the %s: %w", s.side.role, err) // it names the address
 	info, asked := s.client.Info(ctx, "persistence")
 	if asked != nil {
 		return &hintedError{fmt.Errorf("%w; and now: %w", err, asked), "see that the server runs, then compare again"}

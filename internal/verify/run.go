@@ -163,7 +163,7 @@ func (r *run) compare(ctx context.Context) error {
 	return nil
 }
 
-// maxStretch is the stretch where a server of before 7.0 has a part in it, in
+// maxStretch is the stretch where a server of before 7.0 is one of them, in
 // milliseconds: such a primary tells its replicas for how long a key lives, and not
 // until when, so that it lives longer there by as much as they lag (EXPIRE, SETEX,
 // SET … PX; expire.c). After a switch the one that it lives longer on is the primary.

@@ -177,21 +177,24 @@ type passingError struct {
 func (e *passingError) Error() string { return e.err.Error() }
 func (e *passingError) Unwrap() error { return e.err }
 
-func (r *run) tryLook(ctx context.Context, wanted *buckets) (_ *look, err error) {
+func (r *run) tryLook(ctx context.Context, wanted *buckets) (*look, error) {
 	l := &look{source: seen{table: newTable()}, target: seen{table: newTable()}}
 	if wanted != nil {
 		l.source.records = newCollector(r.cfg.Options.Dir, 0)
 		l.target.records = newCollector(r.cfg.Options.Dir, 0)
 	}
-	opened := l // l is nil where it fails
-	defer func() {
-		if err != nil {
-			opened.close()
-		}
-	}()
+	if err := r.fill(ctx, l, wanted); err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// fill has both sides begin a snapshot, and reads them.
+func (r *run) fill(ctx context.Context, l *look, wanted *buckets) error {
 	attached, err := r.attach(ctx, l)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer attached.close()
 	r.mu.Lock()
@@ -211,10 +214,7 @@ func (r *run) tryLook(ctx context.Context, wanted *buckets) (_ *look, err error)
 			group.Go(func() error { return reading.do(ctx) })
 		}
 	}
-	if err := group.Wait(); err != nil {
-		return nil, err
-	}
-	return l, nil
+	return group.Wait()
 }
 
 // present is the time by which keys have expired: the latest of any server's clock,

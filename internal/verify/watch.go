@@ -2,11 +2,11 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"godwit/internal/refresh"
 	"godwit/internal/resp"
-	"godwit/internal/server"
 )
 
 // where is the place in its replication stream at which the side's only shard is.
@@ -66,33 +66,14 @@ func (r *reader) unchanged(ctx context.Context) (bool, refresh.Place, error) {
 		if err != nil {
 			return false, at, err
 		}
-		place, ok, err := execPlace(ctx, c)
-		if err != nil {
+		_, place, err := c.Read(ctx, 0, nil)
+		switch {
+		case errors.Is(err, refresh.ErrChanged):
+			all = false
+		case err != nil:
 			return false, at, err
 		}
-		all, at = all && ok, place
+		at = place
 	}
 	return all, at, nil
-}
-
-// execPlace executes a transaction that only asks where the server is. It is false
-// if a watched key has changed.
-func execPlace(ctx context.Context, c *refresh.Conn) (refresh.Place, bool, error) {
-	commands := [][][]byte{{[]byte("MULTI")}, {[]byte("INFO"), []byte("replication")}, {[]byte("EXEC")}}
-	var at refresh.Place
-	done := false
-	err := c.Pipe(ctx, 0, commands, func(i int, reply resp.Reply, rest *resp.ReplyReader) error {
-		if i < len(commands)-1 || reply.Kind != resp.Array || reply.Null {
-			return rest.Skip(reply)
-		}
-		reply, err := rest.Next()
-		if err != nil {
-			return err
-		}
-		text, err := rest.Body(nil)
-		info := server.ParseInfo(string(text))
-		at, done = refresh.Place{ReplID: info["master_replid"], Offset: info.Int("master_repl_offset")}, reply.Kind == resp.Bulk
-		return err
-	})
-	return at, done, err
 }
