@@ -28,7 +28,7 @@ func (a *adder) element(text uint64) {
 
 // member is one of a set.
 func (a *adder) member(text uint64) {
-	a.sum += a.two(isMember, text, 0)
+	a.sum += a.one(isMember, text)
 	a.count++
 }
 

@@ -10,11 +10,11 @@
 //     keep them dense or sparse, and cache the count or not, each for itself.
 //   - list: the elements in their order. Set, hash, sorted set: the elements in any;
 //     minus zero is zero as a score. When a hash's fields expire is a number by itself.
-//   - stream: entries; length; last ID; entries ever added; groups with their last
-//     ID, entries read, consumers and pending entries, each with its consumer, time
-//     and number of deliveries. Not when a consumer was seen or active, which each
-//     server has by its own clock; not the greatest ID that was deleted, which
-//     depends on the encoding; not the producers that XADD IDMP remembers for a while.
+//   - stream: entries; length; last ID; greatest deleted ID and entries ever added;
+//     groups with their last ID, entries read, consumers and pending entries, each
+//     with its consumer, time and number of deliveries. Not when a consumer was seen
+//     or active, which each server has by its own clock, and not the producers that
+//     XADD IDMP remembers for a while.
 //   - module: what it has saved, in its order. Vector set: elements, vectors and
 //     attributes, as how its elements are linked is left to chance.
 package digest
@@ -75,6 +75,13 @@ func (o Options) Mix(e *Entry) uint64 {
 	return h.two(isKey, s, uint64(e.ExpireAt))
 }
 
+// Counts tells whether a key with a value of that type counts at all, which one
+// does not that was left out on purpose.
+func (o Options) Counts(typ string) bool {
+	r := newRules(o)
+	return r.counts(typ)
+}
+
 // rules are Options in the form in which they are asked for.
 type rules struct {
 	fieldTTLs, keyMetadata    bool
@@ -104,7 +111,7 @@ func newRules(o Options) rules {
 	return r
 }
 
-// counts tells whether a key of that type counts at all.
+// counts is Options.Counts.
 func (r *rules) counts(typ string) bool {
 	switch typ {
 	case typeString, typeList, typeSet, typeHash, typeZset:

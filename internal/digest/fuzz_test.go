@@ -170,6 +170,11 @@ func FuzzPayload(f *testing.F) {
 			}
 		}
 	}
+	for i, format := range formats() {
+		for _, sample := range format.Samples() {
+			f.Add(byte(i), byte(sample.Type), sample.Value)
+		}
+	}
 	f.Add(byte(0), byte(rdb.TypeHashZipmap), []byte("\x1a\x02\x03foo\x03\x02bar..\x05hello\x05\x00world\xff"))
 	f.Add(byte(1), byte(rdb.TypeString), []byte("\xc3\x04\x06\x00a\x60\x00"))
 	crc := rdb.NewCRC64()

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"math"
 	"math/bits"
+
+	"godwit/internal/rdb"
 )
 
 // hasher hashes with secrets that follow from a seed. It multiplies 64 by 64 bits
@@ -58,10 +60,13 @@ func (h *hasher) two(p purpose, x, y uint64) uint64 {
 	return fold(fold(x^h.a, y^h.c)^uint64(p), h.d)
 }
 
+// one makes another number of what is a hash already.
+func (h *hasher) one(p purpose, x uint64) uint64 { return fold(x^h.a, h.c^uint64(p)) }
+
 // next combines what came before with what follows.
 func (h *hasher) next(sofar, x uint64) uint64 { return fold(sofar^h.b, x^h.d) }
 
-func (h *hasher) integer(n int64) uint64 { return h.two(isInteger, uint64(n), 0) }
+func (h *hasher) integer(n int64) uint64 { return h.one(isInteger, fold(uint64(n)^h.d, h.b)) }
 
 // text hashes a string. One that is what an integer is printed as is hashed as
 // that integer: which of the two a server saves depends on the encoding.
@@ -71,7 +76,7 @@ func (h *hasher) text(p []byte) uint64 {
 		// '-', '.' or '/', and ends with a digit.
 		first, last := uint32(p[0]-'-'), uint32(p[n-1]-'0')
 		if int32((first-13)&(last-10)) < 0 {
-			if n, ok := parseInteger(p); ok {
+			if n, ok := rdb.ParseInteger(p); ok {
 				return h.integer(n)
 			}
 		}
@@ -190,32 +195,6 @@ func (t *longText) sum() uint64 {
 		return t.h.text(t.own[lane : lane+t.held])
 	}
 	return t.h.tail(t.lanes.join(t.h), t.own[:lane+t.held], lane, t.size)
-}
-
-// parseInteger reads text that is exactly what a 64-bit integer is printed as.
-func parseInteger(p []byte) (int64, bool) {
-	const most = len("9223372036854775808")
-	if len(p) == 0 || len(p) > most+1 {
-		return 0, false
-	}
-	digits := p
-	if p[0] == '-' {
-		digits = p[1:]
-	}
-	if len(digits) == 0 || len(digits) > most || digits[0] == '0' && len(p) > 1 {
-		return 0, false
-	}
-	var n uint64
-	for _, c := range digits {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = n*10 + uint64(c-'0')
-	}
-	if len(p) > len(digits) {
-		return -int64(n), n <= 1<<63 // -(1<<63) is itself
-	}
-	return int64(n), n <= math.MaxInt64
 }
 
 // scoreBits is what counts of a score: minus zero is zero, as a listpack has it so

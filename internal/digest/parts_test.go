@@ -223,7 +223,7 @@ func askStream(t *testing.T, c *server.Client, s *digest.Summer, key string) {
 	info := fieldsOf(do(t, c, "XINFO", "STREAM", key, "FULL", "COUNT", 0))
 	v := rdb.Stream{Length: uint64(info["length"].(int64)), LastID: streamID(t, info["last-generated-id"])}
 	if added, ok := info["entries-added"].(int64); ok {
-		v.EntriesAdded = uint64(added)
+		v.EntriesAdded, v.MaxDeletedID = uint64(added), streamID(t, info["max-deleted-entry-id"])
 	}
 	if duration, ok := info["idmp-duration"].(int64); ok {
 		v.IDMP = &rdb.StreamIDMP{Duration: uint64(duration), MaxSize: uint64(info["idmp-maxsize"].(int64))}

@@ -42,7 +42,3 @@ func (p *Payloads) Sum(payload []byte) (Value, error) {
 	}
 	return v, nil
 }
-
-// Counts tells whether a key with such a value counts at all, which one does not
-// that was left out on purpose.
-func (p *Payloads) Counts(v Value) bool { return p.d.counts(v.Type) }

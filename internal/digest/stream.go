@@ -22,12 +22,11 @@ func (c *chain) add(h *hasher, text uint64) {
 	c.count++
 }
 
-// streamState is what counts of a stream beside its entries and groups. The
-// greatest ID that was deleted does not: a trim that finds a whole node to delete
-// does not touch it (t_stream.c streamTrim), so it depends on the nodes' size.
+// streamState is what counts of a stream beside its entries and groups.
 type streamState struct {
 	length       uint64
 	lastID       rdb.StreamID
+	maxDeletedID rdb.StreamID
 	entriesAdded uint64
 	idmp         rdb.StreamIDMP // zero where there is none
 }
@@ -36,6 +35,7 @@ func (a *adder) state(s streamState) {
 	a.count = s.length
 	e := a.next(a.two(isValue, s.lastID.Ms, s.lastID.Seq), s.length)
 	if a.counters {
+		e = a.next(a.two(isValue, e, s.maxDeletedID.Ms), s.maxDeletedID.Seq)
 		e = a.next(e, s.entriesAdded)
 	}
 	if a.idmp {
@@ -89,7 +89,7 @@ func (d *digester) stream(r *rdb.Reader, t rdb.Type) {
 	s.entriesAdded = s.length // as rdbLoadObject does
 	if t != rdb.TypeStreamListpacks {
 		lengthID(r) // the first ID, which is that of the first entry
-		lengthID(r) // the greatest deleted ID
+		s.maxDeletedID = lengthID(r)
 		s.entriesAdded = r.Length()
 	}
 	for n := r.Length(); n > 0 && r.Err() == nil; n-- {

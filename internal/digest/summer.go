@@ -89,7 +89,7 @@ func (s *Summer) Stream(v *rdb.Stream) error {
 		}
 		s.d.group(sum)
 	}
-	state := streamState{length: v.Length, lastID: v.LastID, entriesAdded: v.EntriesAdded}
+	state := streamState{length: v.Length, lastID: v.LastID, maxDeletedID: v.MaxDeletedID, entriesAdded: v.EntriesAdded}
 	if v.IDMP != nil {
 		state.idmp = *v.IDMP
 	}

@@ -86,14 +86,15 @@ func TestVerifyFindsAndRepairs(t *testing.T) {
 				if s := m.Status().Verify; s.State != migrate.VerifyDifferent || s.Differing != int64(len(planted)) || s.Verified {
 					t.Errorf("%+v", s)
 				}
-				// Extra keys stay unless they are to be deleted.
+				// Extra keys stay unless they are to be deleted, those in another db included.
+				extra := want[verify.Extra] + want[verify.OtherDB]
 				report = m.compared(migrate.VerifyOptions{Repair: true})
-				if report.Result != verify.Different || report.Repaired[verify.Kept] != want[verify.Extra] || report.Repaired[verify.Repaired] != int64(len(planted))-want[verify.Extra] {
+				if report.Result != verify.Different || report.Repaired[verify.Kept] != extra || report.Repaired[verify.Repaired] != int64(len(planted))-extra {
 					t.Errorf("%+v", report)
 				}
 				restored(t, replica, "0")
 				report = m.compared(migrate.VerifyOptions{Repair: true, DeleteExtra: true})
-				if report.Result != verify.Equal || report.Repaired[verify.Deleted] != want[verify.Extra] {
+				if report.Result != verify.Equal || report.Repaired[verify.Deleted] != extra {
 					t.Errorf("%+v", report)
 				}
 				restored(t, replica, "0")

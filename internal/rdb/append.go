@@ -23,7 +23,7 @@ func appendLength(dst []byte, n uint64) []byte {
 // appendString saves a string, as an integer if it is a small one (rdb.c
 // rdbSaveRawString). It compresses nothing.
 func appendString(dst, s []byte) []byte {
-	if n, ok := parseInteger(s); ok {
+	if n, ok := ParseInteger(s); ok {
 		switch {
 		case n >= math.MinInt8 && n <= math.MaxInt8:
 			return append(dst, lenEncVal<<6|encInt8, byte(n))

@@ -131,7 +131,7 @@ func integers(members []Element) ([]int64, bool) {
 	}
 	numbers := make([]int64, 0, len(members))
 	for _, m := range members {
-		n, ok := parseInteger(m.Value)
+		n, ok := ParseInteger(m.Value)
 		if !ok {
 			return nil, false
 		}

@@ -128,7 +128,7 @@ func (w *listpackWriter) reset() {
 
 // add appends text, as an integer if it is one.
 func (w *listpackWriter) add(text []byte) {
-	if n, ok := parseInteger(text); ok {
+	if n, ok := ParseInteger(text); ok {
 		w.addInteger(n)
 		return
 	}

@@ -228,8 +228,8 @@ func (p *Pack) Score() float64 {
 	}
 }
 
-// scores remembers those that were parsed last: many are the same, and some take
-// a microsecond.
+// scores remembers those with an exponent that were parsed last: near the limits
+// of what a float64 can be, parsing takes a microsecond.
 type scores [64]struct {
 	text  [24]byte // what "%.17g" makes has no more
 	score float64
@@ -237,7 +237,7 @@ type scores [64]struct {
 
 // score parses a score.
 func (r *Reader) score(text []byte) float64 {
-	if len(text) == 0 || len(text) > len(r.scores[0].text) {
+	if n := len(text); n > len(r.scores[0].text) || n < 5 || text[n-5] != 'e' { // e-300
 		return r.parseScore(text)
 	}
 	if r.scores == nil {

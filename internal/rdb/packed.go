@@ -39,9 +39,9 @@ func (p *packs) next() (e packed, ok bool, err error) {
 // left is an upper limit of how many more entries there are: each has two bytes.
 func (p *packs) left() int { return (len(p.blob) - p.at) / 2 }
 
-// parseInteger reads text that is exactly what an integer is printed as, which
+// ParseInteger reads text that is exactly what a 64-bit integer is printed as, which
 // is the text that may be saved as an integer (util.c string2ll).
-func parseInteger(text []byte) (int64, bool) {
+func ParseInteger(text []byte) (int64, bool) {
 	digits := text
 	if len(text) > 0 && text[0] == '-' {
 		digits = text[1:]

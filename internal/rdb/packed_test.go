@@ -23,7 +23,7 @@ func TestParseInteger(t *testing.T) {
 		).Draw(t, "text")
 		n, err := strconv.ParseInt(text, 10, 64)
 		want := err == nil && strconv.FormatInt(n, 10) == text
-		if got, ok := parseInteger([]byte(text)); ok != want || ok && got != n {
+		if got, ok := ParseInteger([]byte(text)); ok != want || ok && got != n {
 			t.Errorf("%q is %d, %t; want %d, %t", text, got, ok, n, want)
 		}
 	})
@@ -46,7 +46,7 @@ func TestAppendScore(t *testing.T) {
 		}
 		text := appendScore(nil, score)
 		e := packed{text: text}
-		if e.integer, e.isInt = parseInteger(text); e.isInt {
+		if e.integer, e.isInt = ParseInteger(text); e.isInt {
 			e.text = nil
 		}
 		if got, err := packedScore(e); err != nil || math.Float64bits(got) != math.Float64bits(score) {

@@ -143,7 +143,7 @@ func (w *ziplistWriter) add(e packed) {
 		w.blob = binary.LittleEndian.AppendUint32(append(w.blob, largePrevious), uint32(previous)) // callers keep ziplists below 4 GiB
 	}
 	if !e.isInt {
-		e.integer, e.isInt = parseInteger(e.text)
+		e.integer, e.isInt = ParseInteger(e.text)
 	}
 	if e.isInt {
 		w.addInteger(e.integer)

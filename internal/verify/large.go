@@ -55,16 +55,15 @@ func (l *large) look(ctx context.Context) (keyState, error) {
 		return keyState{}, err
 	}
 	way, ok := map[string]struct {
-		kind   rdb.ValueKind
-		length string
-		read   func(context.Context, int64) error
+		kind rdb.ValueKind
+		read func(context.Context, int64) error
 	}{
-		"string": {rdb.StringValue, "STRLEN", l.readString},
-		"list":   {rdb.ListValue, "LLEN", l.readList},
-		"set":    {rdb.SetValue, "SCARD", l.readSet},
-		"hash":   {rdb.HashValue, "HLEN", l.readHash},
-		"zset":   {rdb.ZsetValue, "ZCARD", l.readZset},
-		"stream": {rdb.StreamValue, "XLEN", l.readStream},
+		"string": {rdb.StringValue, l.readString},
+		"list":   {rdb.ListValue, l.readList},
+		"set":    {rdb.SetValue, l.readSet},
+		"hash":   {rdb.HashValue, l.readHash},
+		"zset":   {rdb.ZsetValue, l.readZset},
+		"stream": {rdb.StreamValue, l.readStream},
 	}[types[0]]
 	if !ok {
 		return l.lookWhole(ctx)
@@ -73,7 +72,7 @@ func (l *large) look(ctx context.Context) (keyState, error) {
 	if err != nil {
 		return keyState{}, err
 	}
-	length, err := l.ask(ctx, way.length)
+	length, err := l.ask(ctx, lengthCommand(types[0]))
 	if err != nil {
 		return keyState{}, err
 	}

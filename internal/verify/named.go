@@ -7,13 +7,13 @@ import (
 )
 
 // maxNamed is how many keys are remembered: their hashes take about 20 MB.
-const maxNamed = 1 << 20
+const maxNamed = 1 << 19
 
 // named remembers the keys that have been named as differences, so that none is
 // named twice: SCAN may return a key more than once, a key may be missing in one db
 // and extra in another, and a scan that begins anew at a db finds the same again.
 // Of more than maxNamed differences those beyond are not remembered. That two keys
-// of a million have the same hash has a chance of 2⁻²⁵.
+// of that many have the same hash has a chance of 2⁻²⁷.
 type named struct {
 	digest digest.Options
 

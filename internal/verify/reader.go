@@ -57,6 +57,8 @@ type reader struct {
 	pieces  *digest.Summer
 	ahead   time.Duration // by how much its clock is ahead of ours
 	bytes   int64         // read since taken
+	// noMemory says that MEMORY USAGE is not to be had.
+	noMemory bool
 }
 
 // readers make pairs of readers.
@@ -156,24 +158,6 @@ func place(at []int, i int) int {
 		return i
 	}
 	return at[i]
-}
-
-// sizes are what keys take in the servers' memory, in bytes; 0 for one that is not
-// there. A few elements stand for all of a collection, so this is cheap, and not
-// exact (object.c memoryCommand).
-func (r *reader) sizes(ctx context.Context, db int, keys [][]byte) ([]int64, error) {
-	all := make([]int64, len(keys))
-	if db == libraries {
-		return all, nil
-	}
-	err := r.eachShard(ctx, db, keys, func(c *refresh.Conn, keys [][]byte, at []int) error {
-		sizes, err := c.Sizes(ctx, db, keys)
-		for i, size := range sizes {
-			all[place(at, i)] = size
-		}
-		return err
-	})
-	return all, err
 }
 
 // exist tells which keys are there.

@@ -65,7 +65,7 @@ func TestRepairUnderLoad(t *testing.T) {
 			if o.source == o.target && !strings.HasPrefix(o.source, "redis-6") {
 				all = append(all, fieldTTLPlants()...)
 			}
-			want := sow(t, p.from, p.to, true, all)
+			want := sowFollowing(t, p.from, p.to, all)
 			if !old {
 				do(t, p.to, "FUNCTION", "LOAD", "#!lua name=extra\nredis.register_function('extra', function() return 1 end)")
 				want = append(want, "extra -1 extra")
@@ -146,7 +146,7 @@ func TestRepairWithoutAFeed(t *testing.T) {
 			o := dataset.Options{Keys: 2000, DBs: []int{0, 3}, Now: time.Now(), NoFieldTTLs: true, NoFunctions: strings.HasPrefix(tt.source, "redis-6")}
 			fill(t, a, o)
 			fill(t, b, o)
-			sow(t, from, to, false, slices.DeleteFunc(plants(), func(p plant) bool { return p.want == "" }))
+			sow(t, from, to, slices.DeleteFunc(plants(), func(p plant) bool { return p.want == "" }))
 			if !o.NoFunctions {
 				do(t, to, "FUNCTION", "FLUSH")
 			}

@@ -178,3 +178,21 @@ func TestScanOfSome(t *testing.T) {
 		})
 	}
 }
+
+// A user who may not ask for what a key takes has the same found.
+func TestScanWithoutMemoryUsage(t *testing.T) {
+	a, b := sandboxtest.Start(t, "redis-7.0", sandbox.Options{}), sandboxtest.Start(t, "valkey-8.1", sandbox.Options{})
+	from, to := sandboxtest.Client(t, a), sandboxtest.Client(t, b)
+	want := sow(t, from, to, plants())
+	cfg := verify.Config{Source: sideOf(a), Target: sideOf(b), Options: verify.Options{Method: verify.Scan, Dir: t.TempDir()}}
+	for client, e := range map[*server.Client]*server.Endpoint{from: &cfg.Source.Shards[0], to: &cfg.Target.Shards[0]} {
+		do(t, client, "ACL", "SETUSER", "reader", "on", ">secret", "~*", "+@all", "-memory")
+		e.Username, e.Password = "reader", "secret"
+	}
+	mustFind(t, compare(t, cfg), cfg.Options.Dir, want...)
+	for _, c := range []*server.Client{from, to} {
+		if n := calls(t, c, "memory|usage"); n != 0 {
+			t.Errorf("MEMORY USAGE was called %d times", n)
+		}
+	}
+}
