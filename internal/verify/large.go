@@ -83,7 +83,7 @@ func (l *large) look(ctx context.Context) (keyState, error) {
 		return keyState{}, err
 	}
 	v := l.pieces.Value()
-	if !l.sums.Counts(v) {
+	if !l.counts(v.Type) {
 		return keyState{}, nil
 	}
 	return keyState{there: true, Found: Found{Type: v.Type, ExpireAt: expireAt, Sum: v.Sum, TTLs: v.TTLs}}, nil

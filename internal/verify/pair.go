@@ -20,10 +20,15 @@ type keyState struct {
 // at is what there is of it at that time: the servers delete a key that has
 // expired when they come to it, one sooner than the other.
 func (s keyState) at(now int64) keyState {
-	if s.there && s.ExpireAt != rdb.None && s.ExpireAt <= now {
+	if s.lastsUntil(now) {
 		return keyState{}
 	}
 	return s
+}
+
+// lastsUntil tells whether it expires then or before.
+func (s keyState) lastsUntil(then int64) bool {
+	return s.there && s.ExpireAt != rdb.None && s.ExpireAt <= then
 }
 
 // same tells whether nothing has become of it between two looks.
@@ -46,17 +51,16 @@ type pair struct {
 // differ is in what way a key differs at that time, "" if it does not.
 func (p *pair) differ(source, target keyState, now int64) Kind {
 	source, target = source.at(now), target.at(now)
-	// It may have expired on the other side, and is about to here.
-	last := func(s keyState) bool { return s.ExpireAt != rdb.None && s.ExpireAt <= now+p.stretch }
 	switch {
 	case source.there && target.there:
 		return compareFound(&source.Found, &target.Found, p.stretch)
-	case source.there && !last(source):
+	case source.there && !source.lastsUntil(now+p.stretch):
 		return Missing
-	case target.there && !last(target):
+	case target.there && !target.lastsUntil(now+p.stretch):
 		return Extra
+	default: // neither has it, or one only because it lives longer there
+		return ""
 	}
-	return ""
 }
 
 func (p *pair) close() {

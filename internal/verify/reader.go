@@ -364,11 +364,14 @@ func (r *reader) sum(ctx context.Context, v *refresh.Value) (keyState, error) {
 	if err := r.took(ctx, int64(len(v.Payload))); err != nil {
 		return keyState{}, err
 	}
-	if !r.sums.Counts(value) {
+	if !r.counts(value.Type) {
 		return keyState{}, nil // as if it were not there
 	}
 	return keyState{there: true, Found: Found{Type: value.Type, ExpireAt: v.ExpireAt, Sum: value.Sum, TTLs: value.TTLs}}, nil
 }
+
+// counts tells whether keys of a type do at all.
+func (r *reader) counts(typ string) bool { return len(r.digest.Drop) == 0 || r.digest.Counts(typ) }
 
 func (r *reader) sumPayload(v *refresh.Value) (digest.Value, error) {
 	if v.DB != libraries {
