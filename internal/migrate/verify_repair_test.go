@@ -14,7 +14,7 @@ import (
 
 // planted are ways to make a replica differ: what the primary has, what is done at
 // the replica, and what that is called. KEY stands for a key.
-var planted = []struct { //nolint:gochecknoglobals // a table
+var planted = []struct {
 	kind  verify.Kind
 	setup []any
 	plant []any
@@ -67,10 +67,10 @@ func (p *pair) plantAll(primary, replica *sandbox.Server, prefix string) map[ver
 func TestVerifyFindsAndRepairs(t *testing.T) {
 	t.Parallel()
 	for _, versions := range verifyPairs() {
+		if strings.Contains(versions[0]+versions[1], "6.0") {
+			continue // it knows neither LMOVE nor PXAT
+		}
 		t.Run(versions[0]+" to "+versions[1], func(t *testing.T) {
-			if strings.Contains(versions[0]+versions[1], "6.0") {
-				t.Skip() // it knows neither LMOVE nor PXAT
-			}
 			p := newPair(t, versions[0], versions[1])
 			l := p.loadFast()
 			m := start(t, p.config())

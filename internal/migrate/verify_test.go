@@ -96,7 +96,12 @@ func (r *running) compared(o migrate.VerifyOptions) *verify.Report {
 }
 
 // verifyRuns is how often each comparison is repeated.
-const verifyRuns = 3
+func verifyRuns() int {
+	if long {
+		return 15
+	}
+	return 3
+}
 
 // verifyPairs are versions with themselves, newer ones, and older ones that count
 // their stream otherwise.
@@ -118,7 +123,7 @@ func TestVerifyUnderLoad(t *testing.T) {
 			m := start(t, p.config())
 			m.ready()
 			stop := p.busy(p.source)
-			for range verifyRuns {
+			for range verifyRuns() {
 				report := m.verified(migrate.VerifyOptions{})
 				if report.Method != verify.Snapshot || report.Offset == 0 {
 					t.Errorf("%+v", report)
@@ -135,7 +140,7 @@ func TestVerifyUnderLoad(t *testing.T) {
 				t.Errorf("after the cutover: %+v", s)
 			}
 			stop = p.busy(p.target)
-			for range verifyRuns {
+			for range verifyRuns() {
 				m.verified(migrate.VerifyOptions{})
 			}
 			stop()
@@ -169,7 +174,7 @@ func TestVerifyWithEvictions(t *testing.T) {
 	defer filler.Wait()
 	defer cancel()
 	eventually(t, "keys are evicted", func() bool { return info(t, c, "stats").Int("evicted_keys") > 1000 })
-	for range 2 * verifyRuns {
+	for range 2 * verifyRuns() {
 		m.verified(migrate.VerifyOptions{})
 	}
 }
