@@ -167,7 +167,7 @@ func TestRepairWithoutAFeed(t *testing.T) {
 			cfg.Options = verify.Options{Method: tt.method, Dir: t.TempDir(), Repair: true, DeleteExtra: true, Samples: 3}
 			report := compare(t, cfg)
 			got := outcomes(t, cfg.Options.Dir)
-			if report.Result != verify.Equal || len(got[verify.Deleted]) != 2 || len(got[verify.Repaired]) < 30 || len(got) != 2 {
+			if report.Result != verify.Equal || len(got[verify.Deleted]) < 2 || len(got[verify.Repaired]) < 30 || len(got) != 2 {
 				t.Errorf("%+v: %v", report, got)
 			}
 			sameData(t, a, b, o.NoFunctions)

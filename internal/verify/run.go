@@ -198,8 +198,10 @@ func (r *run) explainSamples(ctx context.Context) error {
 	r.mu.Lock()
 	samples := r.report.Samples
 	r.mu.Unlock()
+	e := r.newExplainer()
+	defer e.close()
 	for i := range samples {
-		if err := r.explain(ctx, &samples[i]); err != nil {
+		if err := e.explain(ctx, &samples[i]); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
