@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -42,31 +41,28 @@ type comparison struct {
 
 // comparisonNote is what is known of a comparison beside its report.
 type comparisonNote struct {
-	Command string `json:"command"` // the line that compares the same again, without passwords
-	Scope   string `json:"scope"`
+	Ends  string `json:"ends"`  // the URLs, without passwords
+	Scope string `json:"scope"` // what of them is compared, and how
 }
 
-// openComparison takes the place of a comparison: that of the last one with the same
-// scope if it was interrupted, else a new one. Old ones are removed.
-func openComparison(stateDir string, note comparisonNote, now time.Time) (*comparison, error) {
+// openComparison takes the place of a comparison: that of the last one of the same
+// ends and scope if it was interrupted and is not to be made anew, else a new one.
+// Old ones are removed.
+func openComparison(stateDir string, note comparisonNote, anew bool, now time.Time) (*comparison, error) {
 	root := filepath.Join(stateDir, comparisonsDir)
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
-	sum := sha256.Sum256([]byte(note.Scope))
+	sum := sha256.Sum256([]byte(note.Ends + "\n" + note.Scope))
 	scope := hex.EncodeToString(sum[:4])
 	ids, err := listComparisons(stateDir)
 	if err != nil {
 		return nil, err
 	}
-	for _, id := range ids {
-		if !strings.HasSuffix(id, "-"+scope) {
-			continue
-		}
-		if c := resume(root, id, note); c != nil {
+	if !anew {
+		if c := resume(root, ids, note); c != nil {
 			return c, nil
 		}
-		break // only the last one
 	}
 	c := &comparison{id: now.UTC().Format("20060102-150405") + "-" + scope, note: note}
 	c.dir = filepath.Join(root, c.id)
@@ -91,21 +87,31 @@ func openComparison(stateDir string, note comparisonNote, now time.Time) (*compa
 	return c, nil
 }
 
-// resume takes the place of an interrupted comparison; nil if it was not
-// interrupted, is of another scope or goes on in another process.
-func resume(root, id string, note comparisonNote) *comparison {
-	c := &comparison{id: id, dir: filepath.Join(root, id), goesOn: true}
-	if readNote(c.dir, &c.note) != nil || c.note.Scope != note.Scope {
-		return nil
+// resume takes the place of the last comparison of the same ends and scope if it was
+// interrupted; nil if it was not, or goes on in another process. One that found
+// differences which have been repaired since is not gone on with.
+func resume(root string, newestFirst []string, wanted comparisonNote) *comparison {
+	for _, id := range newestFirst {
+		c := &comparison{id: id, dir: filepath.Join(root, id), goesOn: true}
+		if readNote(c.dir, &c.note) != nil || c.note.Ends != wanted.Ends {
+			continue
+		}
+		if c.note != wanted {
+			if r, err := verify.ReadReport(c.dir); err == nil && len(r.Repaired) > 0 {
+				return nil
+			}
+			continue
+		}
+		if locked, err := c.take(); err != nil || !locked {
+			return nil
+		}
+		if !verify.Resumable(c.dir) {
+			_ = c.close() // the place stays as it is
+			return nil
+		}
+		return c
 	}
-	if locked, err := c.take(); err != nil || !locked {
-		return nil
-	}
-	if !verify.Resumable(c.dir) {
-		_ = c.close() // the place stays as it is
-		return nil
-	}
-	return c
+	return nil
 }
 
 // take locks the place against other processes; false if one has it. The kernel

@@ -11,11 +11,11 @@ import (
 
 func TestComparisonsHaveAPlaceEach(t *testing.T) {
 	dir := t.TempDir()
-	note := comparisonNote{Command: "godwit verify", Scope: "a b"}
+	note := comparisonNote{Ends: "a b", Scope: "all"}
 	now := time.Date(2026, 3, 4, 12, 30, 5, 0, time.UTC)
 	open := func(note comparisonNote, now time.Time) *comparison {
 		t.Helper()
-		c, err := openComparison(dir, note, now)
+		c, err := openComparison(dir, note, false, now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,20 +38,35 @@ func TestComparisonsHaveAPlaceEach(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _ = parallel.close(), first.close()
-	other := open(comparisonNote{Scope: "a c"}, now.Add(2*time.Second))
+	other := open(comparisonNote{Ends: "a c", Scope: "all"}, now.Add(2*time.Second))
 	if other.goesOn {
 		t.Error("a comparison of something else went on")
 	}
 	_ = other.close()
-	again := open(note, now.Add(3*time.Second))
+	if anew, err := openComparison(dir, note, true, now.Add(3*time.Second)); err != nil || anew.goesOn {
+		t.Errorf("what was to be made anew goes on (%v)", err)
+	} else if _ = anew.close(); os.RemoveAll(anew.dir) != nil {
+		t.Fatal("it stays")
+	}
+	again := open(note, now.Add(4*time.Second))
 	if !again.goesOn || again.id != first.id || again.began() != "2026-03-04 12:30:05 UTC" {
 		t.Errorf("%s does not go on, but %s", first.id, again.id)
 	}
+	_ = again.close()
+	repair := open(comparisonNote{Ends: note.Ends, Scope: "all, repaired"}, now.Add(5*time.Second))
+	keep(t, repair.dir, &verify.Report{ID: repair.id, Result: verify.Equal, Repaired: map[string]int64{verify.Repaired: 1}})
+	_ = repair.close()
+	if void := open(note, now.Add(6*time.Second)); void.goesOn {
+		t.Error("what was found before a repair is found once more")
+	} else if _ = void.close(); os.RemoveAll(void.dir) != nil || os.RemoveAll(repair.dir) != nil {
+		t.Fatal("it stays")
+	}
+	again = open(note, now.Add(7*time.Second))
 	if err := os.Remove(filepath.Join(again.dir, "checkpoint.json")); err != nil { // it has come to its end
 		t.Fatal(err)
 	}
 	_ = again.close()
-	if next := open(note, now.Add(4*time.Second)); next.goesOn {
+	if next := open(note, now.Add(8*time.Second)); next.goesOn {
 		t.Error("what had ended went on")
 	}
 }
@@ -59,13 +74,13 @@ func TestComparisonsHaveAPlaceEach(t *testing.T) {
 func TestOldComparisonsGo(t *testing.T) {
 	dir := t.TempDir()
 	now := time.Date(2026, 3, 4, 12, 30, 5, 0, time.UTC)
-	running, err := openComparison(dir, comparisonNote{Scope: "x"}, now)
+	running, err := openComparison(dir, comparisonNote{Scope: "x"}, false, now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = running.close() }() // the test is over
 	for i := range 2 * keptComparisons {
-		c, err := openComparison(dir, comparisonNote{Scope: "x"}, now.Add(time.Duration(i+1)*time.Minute))
+		c, err := openComparison(dir, comparisonNote{Scope: "x"}, false, now.Add(time.Duration(i+1)*time.Minute))
 		if err != nil {
 			t.Fatal(err)
 		}

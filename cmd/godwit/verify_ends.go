@@ -21,7 +21,7 @@ func verifyEnds(ctx context.Context, cmd *cobra.Command, o *verifyOptions, s str
 	if err != nil {
 		return err
 	}
-	note := comparisonNote{Command: commandLine(cmd, o), Scope: strings.Join([]string{from.String(), to.String(), o.compare.scope()}, " ")}
+	note := comparisonNote{Ends: from.String() + " " + to.String(), Scope: o.compare.scope()}
 	source, sourceKeys, err := resolveSide(ctx, "source", from)
 	if err != nil {
 		return err
@@ -30,13 +30,13 @@ func verifyEnds(ctx context.Context, cmd *cobra.Command, o *verifyOptions, s str
 	if err != nil {
 		return err
 	}
-	place, err := openComparison(o.state.stateDir, note, time.Now())
+	place, err := openComparison(o.state.stateDir, note, o.compare.anew, time.Now())
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, place.close()) }()
 	if place.goesOn {
-		if _, err := fmt.Fprintf(s.err, "going on with the comparison of %s, which was interrupted\n", place.began()); err != nil {
+		if _, err := fmt.Fprintf(s.err, "going on with the comparison of %s, which was interrupted; --anew begins anew\n", place.began()); err != nil {
 			return err
 		}
 	}

@@ -23,6 +23,7 @@ const defaultSamples = 3
 type compareOptions struct {
 	verify.Options
 	drop []rdb.Feature
+	anew bool
 }
 
 func (o *compareOptions) addFlags(cmd *cobra.Command) {
@@ -38,6 +39,7 @@ func (o *compareOptions) addFlags(cmd *cobra.Command) {
 	fs.Var(repairValue{&o.Options}, "repair", "make the target as the source where they differ; delete-extra: delete what only the target has, too")
 	fs.Lookup("repair").NoOptDefVal = repairChanged
 	fs.Var(featuresValue{&o.drop}, "drop", "what the target does not have and was left out, as in run; repeat it or separate by commas")
+	fs.BoolVar(&o.anew, "anew", false, "with --from and --to: begin anew, rather than go on with a scan that was interrupted")
 	completeChoices(cmd, "method", string(verify.Snapshot), string(verify.Scan))
 	completeChoices(cmd, "repair", repairDelete)
 	completeChoices(cmd, "drop", featureNames()...)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -112,6 +113,61 @@ func TestVerifyFindsDifferencesAndRepairsThem(t *testing.T) {
 	}
 	if got = between(t, dir, source, target); got.code != 0 {
 		t.Errorf("after the repairs: exit code %d: %s", got.code, got.out)
+	}
+}
+
+// docs/verify.md names what a user needs for a comparison, and what for a repair.
+func TestVerifyPermissions(t *testing.T) {
+	source, target := twins(t, sandbox.Options{})
+	const (
+		snapshots = "~* +psync +replconf +info +ping +time"
+		keys      = "+multi +exec +watch +select +scan +exists +dump +pttl +pexpiretime +memory|usage +function|list +@read"
+		repairs   = "+restore +del +function|load +function|delete"
+	)
+	documented, err := os.ReadFile("../../docs/verify.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := strings.ReplaceAll(string(documented), `\|`, "|")
+	mustContain(t, "docs/verify.md", rules, "`"+snapshots+"`", "`"+keys+"`", "`"+repairs+"`")
+	permit := func(s *sandbox.Server, rules string) {
+		t.Helper()
+		send(t, s, "ACL SETUSER eye on >secret "+rules)
+	}
+	permit(source, snapshots)
+	permit(target, snapshots)
+	dir := t.TempDir()
+	compare := func(more ...string) outcome {
+		t.Helper()
+		args := []string{"verify", "--from", "redis://eye@" + source.Address(), "--to", "redis://eye@" + target.Address(), "--state-dir", dir}
+		return godwit(t, []string{"GODWIT_FROM_PASSWORD=secret", "GODWIT_TO_PASSWORD=secret"}, append(args, more...)...)
+	}
+	if got := compare(); got.code != 0 {
+		t.Errorf("equal: exit code %d: %s%s", got.code, got.out, got.err)
+	}
+	send(t, source, "SET missing 1", "RPUSH changed a b c", "ZADD scores 1 a", "XADD stream 1-1 f v")
+	send(t, target, "SET extra 1", "RPUSH changed a c b", "ZADD scores 2 a", "XADD stream 1-1 f w")
+	got := compare()
+	if got.code != status.ExitFailed || !strings.Contains(got.err, "NOPERM") || !strings.Contains(got.err, "\nhint: allow the command to this ACL user") {
+		t.Errorf("without the rules for keys: exit code %d: %s%s", got.code, got.out, got.err)
+	}
+	permit(source, keys)
+	permit(target, keys)
+	for _, method := range []string{"snapshot", "scan"} {
+		if got := compare("--method", method); got.code != status.ExitDifferences || !strings.HasPrefix(got.out, "DIFFERENT: 5 differences, ") || strings.Contains(got.out, "NOPERM") {
+			t.Errorf("%s: exit code %d: %s%s", method, got.code, got.out, got.err)
+		}
+	}
+	permit(source, "-psync")
+	if got := compare(); !strings.Contains(got.out, "method    scan: SCAN and DUMP of each side; the source "+source.Address()+": PSYNC is not permitted to user eye") {
+		t.Errorf("without PSYNC: %s%s", got.out, got.err)
+	}
+	if got := compare("--method", "snapshot"); got.code != status.ExitFailed || !strings.Contains(got.err, "PSYNC is not permitted to user eye\nhint: use --method scan") {
+		t.Errorf("without PSYNC: exit code %d: %s", got.code, got.err)
+	}
+	permit(target, repairs)
+	if got := compare("--repair=delete-extra"); got.code != 0 {
+		t.Errorf("repair: exit code %d: %s%s", got.code, got.out, got.err)
 	}
 }
 

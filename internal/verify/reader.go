@@ -398,9 +398,9 @@ func total(sizes []int64) (n int64) {
 // took counts bytes read and waits for as long as the rate wants it.
 func (r *reader) took(ctx context.Context, bytes int64) error {
 	r.bytes += bytes
-	for r.limit != nil && bytes > 0 {
+	for bytes > 0 {
 		n := min(bytes, burst)
-		if err := r.limit.WaitN(ctx, int(n)); err != nil {
+		if err := throttle(ctx, r.limit, int(n)); err != nil {
 			return err
 		}
 		bytes -= n

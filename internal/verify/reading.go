@@ -135,13 +135,8 @@ func (l *limited) Read(p []byte) (int, error) {
 	}
 	n, err := l.r.Read(p)
 	l.side.bytes.Add(int64(n))
-	if l.limiter != nil && n > 0 {
-		if l.limiter.WaitN(l.ctx, n) != nil {
-			// It does not wait at all where that would take longer than ctx lasts. Nothing
-			// of what was read is given on: a reader may go on with that, without an error.
-			<-l.ctx.Done()
-			return 0, l.ctx.Err()
-		}
+	if waited := throttle(l.ctx, l.limiter, n); waited != nil {
+		return 0, waited // with bytes beside it, an error may be passed over
 	}
 	return n, err
 }

@@ -88,6 +88,9 @@ type run struct {
 	stage      atomic.Pointer[string]
 	candidates atomic.Int64 // that may still settle
 
+	began  time.Time
+	before time.Duration // that it has taken until it was interrupted
+
 	mu      sync.Mutex
 	journal *journal
 	report  Report
@@ -95,13 +98,13 @@ type run struct {
 
 // newRun begins anew, or goes on with what an earlier run has left in its directory.
 func newRun(cfg Config) (*run, error) {
-	r := &run{cfg: cfg, source: newSide("source", cfg.Source), target: newSide("target", cfg.Target)}
+	r := &run{cfg: cfg, source: newSide("source", cfg.Source), target: newSide("target", cfg.Target), began: time.Now()}
 	r.enter(StageConnecting)
 	// No primary tells its replicas of a consumer that has asked and got nothing.
 	r.digest = digest.Options{Drop: cfg.Options.Drop, NoEmptyConsumers: true}
 	seed, id := randomSeed(), newID(time.Now())
 	r.report = Report{
-		ID: id, Result: Unknown, Method: cfg.Options.Method, Source: cfg.Source.Name, Target: cfg.Target.Name, Started: time.Now(),
+		ID: id, Result: Unknown, Method: cfg.Options.Method, Source: cfg.Source.Name, Target: cfg.Target.Name, Started: r.began,
 		Scope:  cfg.Options.scope(),
 		Counts: make(map[Kind]int64), ByDB: make(map[int]DBCounts), Samples: []Difference{}, Repaired: make(map[string]int64),
 		Error: "it has not come to its end", Interrupted: true,
@@ -111,7 +114,7 @@ func newRun(cfg Config) (*run, error) {
 		return nil, err
 	}
 	if left := r.journal.left; left != nil {
-		seed, r.report = left.Seed, left.Report
+		seed, r.report, r.before = left.Seed, left.Report, left.Report.Took
 		r.source.keys.Store(r.report.SourceRead.Keys)
 		r.source.bytes.Store(r.report.SourceRead.Bytes)
 		r.target.keys.Store(r.report.TargetRead.Keys)
@@ -327,7 +330,7 @@ func sampleOf(d *Difference) sampleKey { return sampleKey{d.DB, string(d.Key)} }
 // snapshotOfReport is the report as of now. r.mu must be held.
 func (r *run) snapshotOfReport() Report {
 	report := r.report
-	report.Took = time.Since(report.Started)
+	report.Took = r.before + time.Since(r.began)
 	report.SourceRead, report.TargetRead = r.source.read(), r.target.read()
 	return report
 }

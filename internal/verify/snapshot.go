@@ -248,6 +248,17 @@ func newLimiter(bytesPerSecond int64) *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(bytesPerSecond), burst)
 }
 
+// throttle waits until n bytes, burst at most, may have been read. A limiter does not
+// begin to wait where that would take longer than ctx lasts: its end is waited for,
+// to fail by that.
+func throttle(ctx context.Context, l *rate.Limiter, n int) error {
+	if l == nil || l.WaitN(ctx, n) == nil {
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
 // pause waits, but not longer than ctx.
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)

@@ -191,7 +191,7 @@ type Report struct {
 	ReplID  string        `json:"replid,omitempty"` // of the source, and
 	Offset  int64         `json:"offset,omitempty"` // at which of its offsets the result holds; 0 where the sides have none in common
 	Started time.Time     `json:"started"`
-	Took    time.Duration `json:"took_ns"`
+	Took    time.Duration `json:"took_ns"` // while it was under way
 	Held    time.Duration `json:"held_ns"` // the longest that the target's feed was held
 	// SourceRead and TargetRead are what was compared.
 	SourceRead  Read             `json:"source_read"`

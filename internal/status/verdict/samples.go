@@ -59,15 +59,24 @@ func writeSample(b *strings.Builder, d *verify.Difference) {
 		text := "does not have it"
 		if side.found != nil {
 			text = found(side.found)
+			if d.Kind == verify.TTL && side.found.ExpireAt == rdb.None {
+				text += ", never expires"
+			}
 			if d.Kind == verify.OtherDB {
 				text = dbName(side.db) + ", " + text
 			}
-			if side.found.Excerpt != "" {
+			if side.found.Excerpt != "" && !ownTTL(d) {
 				text += "  " + side.found.Excerpt
 			}
 		}
 		fmt.Fprintf(b, "  %*s  %s  %s\n", kindWidth, "", dim(side.name), text)
 	}
+}
+
+// ownTTL tells whether it is the key itself that expires at another time, which is
+// said already, not a field of it.
+func ownTTL(d *verify.Difference) bool {
+	return d.Kind == verify.TTL && d.Source != nil && d.Target != nil && d.Source.ExpireAt != d.Target.ExpireAt
 }
 
 // kindWidth is the length of the longest kind.

@@ -77,7 +77,7 @@ func headlineParts(r *verify.Report) (word, rest string) {
 		if r.Error != "" {
 			return "DIFFERENT", fmt.Sprintf(": %s so far, %s, and not all", count(n, "difference", "differences"), compared(r))
 		}
-		if left := left(r); left > 0 && left < n {
+		if left := left(r); left > 0 {
 			return "DIFFERENT", fmt.Sprintf(": %s of %s not repaired, %s", units.Count(left), count(n, "difference", "differences"), compared(r))
 		}
 		return "DIFFERENT", fmt.Sprintf(": %s, %s", count(n, "difference", "differences"), compared(r))
