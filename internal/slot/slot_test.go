@@ -11,7 +11,7 @@ import (
 
 // Known values of the cluster's specification, and what a server says of any key.
 func TestOf(t *testing.T) {
-	for key, want := range map[string]uint16{"": 0, "foo": 12182, "{foo}bar": 12182, "bar{foo}{baz}": 12182, "123456789": 0x31c3} {
+	for key, want := range map[string]uint16{"": 0, "foo": 12182, "{foo}bar": 12182, "bar{foo}{baz}": 12182, "123456789": 12739, "foo{}{bar}": 8363, "foo{{bar}}zap": 4015, "foo{bar}{zap}": 5061, "{foo": 13308} {
 		if got := slot.Of([]byte(key)); got != want {
 			t.Errorf("%q: slot %d, want %d", key, got, want)
 		}
