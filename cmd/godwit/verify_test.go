@@ -122,6 +122,7 @@ func TestVerifyPermissions(t *testing.T) {
 	const (
 		snapshots = "~* +psync +replconf +info +ping +time"
 		keys      = "+multi +exec +watch +select +scan +exists +dump +pttl +pexpiretime +memory|usage +function|list +@read"
+		asks      = "+acl|dryrun +acl|whoami"
 		repairs   = "+restore +del +function|load +function|delete"
 	)
 	documented, err := os.ReadFile("../../docs/verify.md")
@@ -129,7 +130,7 @@ func TestVerifyPermissions(t *testing.T) {
 		t.Fatal(err)
 	}
 	rules := strings.ReplaceAll(string(documented), `\|`, "|")
-	mustContain(t, "docs/verify.md", rules, "`"+snapshots+"`", "`"+keys+"`", "`"+repairs+"`")
+	mustContain(t, "docs/verify.md", rules, "`"+snapshots+"`", "`"+keys+"`", "`"+repairs+"`", "`"+asks+"`")
 	permit := func(s *sandbox.Server, rules string) {
 		t.Helper()
 		send(t, s, "ACL SETUSER eye on >secret "+rules)
@@ -159,6 +160,10 @@ func TestVerifyPermissions(t *testing.T) {
 		}
 	}
 	permit(source, "-psync")
+	if got := compare(); got.code != status.ExitFailed || !strings.Contains(got.err, "NOPERM") || !strings.Contains(got.err, "\nhint: permit replication to this user (+psync +replconf), or use --method scan") {
+		t.Errorf("without PSYNC: exit code %d: %s", got.code, got.err)
+	}
+	permit(source, asks)
 	if got := compare(); !strings.Contains(got.out, "method    scan: SCAN and DUMP of each side; the source "+source.Address()+": PSYNC is not permitted to user eye") {
 		t.Errorf("without PSYNC: %s%s", got.out, got.err)
 	}
@@ -337,7 +342,7 @@ func TestVerifyARunningMigrationInterrupted(t *testing.T) {
 	if s.Phase != migrate.Following || s.Verify.State != migrate.VerifyUnknown {
 		t.Errorf("after it: %s, %+v", s.Phase, s.Verify)
 	}
-	verb(t, dir, "status", "verify  could not tell: ")
+	verb(t, dir, "status", "verify  could not tell: it was cancelled")
 }
 
 func TestVerifyBeforeCutover(t *testing.T) {

@@ -14,6 +14,12 @@ import (
 // verifyInterval is how often whoever asked for a comparison is told how far it is.
 const verifyInterval = 250 * time.Millisecond
 
+// Why a comparison was ended.
+var (
+	errCancelled = errors.New("it was cancelled")
+	errRunEnds   = errors.New("godwit's run has ended")
+)
+
 // verifyLine is one line of the answer to POST /verify: how far the comparison is,
 // and as the last one its report, or the error for which it did not begin.
 type verifyLine struct {
@@ -29,9 +35,11 @@ func (a *api) verify(w http.ResponseWriter, r *http.Request) {
 	if !readOptions(w, r, &options) {
 		return
 	}
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	defer context.AfterFunc(a.streams, cancel)() //nolint:contextcheck // the end of the run ends it too: nothing waits for it
+	// The report has the reason in words, and so it outlives the contexts' own.
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context()))
+	defer cancel(nil)
+	defer context.AfterFunc(r.Context(), func() { cancel(errCancelled) })()
+	defer context.AfterFunc(a.streams, func() { cancel(errRunEnds) })() //nolint:contextcheck // the end of the run ends it too
 	ended := make(chan verifyLine, 1)
 	go func() {
 		report, err := a.controller.Verify(ctx, options)
@@ -53,7 +61,7 @@ func (a *api) verify(w http.ResponseWriter, r *http.Request) {
 		case <-ticker.C:
 			progress := a.controller.Status().Verify
 			if send(verifyLine{Progress: &progress}) != nil {
-				cancel()
+				cancel(errCancelled)
 				<-ended
 				return
 			}
