@@ -51,12 +51,12 @@ func wantExplained() map[string]explained {
 
 // Samples say where they differ, whatever the type.
 func TestSamplesAreExplained(t *testing.T) {
-	for _, tt := range []struct {
+	for _, tt := range some(1, []struct {
 		source, target string
 		fieldTTLs      bool
 	}{
 		{source: "redis-7.0", target: "valkey-8.1"}, {source: "redis-8.6", target: "valkey-9.1", fieldTTLs: true},
-	} {
+	}) {
 		t.Run(tt.source+" "+tt.target, func(t *testing.T) {
 			a, b := sandboxtest.Start(t, tt.source, sandbox.Options{}), sandboxtest.Start(t, tt.target, otherLimits())
 			from, to := sandboxtest.Client(t, a), sandboxtest.Client(t, b)

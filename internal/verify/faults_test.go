@@ -86,6 +86,7 @@ func TestFlushAll(t *testing.T) {
 
 // A snapshot that a server is writing already is waited for.
 func TestBackgroundSaveUnderWay(t *testing.T) {
+	t.Parallel()
 	p := smallPair(t, options{source: "redis-7.0", target: "valkey-8.1"})
 	slow(t, p, 200)
 	do(t, p.from, "BGSAVE")
@@ -101,6 +102,7 @@ func TestBackgroundSaveUnderWay(t *testing.T) {
 
 // Nothing is held while the source waits for others that want its snapshot.
 func TestDisklessDelayOfTheSource(t *testing.T) {
+	t.Parallel()
 	p := smallPair(t, options{source: "redis-7.0", target: "valkey-8.1", sourceArgs: []string{"--repl-diskless-sync-delay 5"}})
 	startLoad(t, p.source, 2000, false)
 	cfg := p.config(t)
@@ -113,6 +115,7 @@ func TestDisklessDelayOfTheSource(t *testing.T) {
 
 // A target that waits for others is asked for a snapshot by way of its disk.
 func TestDisklessDelayOfTheTarget(t *testing.T) {
+	t.Parallel()
 	p := smallPair(t, options{source: "redis-7.0", target: "valkey-8.1", targetArgs: []string{"--repl-diskless-sync-delay 5"}})
 	cfg := p.config(t)
 	report := compare(t, cfg)
@@ -247,6 +250,7 @@ func (h *hooked) Trail(ctx context.Context) (verify.Hold, error) {
 
 // A target that does not answer is fed again after a while, and asked again.
 func TestTargetThatHangs(t *testing.T) {
+	t.Parallel()
 	p := smallPair(t, options{source: "redis-7.0", target: "valkey-8.1"})
 	startLoad(t, p.source, 2000, false)
 	for _, tt := range []struct {

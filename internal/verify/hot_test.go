@@ -85,6 +85,7 @@ func TestScanOfHotKeys(t *testing.T) {
 // A key that changes at every look, on a side that the other knows nothing of, is
 // unstable: nobody can say what it is compared with.
 func TestUnstableKeys(t *testing.T) {
+	t.Parallel()
 	a, b := sandboxtest.Start(t, "redis-7.0", sandbox.Options{}), sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
 	from, to := sandboxtest.Client(t, a), sandboxtest.Client(t, b)
 	do(t, from, "SET", "planted", 1)

@@ -107,10 +107,7 @@ func TestJoin(t *testing.T) {
 
 // Whatever there is, a part of it at a time is in memory.
 func TestJoinInBoundedMemory(t *testing.T) {
-	n := 2_000_000
-	if testing.Short() {
-		n = 300_000
-	}
+	const n = 400_000
 	dir := t.TempDir()
 	o := digest.Options{Seed: 1}
 	source, target := newCollector(dir, 0), newCollector(dir, 0)

@@ -49,12 +49,12 @@ func outcomes(t *testing.T, dir string) map[string][]string {
 // Differences of every kind and type are repaired while 5,000 writes a second go
 // on, and nothing else is changed: in the end both sides are the same.
 func TestRepairUnderLoad(t *testing.T) {
-	for _, o := range []options{
+	for _, o := range some(2, []options{
 		{source: "redis-7.0", target: "valkey-8.1", targetArgs: otherLimits().Args},
 		{source: "redis-6.0", target: "redis-6.0"},
 		{source: "redis-8.6", target: "redis-8.6"},
 		{source: "valkey-9.1", target: "valkey-9.1"},
-	} {
+	}) {
 		t.Run(o.source+" "+o.target, func(t *testing.T) {
 			p := newPair(t, o)
 			old := strings.HasPrefix(o.source, "redis-6")
@@ -141,7 +141,7 @@ func sameData(t *testing.T, a, b *sandbox.Server, old bool) {
 
 // Two servers that do not know of each other.
 func TestRepairWithoutAFeed(t *testing.T) {
-	for _, tt := range []struct {
+	for _, tt := range some(1, []struct {
 		source, target string
 		method         verify.Method
 	}{
@@ -149,7 +149,7 @@ func TestRepairWithoutAFeed(t *testing.T) {
 		{"redis-6.0", "redis-6.0", verify.Scan},
 		{"redis-8.6", "redis-7.0", verify.Snapshot},
 		{"valkey-9.1", "redis-8.6", verify.Snapshot},
-	} {
+	}) {
 		t.Run(tt.source+" "+tt.target, func(t *testing.T) {
 			a, b := sandboxtest.Start(t, tt.source, sandbox.Options{}), sandboxtest.Start(t, tt.target, sandbox.Options{})
 			from, to := sandboxtest.Client(t, a), sandboxtest.Client(t, b)

@@ -149,6 +149,7 @@ func TestSnapshotsOfSomeKeys(t *testing.T) {
 
 // The rate is kept to, on each side by itself.
 func TestMaxRate(t *testing.T) {
+	t.Parallel()
 	p := smallPair(t, options{source: "redis-7.0", target: "valkey-8.1"})
 	do(t, p.from, "SET", "large", string(make([]byte, 1<<20)))
 	for i := range 40 {

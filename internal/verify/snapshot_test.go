@@ -38,7 +38,7 @@ func TestPlantedDifferences(t *testing.T) {
 		{source: "valkey-9.1", target: "valkey-9.1", atSource: disk, atTarget: otherLimits(), fieldTTLs: true},
 		{source: "valkey-8.0", target: "redict-7.3", atTarget: otherLimits()},
 	}
-	for _, tt := range tests {
+	for _, tt := range some(4, tests) {
 		t.Run(tt.source+" "+tt.target, func(t *testing.T) {
 			a, b := sandboxtest.Start(t, tt.source, tt.atSource), sandboxtest.Start(t, tt.target, tt.atTarget)
 			from, to := sandboxtest.Client(t, a), sandboxtest.Client(t, b)
@@ -72,12 +72,12 @@ func TestPlantedDifferences(t *testing.T) {
 
 // Differences among keys that are written to all the time.
 func TestUnderLoad(t *testing.T) {
-	for _, o := range []options{
+	for _, o := range some(2, []options{
 		{source: "redis-7.0", target: "valkey-8.1", targetArgs: otherLimits().Args},
 		{source: "valkey-9.1", target: "valkey-9.1", sourceArgs: []string{"--repl-diskless-sync no"}, targetArgs: []string{"--repl-diskless-sync no"}},
 		{source: "redis-6.0", target: "redis-6.0"},
 		{source: "redis-8.0", target: "redis-8.6", sourceArgs: []string{"--repl-diskless-sync-delay 2"}},
-	} {
+	}) {
 		t.Run(o.source+" "+o.target, func(t *testing.T) {
 			p := newPair(t, o)
 			old := strings.HasPrefix(o.source, "redis-6")
