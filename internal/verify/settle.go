@@ -94,6 +94,9 @@ type settling struct {
 	names *named
 	tell  func(*suspect, verdict) error
 
+	// extra are those of the present wave that only the target has, to be named at
+	// its end: by then it is known which of them are missing keys of another db.
+	extra  []*suspect
 	dbs    []int // in which the target has keys
 	look   func(context.Context, []*suspect) (sight, error)
 	failed error // why the feed could not be held when last tried
@@ -154,6 +157,12 @@ func (s *settling) wave(ctx context.Context, left []*suspect) error {
 			return err
 		}
 	}
+	for _, key := range s.extra {
+		if err := s.name(key, key.difference(Extra)); err != nil {
+			return err
+		}
+	}
+	s.extra = s.extra[:0]
 	return nil
 }
 
@@ -208,6 +217,8 @@ func (s *settling) lookAt(ctx context.Context, keys []*suspect) ([]*suspect, err
 			undecided = append(undecided, key)
 		case kind == Missing:
 			missing = append(missing, key)
+		case kind == Extra:
+			s.extra = append(s.extra, key)
 		default:
 			err = s.name(key, key.difference(kind))
 		}
