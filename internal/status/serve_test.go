@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync"
 	"strings"
 	"testing"
 	"time"
@@ -22,17 +23,12 @@ func serve(t *testing.T, listener net.Listener, c status.Controller) (stop func(
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- status.Serve(ctx, listener, c, "v1.2.3") }()
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
+	stop = sync.OnceFunc(func() { // whoever calls it waits for the end
 		cancel()
 		if err := <-served; err != nil {
 			t.Errorf("Serve: %v", err)
 		}
-	}
+	})
 	t.Cleanup(stop)
 	return stop
 }
