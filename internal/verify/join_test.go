@@ -234,15 +234,20 @@ func TestDifferencesOfAName(t *testing.T) {
 
 func TestBuckets(t *testing.T) {
 	a, b := newTable(), newTable()
+	toA, toB := adder{table: a}, adder{table: b}
 	for i, n := range rand.New(rand.NewPCG(1, 2)).Perm(1000) {
-		a.add(bucket(uint64(i)<<50), uint64(i))
-		b.add(bucket(uint64(n)<<50), uint64(n))
+		toA.add(bucket(uint64(i)<<50), uint64(i))
+		toB.add(bucket(uint64(n)<<50), uint64(n))
 	}
+	toA.flush()
+	toB.flush()
 	if set := differing(a, b); set.size() != 0 {
 		t.Errorf("%d buckets differ", set.size())
 	}
-	a.add(5, 1)
-	b.add(1<<bucketBits-1, 1)
+	toA.add(5, 1)
+	toB.add(1<<bucketBits-1, 1)
+	toA.flush()
+	toB.flush()
 	set := differing(a, b)
 	if set.size() != 2 || !set.has(5) || !set.has(1<<bucketBits-1) || set.has(6) {
 		t.Errorf("%d buckets differ", set.size())

@@ -63,6 +63,8 @@ func (r *reading) read(ctx context.Context) error {
 	}
 	side, options := r.in.shard.side, r.options
 	snapshot := digest.NewSnapshot(&limited{ctx: ctx, r: r.in.stream.Snapshot(header), limiter: r.limiter, side: side}, options)
+	sums := &adder{table: r.seen.table}
+	defer sums.flush()
 	keys := int64(0)
 	defer func() { side.keys.Add(keys) }()
 	for {
@@ -83,7 +85,7 @@ func (r *reading) read(ctx context.Context) error {
 			keys = 0
 		}
 		place := bucket(hash)
-		r.seen.table.add(place, options.Mix(entry))
+		sums.add(place, options.Mix(entry))
 		if r.wanted == nil || !r.wanted.has(place) {
 			continue
 		}

@@ -2,7 +2,7 @@ package verify
 
 import (
 	"math/bits"
-	"sync/atomic"
+	"sync"
 )
 
 // bucketBits are how many of the first bits of a name's hash choose its bucket:
@@ -14,22 +14,54 @@ const bucketBits = 18
 // is found by its name.
 func bucket(hash uint64) uint32 { return uint32(hash >> (64 - bucketBits)) }
 
-// table has the sum of what is in each bucket. Several shards add to one.
-type table struct{ sums []atomic.Uint64 }
+// table has the sum of what is in each bucket. Several shards add to one, each by an
+// adder of its own.
+type table struct {
+	mu   sync.Mutex
+	sums []uint64
+}
 
-func newTable() *table { return &table{make([]atomic.Uint64, 1<<bucketBits)} }
+func newTable() *table { return &table{sums: make([]uint64, 1<<bucketBits)} }
 
-// add takes a key in. The order of the keys does not matter.
-func (t *table) add(bucket uint32, mix uint64) { t.sums[bucket].Add(mix) }
+// adder takes keys into a table, many at once: the buckets are not in the nearest
+// caches, and the processor fetches several at a time if it is asked to.
+type adder struct {
+	table   *table
+	pending [128]addend
+	n       int
+}
+
+type addend struct {
+	mix    uint64
+	bucket uint32
+}
+
+// add takes a key in, at the latest with flush. The order of the keys does not matter.
+func (a *adder) add(bucket uint32, mix uint64) {
+	a.pending[a.n] = addend{mix, bucket}
+	if a.n++; a.n == len(a.pending) {
+		a.flush()
+	}
+}
+
+func (a *adder) flush() {
+	a.table.mu.Lock()
+	defer a.table.mu.Unlock()
+	for _, p := range a.pending[:a.n] {
+		a.table.sums[p.bucket] += p.mix
+	}
+	a.n = 0
+}
 
 // buckets is a set of them.
 type buckets [1 << bucketBits / 64]uint64
 
-// differing are the buckets that are not the same in both tables.
+// differing are the buckets that are not the same in both tables, to which nobody adds
+// any more.
 func differing(a, b *table) *buckets {
 	set := new(buckets)
 	for i := range a.sums {
-		if a.sums[i].Load() != b.sums[i].Load() {
+		if a.sums[i] != b.sums[i] {
 			set[i/64] |= 1 << (i % 64)
 		}
 	}
