@@ -32,3 +32,33 @@ func TestDBsThatOneSideLacks(t *testing.T) {
 		}
 	}
 }
+
+// Such differences are shown, and what can be is repaired.
+func TestRepairOfDBsThatOneSideLacks(t *testing.T) {
+	many, few := sandboxtest.Start(t, "redis-7.0", sandbox.Options{Args: []string{"--databases 32"}}), sandboxtest.Start(t, "redis-7.0", sandbox.Options{Args: []string{"--databases 8"}})
+	from, to := sandboxtest.Client(t, many), sandboxtest.Client(t, few)
+	do(t, from, "EVAL", "redis.call('SELECT', 20) redis.call('SET', KEYS[1], 'v')", 1, "elsewhere")
+	do(t, from, "SET", "here", "v")
+	do(t, from, "SET", "", "v")
+	cfg := verify.Config{Source: sideOf(many), Target: sideOf(few), Options: verify.Options{Samples: 3, Repair: true, DeleteExtra: true}}
+	report := compare(t, cfg)
+	if got := report.Repaired; report.Result != verify.Different || got[verify.Repaired] != 2 || got[verify.Failed] != 1 {
+		t.Errorf("missing at the target: got %+v", report)
+	}
+	for _, d := range report.Samples {
+		if d.Detail != "only the source has it" || d.Source.Excerpt == "" {
+			t.Errorf("got %+v", d)
+		}
+		if d.DB == 20 && d.Repair != "failed: the target has no db 20" {
+			t.Errorf("got %q", d.Repair)
+		}
+	}
+	cfg.Source, cfg.Target = cfg.Target, cfg.Source
+	report = compare(t, cfg)
+	if got := report.Repaired; report.Result != verify.Equal || got[verify.Deleted] != 1 {
+		t.Errorf("missing at the source: got %+v", report)
+	}
+	if n := do(t, to, "DBSIZE"); n != int64(2) {
+		t.Errorf("the other side has %v keys, want the two that were repaired", n)
+	}
+}

@@ -234,6 +234,15 @@ func (r *reader) lacks(ctx context.Context, db int) (bool, error) {
 	return lacks, err
 }
 
+// notThere are keys that are not there.
+func notThere(db int, keys [][]byte) []refresh.Value {
+	values := make([]refresh.Value, len(keys))
+	for i, key := range keys {
+		values[i] = refresh.Value{DB: db, Key: key, ExpireAt: rdb.None}
+	}
+	return values
+}
+
 // libraries adds the names of the function libraries, those of the first shard:
 // they are on every one. Servers before 7.0 have none.
 func (r *reader) libraries(ctx context.Context, names map[string]bool) error {
@@ -370,7 +379,7 @@ func (r *reader) readAt(ctx context.Context, db int, keys [][]byte) ([]refresh.V
 		return nil, refresh.Place{}, err
 	} else if lacks {
 		at, err := r.where(ctx)
-		return make([]refresh.Value, len(keys)), at, err
+		return notThere(db, keys), at, err
 	}
 	c, err := r.conn(ctx, r.conns, 0)
 	if err != nil {
