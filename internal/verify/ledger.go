@@ -12,6 +12,9 @@ import (
 
 // scanState is what a scan's checkpoint holds.
 type scanState struct {
+	// Servers are the run_id of each shard of both sides. One that was started again
+	// may have other data: what was compared before does not count.
+	Servers   []string  `json:"servers"`
 	Libraries bool      `json:"libraries"` // have been compared
 	Lines     []*line   `json:"lines"`
 	Suspects  []suspect `json:"suspects"` // seemed to differ, and have not settled
