@@ -49,7 +49,7 @@ type batch struct {
 
 const (
 	// maxSuspects is how many keys may wait to be settled before SCAN goes on.
-	maxSuspects = 2 * waves * waveKeys
+	maxSuspects = waves * waveKeys
 	// maxAhead is how many batches may have been compared while one before them, with
 	// a value that takes long, has not.
 	maxAhead = 1024
