@@ -161,6 +161,15 @@ func (j *journal) append(d *Difference) error {
 	return journalError(err)
 }
 
+// clear forgets all differences.
+func (j *journal) clear() error {
+	if err := j.flush(); err != nil {
+		return err
+	}
+	j.size = 0
+	return journalError(j.file.Truncate(0)) // what is written goes to its end
+}
+
 func (j *journal) flush() error { return journalError(j.out.Flush()) }
 
 // save replaces the report.

@@ -12,6 +12,9 @@ import (
 
 // scanState is what a scan's checkpoint holds.
 type scanState struct {
+	// Servers are the run_id of each shard of both sides. One that was started again
+	// may have other data: what was compared before does not count.
+	Servers   []string  `json:"servers"`
 	Libraries bool      `json:"libraries"` // have been compared
 	Lines     []*line   `json:"lines"`
 	Suspects  []suspect `json:"suspects"` // seemed to differ, and have not settled
@@ -44,8 +47,13 @@ type batch struct {
 	suspects       []suspect
 }
 
-// maxSuspects is how many keys may wait to be settled before SCAN goes on.
-const maxSuspects = 2 * waves * waveKeys
+const (
+	// maxSuspects is how many keys may wait to be settled before SCAN goes on.
+	maxSuspects = waves * waveKeys
+	// maxAhead is how many batches may have been compared while one before them, with
+	// a value that takes long, has not.
+	maxAhead = 1024
+)
 
 // ledger keeps what a scan has done and what is left to do. Batches count in the
 // order of SCAN, whichever is compared first, so that a cursor says it all.
@@ -55,10 +63,11 @@ type ledger struct {
 	mu       sync.Mutex
 	state    scanState
 	next     int                     // number of the batch that counts next
-	compared map[int]*batch          // those after it
+	compared map[int]*batch          // those after it, and
+	ahead    int                     // how many suspects they have
 	open     map[suspectKey]*suspect // not yet settled, and of these
 	waiting  []*suspect              // those that nobody settles yet
-	room     chan struct{}           // told when open gets smaller
+	room     chan struct{}           // told when one of these gets smaller
 }
 
 type suspectKey struct {
@@ -91,9 +100,12 @@ func (l *ledger) suspect(suspects []suspect) {
 func (l *ledger) finish(b *batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	b.keys = nil // are of no use any more
 	l.compared[b.number] = b
+	l.ahead += len(b.suspects)
 	for b = l.compared[l.next]; b != nil; b = l.compared[l.next] {
 		delete(l.compared, l.next)
+		l.ahead -= len(b.suspects)
 		l.next++
 		l.run.source.count(b.source)
 		l.run.target.count(b.target)
@@ -101,6 +113,15 @@ func (l *ledger) finish(b *batch) {
 		if b.whole {
 			b.line.RunID, b.line.Cursor, b.line.Done = b.runID, b.cursor, b.cursor == 0
 		}
+	}
+	l.tellRoom()
+}
+
+// tellRoom has awaitRoom look again.
+func (l *ledger) tellRoom() {
+	select {
+	case l.room <- struct{}{}:
+	default:
 	}
 }
 
@@ -114,13 +135,13 @@ func (l *ledger) take(n int) []*suspect {
 	return taken
 }
 
-// awaitRoom returns once not too many suspects are open.
+// awaitRoom returns once not too much is kept of what has been compared.
 func (l *ledger) awaitRoom(ctx context.Context) error {
 	for {
 		l.mu.Lock()
-		n := len(l.open)
+		room := len(l.open)+l.ahead < maxSuspects && len(l.compared) < maxAhead
 		l.mu.Unlock()
-		if n < maxSuspects {
+		if room {
 			return nil
 		}
 		select {
@@ -137,10 +158,7 @@ func (l *ledger) settled(s *suspect, v verdict) error {
 	defer l.mu.Unlock()
 	delete(l.open, suspectKey{s.DB, string(s.Key)})
 	l.run.candidates.Store(int64(len(l.open)))
-	select {
-	case l.room <- struct{}{}:
-	default:
-	}
+	l.tellRoom()
 	return l.run.conclude(v)
 }
 

@@ -31,6 +31,8 @@ func (s keyState) lastsUntil(then int64) bool {
 	return s.there && s.ExpireAt != rdb.None && s.ExpireAt <= then
 }
 
+func (s keyState) isStream() bool { return s.there && s.Type == "stream" }
+
 // same tells whether nothing has become of it between two looks.
 func (s keyState) same(before keyState) bool { return s == before && !s.torn }
 
@@ -140,6 +142,37 @@ func (p *pair) anyDiffers(s sight) bool {
 		}
 	}
 	return false
+}
+
+// doubt takes the certainty from streams that differ and are no longer, on those
+// sides, what they were when seen: WATCH tells nothing of XREADGROUP, XACK, XCLAIM and
+// XGROUP, none of which signals that the key was modified (t_stream.c). The times and
+// numbers of deliveries keep a stream that is consumed from being again what it was.
+func (p *pair) doubt(ctx context.Context, db int, keys [][]byte, sizes []int64, seen sight, sides ...*reader) error {
+	var at []int
+	var names [][]byte
+	var theirs []int64
+	now := p.now()
+	for i, key := range keys {
+		source, target := seen.source[i], seen.target[i]
+		if seen.certain[i] && (source.isStream() || target.isStream()) && p.differ(source, target, now) != "" {
+			at, names, theirs = append(at, i), append(names, key), append(theirs, sizes[i])
+		}
+	}
+	for _, r := range sides {
+		again, err := r.look(ctx, db, names, theirs)
+		if err != nil {
+			return err
+		}
+		before := seen.source
+		if r == p.target {
+			before = seen.target
+		}
+		for n, i := range at {
+			seen.certain[i] = seen.certain[i] && again[n].same(before[i])
+		}
+	}
+	return nil
 }
 
 // lookWatched is lookSized that tells whether nothing has changed from before until

@@ -56,6 +56,7 @@ type reader struct {
 	watched map[int]bool    // shards of which keys are watched
 	sums    *digest.Payloads
 	pieces  *digest.Summer
+	without map[int]bool  // dbs that have been asked for: whether the side lacks them
 	ahead   time.Duration // by how much its clock is ahead of ours
 	bytes   int64         // read since taken
 	// noMemory says that MEMORY USAGE is not to be had.
@@ -85,7 +86,7 @@ func (r *readers) pair() *pair { return &pair{newReader(r.source), newReader(r.t
 func newReader(s *shared) *reader {
 	return &reader{
 		shared: s, conns: make([]*refresh.Conn, len(s.side.Shards)), watches: make([]*refresh.Conn, len(s.side.Shards)),
-		watched: make(map[int]bool), sums: digest.NewPayloads(s.digest), pieces: digest.NewSummer(s.digest),
+		watched: make(map[int]bool), without: make(map[int]bool), sums: digest.NewPayloads(s.digest), pieces: digest.NewSummer(s.digest),
 	}
 }
 
@@ -164,6 +165,9 @@ func place(at []int, i int) int {
 // exist tells which keys are there. Their names count as what is read.
 func (r *reader) exist(ctx context.Context, db int, keys [][]byte) ([]bool, error) {
 	there := make([]bool, len(keys))
+	if lacks, err := r.lacks(ctx, db); lacks || err != nil {
+		return there, err
+	}
 	err := r.eachShard(ctx, db, keys, func(c *refresh.Conn, keys [][]byte, at []int) error {
 		commands := make([][][]byte, len(keys))
 		for i, key := range keys {
@@ -204,6 +208,41 @@ func (r *reader) dbs(ctx context.Context) ([]int, error) {
 	return dbs, nil
 }
 
+// lacks tells whether the side has no such db, and so nothing in it: its setting
+// databases is smaller, or it is a cluster (db.c selectCommand).
+func (r *reader) lacks(ctx context.Context, db int) (bool, error) {
+	if db <= 0 { // libraries, and what every server has
+		return false, nil
+	}
+	lacks, known := r.without[db]
+	if known {
+		return lacks, nil
+	}
+	c, err := r.conn(ctx, r.conns, 0)
+	if err != nil {
+		return false, err
+	}
+	err = c.Pipe(ctx, db, nil, nil)
+	var refused *server.Error
+	if errors.As(err, &refused) &&
+		(strings.Contains(refused.Message, "DB index is out of range") || strings.Contains(refused.Message, "not allowed in cluster mode")) {
+		lacks, err = true, nil
+	}
+	if err == nil {
+		r.without[db] = lacks
+	}
+	return lacks, err
+}
+
+// notThere are keys that are not there.
+func notThere(db int, keys [][]byte) []refresh.Value {
+	values := make([]refresh.Value, len(keys))
+	for i, key := range keys {
+		values[i] = refresh.Value{DB: db, Key: key, ExpireAt: rdb.None}
+	}
+	return values
+}
+
 // libraries adds the names of the function libraries, those of the first shard:
 // they are on every one. Servers before 7.0 have none.
 func (r *reader) libraries(ctx context.Context, names map[string]bool) error {
@@ -236,6 +275,9 @@ func infoOf(ctx context.Context, c *refresh.Conn, section string) (server.Info, 
 // pieces. sizes are those of pair.sizes, so that both sides do the same.
 func (r *reader) look(ctx context.Context, db int, keys [][]byte, sizes []int64) ([]keyState, error) {
 	all := make([]keyState, len(keys))
+	if lacks, err := r.lacks(ctx, db); lacks || err != nil {
+		return all, err
+	}
 	for start := 0; start < len(keys); {
 		var err error
 		end := r.together(keys, sizes, start)
@@ -285,6 +327,13 @@ func (r *reader) holding(ctx context.Context, bytes int64, read func() error) er
 // stream: it returns the first and the last one.
 func (r *reader) lookAt(ctx context.Context, db int, keys [][]byte, sizes []int64) (all []keyState, first, last refresh.Place, err error) {
 	all = make([]keyState, len(keys))
+	if lacks, err := r.lacks(ctx, db); lacks || err != nil {
+		at := refresh.Place{}
+		if err == nil {
+			at, err = r.where(ctx)
+		}
+		return all, at, at, err
+	}
 	for start := 0; start < len(keys); {
 		end := r.together(keys, sizes, start)
 		var at refresh.Place
@@ -326,6 +375,12 @@ func (r *reader) lookAt(ctx context.Context, db int, keys [][]byte, sizes []int6
 // readAt reads keys of the side's only shard, all at one place of its stream. The
 // values are valid until the next call.
 func (r *reader) readAt(ctx context.Context, db int, keys [][]byte) ([]refresh.Value, refresh.Place, error) {
+	if lacks, err := r.lacks(ctx, db); err != nil {
+		return nil, refresh.Place{}, err
+	} else if lacks {
+		at, err := r.where(ctx)
+		return notThere(db, keys), at, err
+	}
 	c, err := r.conn(ctx, r.conns, 0)
 	if err != nil {
 		return nil, refresh.Place{}, err

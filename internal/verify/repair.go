@@ -190,9 +190,19 @@ func (m *mender) mendDB(ctx context.Context, db int, keys []*ailing) error {
 	if err != nil {
 		return err
 	}
-	mend := m.mendLive
+	mend, needs := m.mendLive, []*reader{m.pair.target}
 	if m.run.cfg.Feed != nil {
-		mend = m.mendHeld
+		mend, needs = m.mendHeld, append(needs, source)
+	}
+	for _, r := range needs {
+		if lacks, err := r.lacks(ctx, db); err != nil {
+			return err
+		} else if lacks {
+			for _, a := range keys {
+				a.failed(fmt.Errorf("the %s has no db %d", r.side.role, db))
+			}
+			return nil
+		}
 	}
 	for start := 0; start < len(keys); {
 		end := source.together(names, sizes, start)

@@ -105,10 +105,10 @@ func newRun(cfg Config) (*run, error) {
 	seed, id := randomSeed(), newID(time.Now())
 	r.report = Report{
 		ID: id, Result: Unknown, Method: cfg.Options.Method, Source: cfg.Source.Name, Target: cfg.Target.Name, Started: r.began,
-		Scope:  cfg.Options.scope(),
-		Counts: make(map[Kind]int64), ByDB: make(map[int]DBCounts), Samples: []Difference{}, Repaired: make(map[string]int64),
+		Scope: cfg.Options.scope(),
 		Error: "it has not come to its end", Interrupted: true,
 	}
+	r.report.clear()
 	var err error
 	if r.journal, err = openJournal(cfg.Options.Dir, cfg.fingerprint()); err != nil {
 		return nil, err
@@ -289,6 +289,16 @@ func (r *run) resume(state any) (bool, error) {
 		return false, fmt.Errorf("the checkpoint in %s: %w", r.cfg.Options.Dir, err)
 	}
 	return true, nil
+}
+
+// anew forgets what an earlier run has found.
+func (r *run) anew() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.source.reset()
+	r.target.reset()
+	r.report.clear()
+	return r.journal.clear()
 }
 
 // amend gives the differences found to f, some at a time and in their order, and

@@ -3,6 +3,7 @@ package verify
 import (
 	"bytes"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -61,11 +62,20 @@ type scanning struct {
 
 func (r *run) newScan() (*scanning, error) {
 	var state scanState
-	if _, err := r.resume(&state); err != nil {
+	goesOn, err := r.resume(&state)
+	if err != nil {
 		return nil, err
 	}
+	if servers := r.runIDs(); !slices.Equal(servers, state.Servers) {
+		state = scanState{Servers: servers}
+		if goesOn {
+			if err := r.anew(); err != nil {
+				return nil, err
+			}
+		}
+	}
 	from, names := r.newReaders(), newNamed(r.digest)
-	err := EachDifference(r.cfg.Options.Dir, func(d Difference) error {
+	err = EachDifference(r.cfg.Options.Dir, func(d Difference) error {
 		names.add(d.DB, d.Key)
 		if d.Kind == OtherDB {
 			names.add(d.TargetDB, d.Key)
@@ -83,6 +93,17 @@ func (r *run) newScan() (*scanning, error) {
 		s.settlings <- r.newSettling(from, names, s.ledger.settled)
 	}
 	return s, nil
+}
+
+// runIDs are those of the shards of both sides, as they were at the beginning.
+func (r *run) runIDs() []string {
+	var ids []string
+	for _, s := range []*side{r.source, r.target} {
+		for _, shard := range s.shards {
+			ids = append(ids, shard.node.RunID)
+		}
+	}
+	return ids
 }
 
 func (s *scanning) close() {

@@ -20,7 +20,7 @@ const (
 	// waveKeys is how many keys are settled together, in so many waves at the same
 	// time.
 	waveKeys = 4096
-	waves    = 2
+	waves    = 5
 )
 
 // suspect is a key that seems to differ.

@@ -19,7 +19,7 @@ type sight struct {
 	//   - else because neither side has changed for as long as it takes a key to get
 	//     across (lookQuietly).
 	// That a value has not changed is what the server says, by WATCH: equal values
-	// prove nothing where a key toggles between two.
+	// prove nothing where a key toggles between two. What WATCH does not see, doubt does.
 	certain []bool
 }
 
@@ -77,12 +77,15 @@ func (s *settling) lookQuietly(ctx context.Context, suspects []*suspect) (sight,
 		return seen, err
 	}
 	seen, unchanged, err := s.pair.lookWatched(ctx, db, keys, sizes, quiet)
+	if err != nil {
+		return seen, err
+	}
 	seen.certain = make([]bool, len(keys))
 	for i, key := range suspects {
 		key.tries++
 		seen.certain[i] = unchanged
 	}
-	return seen, err
+	return seen, s.pair.doubt(ctx, db, keys, sizes, seen, s.pair.source, s.pair.target)
 }
 
 // lookAtPlaces reads the target where it has what the source was read with.
@@ -96,50 +99,55 @@ func (s *settling) lookAtPlaces(ctx context.Context, suspects []*suspect) (sight
 		tries = placeTries
 	}
 	for try := 1; ; try++ {
-		seen, certain, err := s.lookOnce(ctx, db, keys)
+		seen, err := s.lookOnce(ctx, db, keys)
 		if err != nil {
 			return seen, err
 		}
-		if !certain && try < tries && s.pair.anyDiffers(seen) {
+		if !seen.certain[0] && try < tries && s.pair.anyDiffers(seen) {
 			continue
 		}
-		for i, key := range suspects {
+		for _, key := range suspects {
 			key.tries++
-			seen.certain[i] = certain
 		}
 		return seen, nil
 	}
 }
 
-func (s *settling) lookOnce(ctx context.Context, db int, keys [][]byte) (seen sight, certain bool, err error) {
+func (s *settling) lookOnce(ctx context.Context, db int, keys [][]byte) (sight, error) {
 	p := s.pair
-	seen = newSight(len(keys))
+	seen := newSight(len(keys))
 	sizes, err := p.sizes(ctx, db, keys)
 	if err != nil {
-		return seen, false, err
+		return seen, err
 	}
 	if err := p.source.watch(ctx, db, keys); err != nil {
-		return seen, false, err
+		return seen, err
 	}
-	var from, reached, last, until refresh.Place
+	var from, reached, last refresh.Place
 	if seen.source, _, from, err = p.source.lookAt(ctx, db, keys, sizes); err != nil {
-		return seen, false, err
+		return seen, err
 	}
 	for begun := time.Now(); ; {
 		if seen.target, reached, last, err = p.target.lookAt(ctx, db, keys, sizes); err != nil {
-			return seen, false, err
+			return seen, err
 		}
 		if reached.ReplID != from.ReplID || reached.Offset >= from.Offset || time.Since(begun) > behind {
 			break
 		}
 		if err := pause(ctx, time.Millisecond); err != nil {
-			return seen, false, err
+			return seen, err
 		}
 	}
 	unchanged, until, err := p.source.unchanged(ctx)
-	certain = unchanged && reached.ReplID == from.ReplID && until.ReplID == from.ReplID && last.ReplID == from.ReplID &&
+	if err != nil {
+		return seen, err
+	}
+	certain := unchanged && reached.ReplID == from.ReplID && until.ReplID == from.ReplID && last.ReplID == from.ReplID &&
 		from.Offset <= reached.Offset && last.Offset <= until.Offset
-	return seen, certain, err
+	for i := range seen.certain {
+		seen.certain[i] = certain
+	}
+	return seen, p.doubt(ctx, db, keys, sizes, seen, p.source)
 }
 
 // lookHeld reads both sides at the same offset.
@@ -242,8 +250,11 @@ func (s *settling) holdLarge(ctx context.Context, db int, keys [][]byte, sizes [
 	inTarget, _, err := p.target.unchanged(ctx)
 	hold.Release()
 	s.run.held(hold.Held())
+	if err != nil {
+		return err
+	}
 	for i := range to.certain {
 		to.certain[i] = inTarget
 	}
-	return err
+	return p.doubt(ctx, db, keys, sizes, to, p.source, p.target)
 }

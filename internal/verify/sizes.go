@@ -16,8 +16,8 @@ import (
 // for it.
 func (r *reader) sizes(ctx context.Context, db int, keys [][]byte) ([]int64, error) {
 	all := make([]int64, len(keys))
-	if db == libraries {
-		return all, nil
+	if lacks, err := r.lacks(ctx, db); lacks || err != nil || db == libraries {
+		return all, err
 	}
 	err := r.eachShard(ctx, db, keys, func(c *refresh.Conn, keys [][]byte, at []int) (err error) {
 		var sizes []int64

@@ -77,13 +77,11 @@ func (s *buckets) size() (n int64) {
 	return n
 }
 
-// addAll adds those of other, and tells whether one was not in the set.
-func (s *buckets) addAll(other *buckets) (grown bool) {
+// addAll adds those of other.
+func (s *buckets) addAll(other *buckets) {
 	for i, word := range other {
-		grown = grown || word&^s[i] != 0
 		s[i] |= word
 	}
-	return grown
 }
 
 // common is how many are in both sets.

@@ -206,5 +206,11 @@ type Report struct {
 	Interrupted bool             `json:"interrupted,omitempty"` // it can be gone on with
 }
 
+// clear has it be of nothing found.
+func (r *Report) clear() {
+	r.Counts, r.ByDB, r.Samples = make(map[Kind]int64), make(map[int]DBCounts), []Difference{}
+	r.Settled, r.Repaired = 0, make(map[string]int64)
+}
+
 // DBCounts are the differences in one db, by kind.
 type DBCounts map[Kind]int64

@@ -32,8 +32,8 @@ func (r *reader) setClock(ctx context.Context) error {
 // watch has the servers tell, by unchanged, whether any of these keys changes from
 // now on (multi.c watchCommand). It adds to what is watched. Libraries are not keys.
 func (r *reader) watch(ctx context.Context, db int, keys [][]byte) error {
-	if db == libraries {
-		return nil
+	if lacks, err := r.lacks(ctx, db); lacks || err != nil || db == libraries {
+		return err
 	}
 	shards := make(map[int][][][]byte)
 	for _, key := range keys {
@@ -59,6 +59,10 @@ func (r *reader) watch(ctx context.Context, db int, keys [][]byte) error {
 // the server was then, if it is the only shard.
 func (r *reader) unchanged(ctx context.Context) (bool, refresh.Place, error) {
 	all := true
+	if len(r.watched) == 0 { // there was nothing that could change
+		at, err := r.where(ctx)
+		return err == nil, at, err
+	}
 	var at refresh.Place
 	for shard := range r.watched {
 		delete(r.watched, shard)
