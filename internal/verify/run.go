@@ -145,12 +145,16 @@ func (r *run) compare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.mu.Lock()
-	r.report.Method, r.report.Why = method, why
-	r.mu.Unlock()
+	r.uses(method, why)
 	if method == Snapshot {
 		err = r.snapshot(ctx)
-	} else {
+	}
+	var barred *barredError
+	if r.cfg.Options.Method == Automatic && errors.As(err, &barred) {
+		method = Scan
+		r.uses(method, barred.Error())
+	}
+	if method == Scan {
 		err = r.scan(ctx)
 	}
 	if err != nil {
@@ -164,6 +168,13 @@ func (r *run) compare(ctx context.Context) error {
 		return r.repair(ctx)
 	}
 	return nil
+}
+
+// uses says by which method both sides are compared, and why not by snapshots.
+func (r *run) uses(m Method, why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.report.Method, r.report.Why = m, why
 }
 
 // maxStretch is the stretch where a server of before 7.0 is one of them, in
