@@ -283,12 +283,14 @@ func (m *Migration) tendVerify(ctx context.Context, e *end) {
 	if !left {
 		return
 	}
-	open := m.saved(e.side, replicaReadOnly) != nil
+	if m.saved(e.side, replicaReadOnly) != nil {
+		// What it had sent may still be on its way to a server that is to be a primary.
+		if err := cutRepair(ctx, e.client); err != nil {
+			m.log.Debug("ending a repair's connections", "server", e.address(), "error", err)
+		}
+		m.outdated("a repair was cut off, and " + e.address() + " may have taken writes")
+	}
 	if err := m.restore(ctx, e, verifySettings()...); err != nil {
 		m.log.Debug("settings of a comparison", "server", e.address(), "error", err)
-		return
-	}
-	if open {
-		m.outdated("a repair was cut off, and " + e.address() + " may have taken writes")
 	}
 }
