@@ -194,6 +194,8 @@ func (m *Migration) verifyDue() bool {
 		return false
 	case m.link == nil || m.link.link.State() != relay.Streaming:
 		return false
+	case m.lagging(m.link.link.Snapshot()): // the primary would fork in vain
+		return false
 	case s.Stale != "":
 		return true
 	}
