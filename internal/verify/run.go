@@ -102,13 +102,8 @@ func newRun(cfg Config) (*run, error) {
 	r.enter(StageConnecting)
 	// No primary tells its replicas of a consumer that has asked and got nothing.
 	r.digest = digest.Options{Drop: cfg.Options.Drop, NoEmptyConsumers: true}
-	seed, id := randomSeed(), newID(time.Now())
-	r.report = Report{
-		ID: id, Result: Unknown, Method: cfg.Options.Method, Source: cfg.Source.Name, Target: cfg.Target.Name, Started: r.began,
-		Scope:  cfg.Options.scope(),
-		Counts: make(map[Kind]int64), ByDB: make(map[int]DBCounts), Samples: []Difference{}, Repaired: make(map[string]int64),
-		Error: "it has not come to its end", Interrupted: true,
-	}
+	seed := randomSeed()
+	r.report = r.blank()
 	var err error
 	if r.journal, err = openJournal(cfg.Options.Dir, cfg.fingerprint()); err != nil {
 		return nil, err
@@ -127,6 +122,17 @@ func newRun(cfg Config) (*run, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// blank is the report of a comparison that has just begun.
+func (r *run) blank() Report {
+	cfg := r.cfg
+	return Report{
+		ID: newID(time.Now()), Result: Unknown, Method: cfg.Options.Method, Source: cfg.Source.Name, Target: cfg.Target.Name, Started: r.began,
+		Scope:  cfg.Options.scope(),
+		Counts: make(map[Kind]int64), ByDB: make(map[int]DBCounts), Samples: []Difference{}, Repaired: make(map[string]int64),
+		Error: "it has not come to its end", Interrupted: true,
+	}
 }
 
 // close ends what newRun and look have opened.
@@ -165,9 +171,35 @@ func (r *run) compare(ctx context.Context) error {
 	}
 	if r.cfg.Options.Repair && r.differences() > 0 {
 		r.enter(StageRepair)
+		if err := r.finalize(); err != nil {
+			return err
+		}
 		return r.repair(ctx)
 	}
 	return nil
+}
+
+// startOver forgets what an earlier scan has left: there are snapshots now.
+func (r *run) startOver() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.journal.left == nil {
+		return nil
+	}
+	if err := r.journal.restart(); err != nil {
+		return err
+	}
+	report := r.blank()
+	report.Method = r.report.Method
+	r.report, r.before = report, 0
+	return r.journal.save(&r.report)
+}
+
+// finalize ends what can be gone on with: a repair changes what was found.
+func (r *run) finalize() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.journal.removeCheckpoint()
 }
 
 // uses says by which method both sides are compared, and why not by snapshots.
