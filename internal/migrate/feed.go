@@ -188,8 +188,8 @@ func (h *hold) lockNow(ctx context.Context) {
 		cut := cutRepair(ctx, h.feed.replica.client)
 		err := h.feed.replica.client.ConfigSet(ctx, replicaReadOnly, "yes")
 		if err == nil {
-			if cut != nil {
-				h.feed.m.log.Debug("ending the repair's connections", "error", cut) // not permitted
+			if cut != nil { // not permitted
+				h.feed.m.event(slog.LevelWarn, fmt.Sprintf("%s: what the repair has sent may still be on its way: %v", h.feed.replica.address(), cut))
 			}
 			h.unlocked = false
 			return

@@ -296,7 +296,7 @@ func (m *Migration) tendVerify(ctx context.Context, e *end) {
 	if m.saved(e.side, replicaReadOnly) != nil {
 		// What it had sent may still be on its way to a server that is to be a primary.
 		if err := cutRepair(ctx, e.client); err != nil {
-			m.log.Debug("ending a repair's connections", "server", e.address(), "error", err)
+			m.event(slog.LevelWarn, fmt.Sprintf("%s: what the repair had sent may still be on its way: %v", e.address(), err))
 		}
 		m.outdated("a repair was cut off, and " + e.address() + " may have taken writes")
 	}
