@@ -293,14 +293,17 @@ func (m *Migration) tendVerify(ctx context.Context, e *end) {
 	if !left {
 		return
 	}
+	var cut error
 	if m.saved(e.side, replicaReadOnly) != nil {
 		// What it had sent may still be on its way to a server that is to be a primary.
-		if err := cutRepair(ctx, e.client); err != nil {
-			m.event(slog.LevelWarn, fmt.Sprintf("%s: what the repair had sent may still be on its way: %v", e.address(), err))
-		}
+		cut = cutRepair(ctx, e.client)
 		m.outdated("a repair was cut off, and " + e.address() + " may have taken writes")
 	}
 	if err := m.restore(ctx, e, verifySettings()...); err != nil {
 		m.log.Debug("settings of a comparison", "server", e.address(), "error", err)
+		return
+	}
+	if cut != nil { // not permitted
+		m.event(slog.LevelWarn, fmt.Sprintf("%s: what a repair had sent may still be on its way: %v", e.address(), cut))
 	}
 }
