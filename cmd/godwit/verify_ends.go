@@ -9,7 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"godwit/internal/migrate"
 	"godwit/internal/server"
+	"godwit/internal/status"
 	"godwit/internal/status/verdict"
 	"godwit/internal/topology"
 	"godwit/internal/verify"
@@ -40,6 +42,11 @@ func verifyEnds(ctx context.Context, cmd *cobra.Command, o *verifyOptions, s str
 			return err
 		}
 	}
+	if name := migrationBetween(ctx, o.state.stateDir, from, to); name != "" {
+		if _, err := fmt.Fprintf(s.err, "the migration %s runs between the two: godwit verify %s compares both at the very same offset\n", name, name); err != nil {
+			return err
+		}
+	}
 	progress := showProgress(s, o.output.json(), verdict.NewMeter(sourceKeys, targetKeys))
 	options := o.compare.Options
 	options.Dir = place.dir
@@ -51,6 +58,30 @@ func verifyEnds(ctx context.Context, cmd *cobra.Command, o *verifyOptions, s str
 		return err
 	}
 	return finishVerify(s, o, report, ctx.Err(), nextSteps(cmd, o, report.ID, report))
+}
+
+// migrationBetween is the migration of the state directory that runs between two
+// deployments, in either direction; "" if there is none that tells.
+func migrationBetween(ctx context.Context, stateDir string, from, to server.Endpoint) string {
+	names, err := migrate.List(stateDir)
+	if err != nil {
+		return ""
+	}
+	ends := func(a, b string) [2]string { return [2]string{min(a, b), max(a, b)} }
+	for _, name := range names {
+		client, err := status.Dial(ctx, stateDir, name)
+		if err != nil {
+			continue // it does not run
+		}
+		now, err := client.Status(ctx)
+		_ = client.Close() // always nil
+		source, wrong := server.ParseEndpoint(now.Source.URL)
+		target, wrongToo := server.ParseEndpoint(now.Target.URL)
+		if err == nil && wrong == nil && wrongToo == nil && ends(source.Address, target.Address) == ends(from.Address, to.Address) {
+			return name
+		}
+	}
+	return ""
 }
 
 // errInterrupted is what a report says of a comparison that the user ended.

@@ -160,8 +160,11 @@ func TestVerifyPermissions(t *testing.T) {
 		}
 	}
 	permit(source, "-psync")
-	if got := compare(); got.code != status.ExitFailed || !strings.Contains(got.err, "NOPERM") || !strings.Contains(got.err, "\nhint: permit replication to this user (+psync +replconf), or use --method scan") {
+	if got := compare("--method", "snapshot"); got.code != status.ExitFailed || !strings.Contains(got.err, "NOPERM") || !strings.Contains(got.err, "\nhint: permit replication to this user (+psync +replconf), or use --method scan") {
 		t.Errorf("without PSYNC: exit code %d: %s", got.code, got.err)
+	}
+	if got := compare(); got.code != status.ExitDifferences || !strings.Contains(got.out, "method    scan: SCAN and DUMP of each side; the source: "+source.Address()+": PSYNC: NOPERM") {
+		t.Errorf("without PSYNC, by itself: exit code %d: %s%s", got.code, got.out, got.err)
 	}
 	permit(source, asks)
 	if got := compare(); !strings.Contains(got.out, "method    scan: SCAN and DUMP of each side; the source "+source.Address()+": PSYNC is not permitted to user eye") {
@@ -301,6 +304,10 @@ func TestVerifyARunningMigration(t *testing.T) {
 		if got.code != test.code || !strings.HasPrefix(got.err, test.want) {
 			t.Errorf("%v: exit code %d: %s%s", test.args, got.code, got.out, got.err)
 		}
+	}
+	got = godwit(t, nil, "verify", "--from", source.Address(), "--to", target.Address(), "--state-dir", dir)
+	if got.code != 0 || !strings.HasPrefix(got.err, "the migration orders runs between the two: godwit verify orders ") {
+		t.Errorf("apart: exit code %d: %s%s", got.code, got.out, got.err)
 	}
 	verb(t, dir, "cutover orders", "cutover done")
 	await(t, dir, ready)

@@ -73,7 +73,8 @@ func (f *feed) end(ctx context.Context, why error) {
 // only while its stream is held may anybody but godwit's link write to it. Whoever
 // else writes to the replica within that time, a few milliseconds for each batch of
 // keys, makes it differ from its primary, and nothing keeps them from it but that
-// they have been told READONLY up to then. lock ends that before the release does.
+// they have been told READONLY up to then. lock ends that before the release does;
+// it is for when nothing is on its way to the replica any more.
 func (f *feed) Unlock(ctx context.Context) (lock func(context.Context) error, err error) {
 	f.mu.Lock()
 	h := f.hold
@@ -187,8 +188,8 @@ func (h *hold) lockNow(ctx context.Context) {
 		cut := cutRepair(ctx, h.feed.replica.client)
 		err := h.feed.replica.client.ConfigSet(ctx, replicaReadOnly, "yes")
 		if err == nil {
-			if cut != nil {
-				h.feed.m.log.Debug("ending the repair's connections", "error", cut) // not permitted
+			if cut != nil { // not permitted
+				h.feed.m.event(slog.LevelWarn, fmt.Sprintf("%s: what the repair has sent may still be on its way: %v", h.feed.replica.address(), cut))
 			}
 			h.unlocked = false
 			return

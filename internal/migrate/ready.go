@@ -22,7 +22,7 @@ func (m *Migration) ready(l relay.Snapshot, from, to *end) (bool, string) {
 		return false, to.outOfMemory()
 	case l.State != relay.Streaming:
 		return false, fmt.Sprintf("the link is %s %s", l.State, l.Reason)
-	case !l.Held && l.Lag > max(readyLag, m.cfg.MaxPause/2): // a switch releases a target that is held back
+	case m.lagging(l):
 		return false, fmt.Sprintf("%s is %d ms behind", to.address(), l.Lag.Milliseconds())
 	}
 	if why := unheard(l, from); why != "" {
@@ -38,6 +38,12 @@ func (m *Migration) ready(l relay.Snapshot, from, to *end) (bool, string) {
 		return false, why
 	}
 	return true, ""
+}
+
+// lagging tells whether the replica is so far behind that a switch would not succeed
+// at once. One that is held back is released by it.
+func (m *Migration) lagging(l relay.Snapshot) bool {
+	return !l.Held && l.Lag > max(readyLag, m.cfg.MaxPause/2)
 }
 
 const (

@@ -164,8 +164,8 @@ type VerifyStatus struct {
 	TargetBytes    int64            `json:"target_bytes"`
 	KeysPerSecond  float64          `json:"keys_per_second"`  // of the slower side
 	BytesPerSecond float64          `json:"bytes_per_second"` // likewise
-	Differing      int64            `json:"differing"`        // keys; while it runs, those that may still settle included
-	Differences    map[string]int64 `json:"differences"`      // by kind, once it has ended; empty if there are none
+	Differing      int64            `json:"differing"`        // keys; while it runs, those that may still settle included, and at its end without those that were repaired
+	Differences    map[string]int64 `json:"differences"`      // by kind as they were found, once it has ended; empty if there are none
 	Settled        int64            `json:"settled"`          // seemed to differ, and were equal in the end
 	Repaired       map[string]int64 `json:"repaired"`         // by what became of them; empty without --repair
 

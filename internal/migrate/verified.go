@@ -33,6 +33,7 @@ func (m *Migration) outcome(v *verifying, r *verify.Report) VerifyStatus {
 		s.Differences[string(kind)] = n
 		s.Differing += n
 	}
+	s.Differing -= s.Mended()
 	s.count(r.SourceRead, r.TargetRead, s.At)
 	switch {
 	case s.State == VerifyEqual && !s.Partial:
@@ -42,6 +43,11 @@ func (m *Migration) outcome(v *verifying, r *verify.Report) VerifyStatus {
 		s.Verified = m.rec.Verify.Verified
 	}
 	return s
+}
+
+// Mended is how many of the keys that were found to differ do not any more.
+func (s *VerifyStatus) Mended() int64 {
+	return s.Repaired[verify.Repaired] + s.Repaired[verify.Deleted] + s.Repaired[verify.Gone]
 }
 
 // status is what is shown of a comparison under way. m.mu must be held.
@@ -93,7 +99,7 @@ func (s VerifyStatus) shown() VerifyStatus {
 // killed turns a comparison that the journal says is running into one that was.
 func (s *VerifyStatus) killed() {
 	if s.State == VerifyRunning {
-		*s = VerifyStatus{State: VerifyUnknown, Began: s.Began, Verified: s.Verified, Error: "godwit was killed while it compared", Hint: "verify again"}
+		*s = VerifyStatus{State: VerifyUnknown, Began: s.Began, Verified: s.Verified, Stale: s.Stale, Error: "godwit was killed while it compared", Hint: "verify again"}
 	}
 }
 
@@ -164,7 +170,11 @@ func (m *Migration) unverified() string {
 	case s.Stale != "":
 		return fmt.Sprintf("it is to be verified again: %s since", s.Stale)
 	case s.State == VerifyDifferent:
-		return fmt.Sprintf("%d keys differ: see `godwit verify show%s`, repair with `godwit verify%s --repair`", s.Differing, name, name)
+		text := fmt.Sprintf("%d keys differ: see `godwit verify show%s`, repair with `godwit verify%s --repair`", s.Differing, name, name)
+		if s.Differences[string(verify.Extra)]+s.Differences[string(verify.OtherDB)] > 0 {
+			text += ", and --repair=delete-extra for extra keys"
+		}
+		return text
 	case s.State == VerifyUnknown:
 		return fmt.Sprintf("it is to be verified again: it could not be told (%s)", s.Error)
 	}
@@ -183,6 +193,8 @@ func (m *Migration) verifyDue() bool {
 	case m.rec.Phase != Following && m.rec.Phase != RolledBack:
 		return false
 	case m.link == nil || m.link.link.State() != relay.Streaming:
+		return false
+	case m.lagging(m.link.link.Snapshot()): // the primary would fork in vain
 		return false
 	case s.Stale != "":
 		return true

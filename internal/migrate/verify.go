@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -135,7 +136,8 @@ func (m *Migration) leaveVerify(v *verifying) {
 }
 
 // prepareVerify has the replica give its snapshot at once when it is asked for one,
-// and notes what a repair will change there. It waits for the keeper's look to end,
+// and notes what a repair will change there. What an interrupted scan has left is
+// gone on with unless the target has become another since. It waits for the keeper's look to end,
 // which puts back what is left of an earlier comparison.
 func (m *Migration) prepareVerify(ctx context.Context, v *verifying) error {
 	if err := m.operation.pause(ctx); err != nil {
@@ -158,8 +160,16 @@ func (m *Migration) prepareVerify(ctx context.Context, v *verifying) error {
 			return err
 		}
 	}
+	m.mu.Lock()
+	stale := m.rec.Verify.Stale != ""
+	m.mu.Unlock()
+	if stale {
+		if err := os.RemoveAll(VerifyDir(m.cfg.StateDir, m.cfg.Name)); err != nil {
+			return fmt.Errorf("state directory: %w", err)
+		}
+	}
 	return m.update(func(r *record) {
-		r.Verify.State, r.Verify.Began = VerifyRunning, v.began // for a run that finds it killed
+		r.Verify.State, r.Verify.Began, r.Verify.Stale = VerifyRunning, v.began, "" // for a run that finds it killed
 	})
 }
 
@@ -283,12 +293,17 @@ func (m *Migration) tendVerify(ctx context.Context, e *end) {
 	if !left {
 		return
 	}
-	open := m.saved(e.side, replicaReadOnly) != nil
+	var cut error
+	if m.saved(e.side, replicaReadOnly) != nil {
+		// What it had sent may still be on its way to a server that is to be a primary.
+		cut = cutRepair(ctx, e.client)
+		m.outdated("a repair was cut off, and " + e.address() + " may have taken writes")
+	}
 	if err := m.restore(ctx, e, verifySettings()...); err != nil {
 		m.log.Debug("settings of a comparison", "server", e.address(), "error", err)
 		return
 	}
-	if open {
-		m.outdated("a repair was cut off, and " + e.address() + " may have taken writes")
+	if cut != nil { // not permitted
+		m.event(slog.LevelWarn, fmt.Sprintf("%s: what a repair had sent may still be on its way: %v", e.address(), cut))
 	}
 }

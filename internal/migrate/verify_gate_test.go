@@ -233,3 +233,25 @@ func TestServerKilledWhileVerifying(t *testing.T) {
 		}
 	}
 }
+
+// The source forks for a comparison only once the target has caught up.
+func TestVerifyWaitsForTheTarget(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, "redis-7.0")
+	l := n.load()
+	n.cfg.Verify = migrate.VerifyBeforeCutover
+	n.toListener.Slow(toClient, 300_000)
+	m := start(t, n.cfg)
+	m.until("far behind", func(s migrate.Status) bool {
+		return s.Phase == migrate.Following && strings.Contains(s.NotReady, "behind")
+	})
+	time.Sleep(2 * time.Second)
+	if forks := info(t, connect(t, n.source), "stats").Int("sync_full"); forks != 1 {
+		t.Errorf("%d full resyncs were asked of the source", forks)
+	}
+	n.heal()
+	m.ready()
+	m.cutover()
+	m.ready()
+	n.settled(l, n.target)
+}

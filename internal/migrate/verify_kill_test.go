@@ -1,6 +1,9 @@
 package migrate_test
 
 import (
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"godwit/internal/migrate"
@@ -106,4 +109,48 @@ func TestKilledInAStageOfVerifying(t *testing.T) {
 	m.ready()
 	m.verified(migrate.VerifyOptions{})
 	p.settled(l, p.source)
+}
+
+// A scan that was killed is not gone on with where a full resync has replaced
+// meanwhile what it had compared.
+func TestKilledScanBeforeAFullResync(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, "redis-7.0", "redis-7.0")
+	const keys = 3000
+	from := connect(t, p.source)
+	const set = `for i = 1, ARGV[1] do
+		local v = '' -- that nothing makes shorter
+		for j = 1, 50 do v = v .. redis.sha1hex(i .. ' ' .. j) end
+		redis.call('SET', 'key:' .. i, v)
+	end`
+	if _, err := from.Do(t.Context(), "EVAL", set, 0, keys); err != nil {
+		t.Fatal(err)
+	}
+	config := p.config()
+	run := startChild(t, config, "")
+	run.must("ready")
+	go func() { run.ask("scan") }() // 1 MiB/s
+	dir := migrate.VerifyDir(config.StateDir, config.Name)
+	eventually(t, "a third of it is compared", func() bool {
+		r, err := os.ReadFile(filepath.Join(dir, "checkpoint.json"))
+		var left struct{ Report verify.Report }
+		return err == nil && json.Unmarshal(r, &left) == nil && left.Report.SourceRead.Keys > keys/3
+	})
+	run.kill()
+	kill(t, p.target)
+	restart(t, p.target)
+	m := start(t, config)
+	m.ready()
+	p.applied(p.source)
+	if s := m.Status().Verify; s.State != migrate.VerifyUnknown || s.Stale == "" {
+		t.Errorf("%+v", s)
+	}
+	plant(t, p.target, []any{"EVAL", `for i = 1, ARGV[1] do redis.call('DEL', 'key:' .. i) end`, 0, keys})
+	r := m.compared(migrate.VerifyOptions{Method: verify.Scan})
+	if r.Counts[verify.Missing] != keys {
+		t.Errorf("%d of %d keys were found missing", r.Counts[verify.Missing], keys)
+	}
+	if s := m.Status().Verify; s.Stale != "" {
+		t.Errorf("%+v", s)
+	}
 }

@@ -91,6 +91,9 @@ func TestVerifyFindsAndRepairs(t *testing.T) {
 				if report.Result != verify.Different || report.Repaired[verify.Kept] != extra || report.Repaired[verify.Repaired] != int64(len(planted))-extra {
 					t.Errorf("%+v", report)
 				}
+				if s := m.Status().Verify; s.Differing != extra || s.Mended() != int64(len(planted))-extra {
+					t.Errorf("%+v", s)
+				}
 				restored(t, replica, "0")
 				report = m.compared(migrate.VerifyOptions{Repair: true, DeleteExtra: true})
 				if report.Result != verify.Equal || report.Repaired[verify.Deleted] != extra {

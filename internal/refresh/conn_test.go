@@ -130,6 +130,7 @@ func TestRefusals(t *testing.T) {
 	client, admin := sandboxtest.Client(t, s), sandboxtest.Client(t, node)
 	do(t, client, "SET", "k", "v")
 	do(t, client, "ACL", "SETUSER", "reader", "on", ">secret", "+@all", "-dump", "~*")
+	do(t, client, "ACL", "SETUSER", "blind", "on", ">secret", "+@all", "-xinfo", "-memory", "~*")
 	do(t, admin, "CLUSTER", "ADDSLOTSRANGE", 0, 8000) // of a: 15495, of b: 3300
 	for deadline := time.Now().Add(10 * time.Second); stat(t, admin, "cluster_enabled") != "1" || !strings.Contains(do(t, admin, "CLUSTER", "INFO").(string), "cluster_state:ok"); {
 		if time.Now().After(deadline) {
@@ -179,6 +180,10 @@ func TestRefusals(t *testing.T) {
 			_, _, err := c.Scan(t.Context(), 0, 0, "", -1)
 			return err
 		}, "SCAN: ERR syntax error", ""},
+		{"sizes that are not permitted", as("blind"), func(c *refresh.Conn) error { _, err := c.Sizes(t.Context(), 0, k); return err }, `MEMORY USAGE: NOPERM this user has no permissions to run the 'memory|usage' command (db 0, key "k")`, "ACL"},
+		{"a subcommand that is not permitted", as("blind"), func(c *refresh.Conn) error {
+			return c.Pipe(t.Context(), 0, [][][]byte{{[]byte("xinfo"), []byte("stream"), k[0]}}, func(_ int, reply resp.Reply, r *resp.ReplyReader) error { return r.Skip(reply) })
+		}, `XINFO STREAM: NOPERM this user has no permissions to run the 'xinfo|stream' command (db 0, key "k")`, "ACL"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, err := refresh.Dial(t.Context(), tt.e)

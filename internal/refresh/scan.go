@@ -63,8 +63,8 @@ func (c *Conn) bulk(command string) ([]byte, error) {
 // Pipe sends commands at once, all in one db, and gives each reply to each, in
 // order. each reads all of a reply, or calls Skip. Where the server answers a
 // command with an error, each is not called for it; the first of these errors is
-// returned in the end, a *KeyError if the command has a key as its second word. An
-// error of each ends it and the connection.
+// returned in the end, a *KeyError if the command is about a key. An error of each
+// ends it and the connection.
 func (c *Conn) Pipe(ctx context.Context, db int, commands [][][]byte, each func(i int, reply resp.Reply, r *resp.ReplyReader) error) error {
 	return c.on(ctx, db, func() error {
 		c.begin()
@@ -91,13 +91,45 @@ func (c *Conn) Pipe(ctx context.Context, db int, commands [][][]byte, each func(
 	})
 }
 
-func name(args [][]byte) string { return string(bytes.ToUpper(args[0])) }
+// name is a command as errors name it.
+func name(args [][]byte) string {
+	command := string(bytes.ToUpper(args[0]))
+	if subcommands(command) && len(args) > 1 {
+		command += " " + string(bytes.ToUpper(args[1]))
+	}
+	return command
+}
+
+// subcommands tells of the commands in use here whether a subcommand follows.
+func subcommands(command string) bool {
+	switch command {
+	case "MEMORY", "XINFO", "FUNCTION":
+		return true
+	}
+	return false
+}
+
+// keyOf is the key that a command is about, nil if it is about none.
+func keyOf(args [][]byte) []byte {
+	at := 1
+	switch command := string(bytes.ToUpper(args[0])); {
+	case command == "INFO", command == "FUNCTION":
+		return nil
+	case subcommands(command):
+		at = 2
+	}
+	if len(args) <= at {
+		return nil
+	}
+	return args[at]
+}
 
 func (c *Conn) refusedArgs(db int, args [][]byte, reply resp.Reply) error {
-	if len(args) < 2 {
+	key := keyOf(args)
+	if key == nil {
 		return c.refused(name(args), reply)
 	}
-	return keyError(db, bytes.Clone(args[1]), c.replied(name(args), reply))
+	return keyError(db, bytes.Clone(key), c.replied(name(args), reply))
 }
 
 // Types are the types of keys by TYPE, which does not count as a use of them;

@@ -148,6 +148,16 @@ func (j *journal) removeCheckpoint() error {
 	return nil
 }
 
+// restart forgets everything that there is.
+func (j *journal) restart() error {
+	if err := j.removeCheckpoint(); err != nil {
+		return err
+	}
+	j.left, j.size = nil, 0
+	j.out.Reset(j.file)
+	return journalError(j.file.Truncate(0))
+}
+
 func (j *journal) path(name string) string { return filepath.Join(j.dir, name) }
 
 // append writes a difference; flush makes it visible.

@@ -164,7 +164,8 @@ func (m *mender) compare(ctx context.Context, source, target *refresh.Value, now
 	return m.pair.differ(a, b, now), err
 }
 
-// writeHeld writes to the target while it is held at a place.
+// writeHeld writes to the target while it is held at a place. After an error what was
+// sent may still be on its way: only the hold's release sees to that.
 func (m *mender) writeHeld(ctx context.Context, target *refresh.Conn, at refresh.Place, write writing) error {
 	if !m.replica {
 		return refusedValues(write.keys, target.Write(ctx, write.values))
@@ -174,15 +175,15 @@ func (m *mender) writeHeld(ctx context.Context, target *refresh.Conn, at refresh
 		return err
 	}
 	place, err := target.WriteReplica(ctx, write.values)
+	if err = refusedValues(write.keys, err); err != nil {
+		return err
+	}
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockTimeout)
 	defer cancel()
-	locked := lock(within)
-	switch err = refusedValues(write.keys, err); {
-	case err != nil:
+	if err := lock(within); err != nil {
 		return err
-	case locked != nil:
-		return locked
-	case place != (refresh.Place{}) && !samePlace(place, at):
+	}
+	if place != (refresh.Place{}) && !samePlace(place, at) {
 		return errMoved
 	}
 	return nil

@@ -174,8 +174,22 @@ func (s *shard) refused(ctx context.Context, err error) error {
 		return &passingError{err, "it is a replica whose link to its primary is down, and gives no snapshot before that is up again"}
 	case "LOADING":
 		return &passingError{err, "wait until it has loaded its data"}
-	case "NOPERM", "NOAUTH", "WRONGPASS":
+	case "NOPERM":
+		return &barredError{err}
+	case "NOAUTH", "WRONGPASS":
 		return &hintedError{err, "permit replication to this user (+psync +replconf), or use --method scan"}
 	}
 	return &hintedError{err, "a snapshot needs a fork, and memory for it (vm.overcommit_memory=1), or space on its disk: the server's log says more; --method scan needs none"}
+}
+
+// barredError says that a server gives our user no snapshot. That is not always known
+// before one is asked for: ACL DRYRUN may not be permitted either.
+type barredError struct{ err error }
+
+func (e *barredError) Error() string { return e.err.Error() }
+func (e *barredError) Unwrap() error { return e.err }
+
+// HintText is what the user can do about it.
+func (e *barredError) HintText() string {
+	return "permit replication to this user (+psync +replconf), or use --method scan"
 }

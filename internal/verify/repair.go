@@ -7,9 +7,12 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strconv"
+	"strings"
 
 	"godwit/internal/rdb"
 	"godwit/internal/refresh"
+	"godwit/internal/server"
 	"godwit/internal/slot"
 )
 
@@ -58,9 +61,18 @@ func (m *mender) prepare(ctx context.Context) error {
 		return err
 	}
 	source, target := m.pair.source, m.pair.target
+	following := make(map[string]string) // sources that are replicas, by their replid
 	for i := range source.conns {
-		if _, err := source.conn(ctx, source.conns, i); err != nil {
+		c, err := source.conn(ctx, source.conns, i)
+		if err != nil {
 			return err
+		}
+		info, err := infoOf(ctx, c, "replication")
+		if err != nil {
+			return err
+		}
+		if info["role"] != "master" {
+			following[info["master_replid"]] = source.side.Shards[i].Address
 		}
 	}
 	for i := range target.conns {
@@ -68,7 +80,7 @@ func (m *mender) prepare(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := m.mayWrite(ctx, c, target.side.Shards[i].Address); err != nil {
+		if err := m.mayWrite(ctx, c, target.side.Shards[i].Address, following); err != nil {
 			return err
 		}
 		node := m.run.target.shards[i].node
@@ -80,10 +92,20 @@ func (m *mender) prepare(ctx context.Context) error {
 }
 
 // mayWrite finds out what becomes of what is written to a server of the target.
-func (m *mender) mayWrite(ctx context.Context, c *refresh.Conn, address string) error {
+// following are the sources that are replicas, by the replid of what they follow.
+func (m *mender) mayWrite(ctx context.Context, c *refresh.Conn, address string, following map[string]string) error {
 	info, err := infoOf(ctx, c, "replication")
-	if err != nil || info["role"] == "master" {
+	if err != nil {
 		return err
+	}
+	if info["role"] == "master" {
+		if replica, ok := following[info["master_replid"]]; ok {
+			return &hintedError{
+				fmt.Errorf("the source %s is a replica of the target %s, as an old primary is after a switch: it has nothing that the target should have", replica, address),
+				"swap --from and --to to compare it with its primary; while a migration runs between them, repair by godwit verify NAME --repair",
+			}
+		}
+		return nil
 	}
 	primary := net.JoinHostPort(info["master_host"], info["master_port"])
 	switch {
@@ -96,12 +118,24 @@ func (m *mender) mayWrite(ctx context.Context, c *refresh.Conn, address string) 
 		return fmt.Errorf("the target %s is a replica that takes no writes", address)
 	case info.Int("connected_slaves") > 0:
 		return &hintedError{
-			fmt.Errorf("the target %s has %s replicas of its own: a replica does not pass on what is written to it, so these would differ from it", address, info["connected_slaves"]),
-			"detach them (REPLICAOF NO ONE) and repair again; attached after it, they take a full resync",
+			fmt.Errorf("the target %s has replicas of its own (%s): a replica does not pass on what is written to it, so these would differ from it", address, strings.Join(replicasOf(info), ", ")),
+			"detach them (REPLICAOF NO ONE) and repair again; attached after it, they take a full resync. One with port 0 is no server but reads a snapshot or the stream, as another comparison does: wait for its end",
 		}
 	}
 	m.replica = true
 	return nil
+}
+
+// replicasOf are the addresses that a server's replicas have announced, each in a line
+// of INFO replication: slave0:ip=…,port=…,state=….
+func replicasOf(info server.Info) []string {
+	var addresses []string
+	for i := range int(info.Int("connected_slaves")) {
+		line, _, _ := strings.Cut(info["slave"+strconv.Itoa(i)], ",state=")
+		host, port, _ := strings.Cut(strings.TrimPrefix(line, "ip="), ",port=")
+		addresses = append(addresses, net.JoinHostPort(host, port))
+	}
+	return addresses
 }
 
 // ailing is a key of the target that is to become what the source has.

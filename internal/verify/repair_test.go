@@ -175,14 +175,15 @@ func TestRepairWithoutAFeed(t *testing.T) {
 	}
 }
 
+func replicaOf(s *sandbox.Server) sandbox.Options {
+	return sandbox.Options{Args: []string{fmt.Sprintf("--replicaof 127.0.0.1 %d", s.Port())}}
+}
+
 // What must not be written to is not.
 func TestRepairRefuses(t *testing.T) {
 	source, primary := sandboxtest.Start(t, "redis-7.0", sandbox.Options{}), sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
-	replicaOf := func(s *sandbox.Server) sandbox.Options {
-		return sandbox.Options{Args: []string{fmt.Sprintf("--replicaof 127.0.0.1 %d", s.Port())}}
-	}
 	replica := sandboxtest.Start(t, "redis-7.0", replicaOf(primary))
-	sandboxtest.Start(t, "redis-7.0", replicaOf(replica)) // one more below it
+	below := sandboxtest.Start(t, "redis-7.0", replicaOf(replica))
 	p, r := sandboxtest.Client(t, primary), sandboxtest.Client(t, replica)
 	do(t, sandboxtest.Client(t, source), "SET", "k", "v")
 	do(t, p, "SET", "k", "w")
@@ -202,7 +203,7 @@ func TestRepairRefuses(t *testing.T) {
 	}{
 		{"a replica of another", fmt.Sprintf("is a replica of 127.0.0.1:%d", primary.Port()), "name the replica's primary", func(*verify.Config) {}},
 		{"one that takes no writes", "takes no writes", "", func(cfg *verify.Config) { cfg.Feed = feedOf(t, replica) }},
-		{"one with replicas of its own", "1 replicas of its own", "full resync", func(cfg *verify.Config) {
+		{"one with replicas of its own", fmt.Sprintf("replicas of its own (%s)", below.Address()), "full resync", func(cfg *verify.Config) {
 			cfg.Feed = feedOf(t, replica)
 			cfg.Unlock = func(context.Context) (func(context.Context) error, error) { return nil, errors.New("unlocked") }
 		}},
@@ -223,5 +224,28 @@ func TestRepairRefuses(t *testing.T) {
 				t.Errorf("the replica has %v", v)
 			}
 		})
+	}
+}
+
+// What a server has from the target, as an old primary has after a switch, is not
+// written back to it.
+func TestRepairFromAReplicaOfTheTarget(t *testing.T) {
+	primary := sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
+	replica := sandboxtest.Start(t, "redis-7.0", replicaOf(primary))
+	p, r := sandboxtest.Client(t, primary), sandboxtest.Client(t, replica)
+	do(t, p, "SET", "k", "v")
+	for deadline := time.Now().Add(20 * time.Second); do(t, r, "EXISTS", "k") != int64(1); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not follow")
+		}
+	}
+	do(t, r, "CONFIG", "SET", "replica-read-only", "no")
+	do(t, r, "SET", "k", "old")
+	report := run(t, verify.Config{Source: sideOf(replica), Target: sideOf(primary), Options: verify.Options{Repair: true, Dir: t.TempDir()}})
+	if report.Result != verify.Different || !strings.Contains(report.Error, "nothing was repaired: ") || !strings.Contains(report.Hint, "--from") {
+		t.Errorf("%s: %s (%s)", report.Result, report.Error, report.Hint)
+	}
+	if v := do(t, p, "GET", "k"); v != "v" {
+		t.Errorf("the primary has %v", v)
 	}
 }

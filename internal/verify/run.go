@@ -102,13 +102,8 @@ func newRun(cfg Config) (*run, error) {
 	r.enter(StageConnecting)
 	// No primary tells its replicas of a consumer that has asked and got nothing.
 	r.digest = digest.Options{Drop: cfg.Options.Drop, NoEmptyConsumers: true}
-	seed, id := randomSeed(), newID(time.Now())
-	r.report = Report{
-		ID: id, Result: Unknown, Method: cfg.Options.Method, Source: cfg.Source.Name, Target: cfg.Target.Name, Started: r.began,
-		Scope: cfg.Options.scope(),
-		Error: "it has not come to its end", Interrupted: true,
-	}
-	r.report.clear()
+	seed := randomSeed()
+	r.report = r.blank()
 	var err error
 	if r.journal, err = openJournal(cfg.Options.Dir, cfg.fingerprint()); err != nil {
 		return nil, err
@@ -129,6 +124,18 @@ func newRun(cfg Config) (*run, error) {
 	return r, nil
 }
 
+// blank is the report of a comparison that has just begun.
+func (r *run) blank() Report {
+	cfg := r.cfg
+	report := Report{
+		ID: newID(time.Now()), Result: Unknown, Method: cfg.Options.Method, Source: cfg.Source.Name, Target: cfg.Target.Name, Started: r.began,
+		Scope: cfg.Options.scope(),
+		Error: "it has not come to its end", Interrupted: true,
+	}
+	report.clear()
+	return report
+}
+
 // close ends what newRun and look have opened.
 func (r *run) close() {
 	r.source.close()
@@ -145,12 +152,16 @@ func (r *run) compare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.mu.Lock()
-	r.report.Method, r.report.Why = method, why
-	r.mu.Unlock()
+	r.uses(method, why)
 	if method == Snapshot {
 		err = r.snapshot(ctx)
-	} else {
+	}
+	var barred *barredError
+	if r.cfg.Options.Method == Automatic && errors.As(err, &barred) {
+		method = Scan
+		r.uses(method, barred.Error())
+	}
+	if method == Scan {
 		err = r.scan(ctx)
 	}
 	if err != nil {
@@ -161,9 +172,42 @@ func (r *run) compare(ctx context.Context) error {
 	}
 	if r.cfg.Options.Repair && r.differences() > 0 {
 		r.enter(StageRepair)
+		if err := r.finalize(); err != nil {
+			return err
+		}
 		return r.repair(ctx)
 	}
 	return nil
+}
+
+// startOver forgets what an earlier scan has left: there are snapshots now.
+func (r *run) startOver() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.journal.left == nil {
+		return nil
+	}
+	if err := r.journal.restart(); err != nil {
+		return err
+	}
+	report := r.blank()
+	report.Method = r.report.Method
+	r.report, r.before = report, 0
+	return r.journal.save(&r.report)
+}
+
+// finalize ends what can be gone on with: a repair changes what was found.
+func (r *run) finalize() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.journal.removeCheckpoint()
+}
+
+// uses says by which method both sides are compared, and why not by snapshots.
+func (r *run) uses(m Method, why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.report.Method, r.report.Why = m, why
 }
 
 // maxStretch is the stretch where a server of before 7.0 is one of them, in

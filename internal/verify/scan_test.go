@@ -195,3 +195,33 @@ func TestScanWithoutMemoryUsage(t *testing.T) {
 		}
 	}
 }
+
+// A server that gives no snapshot is scanned, where that was not known before it was
+// asked for one, too.
+func TestScanWhereSnapshotsAreRefused(t *testing.T) {
+	a, b := sandboxtest.Start(t, "redis-7.0", sandbox.Options{}), sandboxtest.Start(t, "valkey-8.1", sandbox.Options{})
+	from, to := sandboxtest.Client(t, a), sandboxtest.Client(t, b)
+	want := sow(t, from, to, plants())
+	for _, denied := range []string{"-psync", "-replconf"} {
+		for _, side := range []string{"source", "target"} {
+			t.Run(denied+" at the "+side, func(t *testing.T) {
+				cfg := verify.Config{Source: sideOf(a), Target: sideOf(b), Options: verify.Options{Dir: t.TempDir()}}
+				client, e := from, &cfg.Source.Shards[0]
+				if side == "target" {
+					client, e = to, &cfg.Target.Shards[0]
+				}
+				do(t, client, "ACL", "SETUSER", "reader", "reset", "on", ">secret", "~*", "+@all", "-acl", denied)
+				e.Username, e.Password = "reader", "secret"
+				report := compare(t, cfg)
+				mustFind(t, report, cfg.Options.Dir, want...)
+				if report.Method != verify.Scan || !strings.Contains(report.Why, "the "+side) {
+					t.Errorf("by %s: %s", report.Method, report.Why)
+				}
+				cfg.Options.Method, cfg.Options.Dir = verify.Snapshot, t.TempDir()
+				if report := run(t, cfg); report.Result != verify.Unknown || !strings.Contains(report.Hint, "+psync") {
+					t.Errorf("%+v", report)
+				}
+			})
+		}
+	}
+}

@@ -23,6 +23,9 @@ func (r *run) snapshot(ctx context.Context) error {
 		return err
 	}
 	defer first.close()
+	if err := r.startOver(); err != nil {
+		return err
+	}
 	suspects := differing(first.source.table, first.target.table)
 	if suspects.size() == 0 {
 		first.holds(r)

@@ -147,7 +147,8 @@ type Config struct {
 	Source, Target Side
 	Feed           Feed // nil where godwit does not feed the target
 	// Unlock has the target take writes while its feed is held, for a repair, until
-	// lock is called; nil where the target takes them anyway.
+	// lock is called, once all of them were answered, or the hold is released, which
+	// ends those that are still on their way; nil where the target takes them anyway.
 	Unlock  func(ctx context.Context) (lock func(context.Context) error, err error)
 	Options Options
 	// Progress is told what is going on, some times a second; it must not block.

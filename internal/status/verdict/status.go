@@ -79,6 +79,9 @@ func differentText(v migrate.VerifyStatus, now time.Time) string {
 		}
 	}
 	text := count(v.Differing, "key differs", "keys differ")
+	if n := v.Mended(); n > 0 {
+		parts = append(parts, units.Count(n)+" of them repaired")
+	}
 	if len(parts) > 0 {
 		text += " (" + strings.Join(parts, ", ") + ")"
 	}
