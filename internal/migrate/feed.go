@@ -99,6 +99,8 @@ type hold struct {
 	mu       sync.Mutex
 	unlocked bool
 	released bool
+	stopped  time.Time     // when the replica stood where it was to stop; zero before
+	stood    time.Duration // from then to the release
 }
 
 // Stop is that of verify.Hold.
@@ -110,6 +112,11 @@ func (h *hold) Stop(ctx context.Context, offset int64) (replid string, target in
 	replid, target, err = h.hold.Stop(ctx, offset)
 	cancel()
 	poller.Wait()
+	if err == nil {
+		h.mu.Lock()
+		h.stopped = time.Now()
+		h.mu.Unlock()
+	}
 	h.feed.m.trace("verify-stopped")
 	var passed *relay.PassedError
 	if errors.As(err, &passed) {
@@ -119,7 +126,15 @@ func (h *hold) Stop(ctx context.Context, offset int64) (replid string, target in
 }
 
 // Held is that of verify.Hold.
-func (h *hold) Held() time.Duration { return h.hold.Held() }
+func (h *hold) Held() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	stood := h.stood
+	if !h.released && !h.stopped.IsZero() {
+		stood = time.Since(h.stopped)
+	}
+	return max(stood, h.hold.Held())
+}
 
 // Release is that of verify.Hold. A replica that takes writes takes none any more
 // before it is fed: what is still on its way to it would be written over what the
@@ -143,6 +158,9 @@ func (h *hold) release(ctx context.Context) {
 		h.lockNow(ctx)
 	}
 	h.hold.Release()
+	if !h.stopped.IsZero() {
+		h.stood = time.Since(h.stopped)
+	}
 }
 
 func (h *hold) unlock(ctx context.Context) error {

@@ -113,8 +113,8 @@ type Hold interface {
 	Stop(ctx context.Context, offset int64) (replid string, targetOffset int64, err error)
 	// Release feeds the target again. It may be called more than once.
 	Release()
-	// Held is for how long the target was without bytes that were there for it,
-	// Trail's delay not included.
+	// Held is for how long the target has stood where it was stopped, or been without
+	// bytes that were there for it; Trail's delay not included.
 	Held() time.Duration
 }
 
