@@ -10,6 +10,7 @@ import (
 
 // A db that one side does not have at all is empty there.
 func TestDBsThatOneSideLacks(t *testing.T) {
+	t.Parallel()
 	many, few := sandboxtest.Start(t, "redis-7.0", sandbox.Options{Args: []string{"--databases 32"}}), sandboxtest.Start(t, "redis-7.0", sandbox.Options{Args: []string{"--databases 8"}})
 	cluster, _ := clusterOf(t, "redis-7.0", 2)
 	from := sandboxtest.Client(t, many)
@@ -35,6 +36,7 @@ func TestDBsThatOneSideLacks(t *testing.T) {
 
 // Such differences are shown, and what can be is repaired.
 func TestRepairOfDBsThatOneSideLacks(t *testing.T) {
+	t.Parallel()
 	many, few := sandboxtest.Start(t, "redis-7.0", sandbox.Options{Args: []string{"--databases 32"}}), sandboxtest.Start(t, "redis-7.0", sandbox.Options{Args: []string{"--databases 8"}})
 	from, to := sandboxtest.Client(t, many), sandboxtest.Client(t, few)
 	do(t, from, "EVAL", "redis.call('SELECT', 20) redis.call('SET', KEYS[1], 'v')", 1, "elsewhere")

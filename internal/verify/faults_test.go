@@ -177,6 +177,7 @@ func stages() []stage {
 }
 
 func TestKilledServers(t *testing.T) {
+	t.Parallel()
 	for _, stage := range stages() {
 		for _, role := range stage.roles {
 			t.Run(stage.name+", the "+role+" is killed", func(t *testing.T) {
@@ -204,6 +205,7 @@ func TestKilledServers(t *testing.T) {
 }
 
 func TestCancelled(t *testing.T) {
+	t.Parallel()
 	for _, stage := range stages() {
 		t.Run(stage.name, func(t *testing.T) {
 			stage.o.source, stage.o.target = "redis-7.0", "valkey-8.1"
@@ -231,6 +233,7 @@ func TestCancelled(t *testing.T) {
 
 // A replica without its primary gives no snapshot.
 func TestNoLinkToThePrimary(t *testing.T) {
+	t.Parallel()
 	a := sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
 	b := sandboxtest.Start(t, "valkey-8.1", sandbox.Options{})
 	do(t, sandboxtest.Client(t, b), "REPLICAOF", "127.0.0.1", 1)

@@ -51,6 +51,7 @@ func startHot(t *testing.T, s *sandbox.Server, perSecond int) *atomic.Int64 {
 // No key is so hot that it raises a false alarm, or seems unstable, where the places
 // of both sides can be compared.
 func TestScanOfHotKeys(t *testing.T) {
+	t.Parallel()
 	keys, runs := 10_000, 3
 	if long {
 		keys, runs = 200_000, 20

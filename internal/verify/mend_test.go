@@ -255,6 +255,7 @@ func TestRepairAfterAScanIsInterrupted(t *testing.T) {
 
 // What a scan has left is not counted again by snapshots that have become possible.
 func TestSnapshotsAfterAnInterruptedScan(t *testing.T) {
+	t.Parallel()
 	a, b := sandboxtest.Start(t, "redis-7.0", sandbox.Options{}), sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
 	from, to := sandboxtest.Client(t, a), sandboxtest.Client(t, b)
 	const keys = 30_000

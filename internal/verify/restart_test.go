@@ -12,6 +12,7 @@ import (
 // What was compared before a server was started again, with other data, does not
 // count for a scan that goes on after it.
 func TestScanGoesOnWithRestartedServers(t *testing.T) {
+	t.Parallel()
 	const keys, extra = 30_000, 500
 	for _, role := range []string{"source", "target"} {
 		t.Run(role, func(t *testing.T) {

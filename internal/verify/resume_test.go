@@ -152,6 +152,7 @@ func calls(t *testing.T, c *server.Client, command string) int64 {
 
 // A scan that was killed goes on where it was; its report is of all of it.
 func TestScanGoesOn(t *testing.T) {
+	t.Parallel()
 	const keys, missing, extra = 30_000, 500, 500
 	tests := []struct {
 		name    string

@@ -63,6 +63,7 @@ func sendEach(t *testing.T, clients []*server.Client, args ...any) {
 
 // Sides of several shards, each with other slots.
 func TestScanOfClusters(t *testing.T) {
+	t.Parallel()
 	single := sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
 	one := []*server.Client{sandboxtest.Client(t, single)}
 	two, twoClients := clusterOf(t, "redis-7.0", 2)
@@ -108,6 +109,7 @@ func TestScanOfClusters(t *testing.T) {
 // Values that are read in pieces: equal ones, one element that differs in each
 // type, and no DUMP of any.
 func TestScanOfLargeValues(t *testing.T) {
+	t.Parallel()
 	a, b := sandboxtest.Start(t, "redis-7.0", sandbox.Options{}), sandboxtest.Start(t, "valkey-8.1", sandbox.Options{})
 	from, to := sandboxtest.Client(t, a), sandboxtest.Client(t, b)
 	const elements = 10_000

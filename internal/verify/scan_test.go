@@ -15,6 +15,7 @@ import (
 
 // The same differences that snapshots find, found by a scan.
 func TestScanFindsPlantedDifferences(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		source, target string
 		atTarget       sandbox.Options
@@ -133,6 +134,7 @@ func isFed(t *testing.T, p *pair) verify.Config {
 
 // Of what is not to be compared nothing is found, and nothing is read.
 func TestScanOfSome(t *testing.T) {
+	t.Parallel()
 	a, b := sandboxtest.Start(t, "redis-7.0", sandbox.Options{}), sandboxtest.Start(t, "valkey-8.1", sandbox.Options{})
 	from, to := sandboxtest.Client(t, a), sandboxtest.Client(t, b)
 	const each = 1000
@@ -180,6 +182,7 @@ func TestScanOfSome(t *testing.T) {
 
 // A user who may not ask for what a key takes has the same found.
 func TestScanWithoutMemoryUsage(t *testing.T) {
+	t.Parallel()
 	a, b := sandboxtest.Start(t, "redis-7.0", sandbox.Options{}), sandboxtest.Start(t, "valkey-8.1", sandbox.Options{})
 	from, to := sandboxtest.Client(t, a), sandboxtest.Client(t, b)
 	want := sow(t, from, to, plants())
@@ -199,6 +202,7 @@ func TestScanWithoutMemoryUsage(t *testing.T) {
 // A server that gives no snapshot is scanned, where that was not known before it was
 // asked for one, too.
 func TestScanWhereSnapshotsAreRefused(t *testing.T) {
+	t.Parallel()
 	a, b := sandboxtest.Start(t, "redis-7.0", sandbox.Options{}), sandboxtest.Start(t, "valkey-8.1", sandbox.Options{})
 	from, to := sandboxtest.Client(t, a), sandboxtest.Client(t, b)
 	want := sow(t, from, to, plants())
