@@ -74,8 +74,10 @@ func (p *process) cpu() (time.Duration, error) {
 }
 
 // peak is the largest resident set so far, in bytes.
-func (p *process) peak() (int64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+func (p *process) peak() (int64, error) { return peakOf(p.cmd.Process.Pid) }
+
+func peakOf(pid int) (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}

@@ -9,7 +9,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"syscall"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -139,6 +140,29 @@ func readSnapshot(ctx context.Context, e server.Endpoint) error {
 	}
 }
 
+// watchPeak looks again and again at the largest resident set of a process, until
+// stop is called. What wait(2) tells counts the parent's before exec, too.
+func watchPeak(pid int) (peak *atomic.Int64, stop func()) {
+	peak = new(atomic.Int64)
+	done := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				if bytes, err := peakOf(pid); err == nil {
+					peak.Store(bytes)
+				}
+			}
+		}
+	})
+	return peak, func() { close(done); watching.Wait() }
+}
+
 // compared is one run of `godwit verify`.
 type compared struct {
 	seconds, peakMB float64
@@ -158,13 +182,18 @@ func (b *bench) compare(ctx context.Context, source, target *sandbox.Server, met
 	cmd.Stdout = &out
 	cmd.Stderr = os.Stderr
 	began := time.Now()
-	if err := cmd.Run(); err != nil {
+	if err := cmd.Start(); err != nil {
+		return compared{}, err
+	}
+	peak, stop := watchPeak(cmd.Process.Pid)
+	err = cmd.Wait()
+	c := compared{seconds: time.Since(began).Seconds()}
+	stop()
+	if err != nil {
 		return compared{}, fmt.Errorf("godwit verify: %w\n%s", err, out.Bytes())
 	}
-	c := compared{seconds: time.Since(began).Seconds(), cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
-	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		c.peakMB = float64(usage.Maxrss) / 1024
-	}
+	c.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	c.peakMB = float64(peak.Load()) / (1 << 20)
 	var report struct {
 		Result     string
 		Method     string

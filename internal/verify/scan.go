@@ -12,12 +12,10 @@ import (
 
 const (
 	// comparers is how many batches are compared at the same time. One keeps a server
-	// busy for less than half of the time, as it also waits for the other side's and
-	// for us; and it rests after each batch for as long as it took, divided by
-	// restShare. So a scan takes a server's clients about a quarter of its time at
-	// most, however long it may last.
+	// busy for about half of the time, as it also waits for the other side's and for
+	// us; and it rests after each batch for as long as that took. So a scan takes a
+	// server's clients about a quarter of its time, however long it may last.
 	comparers = 1
-	restShare = 2
 	// batchKeys is how many keys a batch has at most.
 	batchKeys = 512
 	// A SCAN looks at that many places of the hash table: the more, the fewer of
@@ -276,7 +274,7 @@ func (s *scanning) compareAll(ctx context.Context, p *pair, batches <-chan *batc
 			}
 		}
 		s.ledger.finish(b)
-		if err := pause(ctx, time.Since(began)/restShare); err != nil {
+		if err := pause(ctx, time.Since(began)); err != nil {
 			return err
 		}
 	}
