@@ -39,10 +39,6 @@ func (s *Snapshot) Aux(name string) string { return s.aux[name] }
 // Offset is how many bytes have been gone through.
 func (s *Snapshot) Offset() int64 { return s.r.Offset() }
 
-// Buffered is what has been read after the end of the snapshot, once Next has
-// returned io.EOF.
-func (s *Snapshot) Buffered() []byte { return s.r.Buffered() }
-
 // Next returns the next key, or function library, that counts; io.EOF after the
 // last one, if the checksum is right. Other errors are a *rdb.FormatError,
 // *rdb.SyntaxError, *rdb.ChecksumError or *rdb.ReadError, and final. The entry is

@@ -137,9 +137,6 @@ func New(pattern string) Pattern {
 	return p
 }
 
-// String is the pattern as it was given.
-func (p Pattern) String() string { return string(p.pattern) }
-
 // Match tells whether a name matches.
 func (p Pattern) Match(name []byte) bool {
 	switch p.rest {

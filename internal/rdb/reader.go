@@ -90,9 +90,6 @@ func (r *Reader) Offset() int64 {
 	return r.base + int64(r.at)
 }
 
-// Buffered is what has been read from the source and not been returned.
-func (r *Reader) Buffered() []byte { return r.buf[r.at:] }
-
 // End fails unless everything has been read.
 func (r *Reader) End() {
 	if r.err == nil && (r.at < len(r.buf) || r.src != nil && r.try(1)) {
