@@ -43,7 +43,7 @@ type Options struct {
 // bytes, and no TTL grows while they wait.
 type Rewriter struct {
 	source, target Capabilities
-	rules          table
+	rules          table[rule]
 	now            func() int64
 	drop           map[rdb.Feature]bool
 	dropped        map[rdb.Feature]int64

@@ -45,6 +45,10 @@ func (r *Rewriter) newRules() map[string]rule {
 		rule.unknown = !known[name]
 		rules[name] = rule
 	}
+	for name, rule := range rules {
+		rule.name = name
+		rules[name] = rule
+	}
 	return rules
 }
 
