@@ -119,11 +119,14 @@ func (p *Placer) Place(args [][]byte) (Placing, uint16, error) {
 	if c.only > 0 && len(args) > c.only {
 		return OneSlot, slot.Of(args[c.only]), nil
 	}
-	if c.always != undecided {
+	if c.keys.first == 0 {
 		return c.always, 0, nil
 	}
 	if p.positions, err = c.keys.append(p.positions[:0], c, args); err != nil {
 		return undecided, 0, err
+	}
+	if c.always != undecided { // MOVE
+		return c.always, 0, nil
 	}
 	first := slot.Of(args[p.positions[0]])
 	for _, i := range p.positions[1:] {
