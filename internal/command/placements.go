@@ -142,7 +142,7 @@ func placements() map[string]placement {
 		"SCRIPT":   without(undecided).unless(everywhere("LOAD", "FLUSH")), // before 7.0
 		"FUNCTION": without(undecided).unless(everywhere("LOAD", "DELETE", "FLUSH", "RESTORE")),
 		"PUBLISH":  without(Once),
-		"MOVE":     placement{keys: inRange(1, 1, 1), always: Dbs, first: changes},
+		"MOVE":     {keys: inRange(1, 1, 1), always: Dbs, first: changes},
 		"SWAPDB":   without(Dbs),
 
 		"CLUSTER":   without(undecided).unless(clusterCommand),
