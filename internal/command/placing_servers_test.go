@@ -22,7 +22,7 @@ import (
 	"godwit/internal/traffic"
 )
 
-var placed = flag.Int("placed", 8000, "of TestCarriedToACluster, writes to each server")
+var placed = flag.Int("placed", 4000, "of TestCarriedToACluster, writes to each server")
 
 // TestCarriedToACluster has a server propagate random writes, and carries each of
 // them to a cluster as its placing says: in the end the cluster holds what the server
@@ -241,6 +241,7 @@ func (c *carrier) everywhere(args [][]byte) error {
 
 // copy makes keys of the cluster what they are at the mirror.
 func (c *carrier) copy(db int, keys [][]byte) error {
+	c.mirror.settle()
 	values, _, err := c.values.Read(c.t.Context(), db, keys)
 	if err != nil {
 		return err
@@ -262,6 +263,7 @@ func (c *carrier) copy(db int, keys [][]byte) error {
 func (c *carrier) compare(original *sandbox.Server) {
 	c.t.Helper()
 	ctx := c.t.Context()
+	c.mirror.settle()
 	gathered := start(c.t, c.subject)
 	conn, writer := c.connect(gathered)
 	for i, node := range c.nodes {
