@@ -85,6 +85,8 @@ func FuzzPlace(f *testing.F) {
 	}
 	f.Add([]byte("MSETEX\x009223372036854775807\x00a\x00b"))
 	f.Add([]byte("CLUSTER\x00FLUSHSLOT\x0016384"))
+	f.Add([]byte("CLUSTER\x00SYNCSLOTS\x00CONF\x00ASM-TASK\x00t:s:d:import:connecting:1-2 5-9"))
+	f.Add([]byte("CLUSTER\x00SYNCSLOTS\x00ESTABLISH\x00SOURCE\x00s\x00NAME\x00t\x00SLOTSRANGE\x001\x002"))
 	p := command.NewPlacer(onRedis(8, 6))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		args := bytes.Split(line, []byte{0})
@@ -94,6 +96,9 @@ func FuzzPlace(f *testing.F) {
 		read, err3 := p.AppendRead(nil, args)
 		overwrites := p.Overwrites(args)
 		beyond, err4 := p.Beyond(args)
+		if _, err := p.Move(args); err == nil && placing != command.Moving {
+			t.Fatalf("%q is placed %v, and moves slots", args, placing)
+		}
 		parts := keysOfParts(t, p, args)
 		if err != nil {
 			if overwrites {

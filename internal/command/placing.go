@@ -30,7 +30,10 @@ const (
 	Dbs
 	// WholeSlot is a command about all keys of one slot, whatever their names.
 	WholeSlot
-	// NoData is what changes no data, or only where a cluster has it.
+	// Moving is what a cluster's primary says of slots that change their owner, see
+	// Move: where the source is a cluster, two streams have the same keys then.
+	Moving
+	// NoData is what changes no data.
 	NoData
 )
 
@@ -50,6 +53,8 @@ func (p Placing) String() string {
 		return "dbs"
 	case WholeSlot:
 		return "a whole slot"
+	case Moving:
+		return "moving slots"
 	case NoData:
 		return "no data"
 	default:
