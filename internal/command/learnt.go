@@ -21,6 +21,9 @@ type listed struct {
 	keys   KeySpec
 	write  bool
 	module bool // it is a module's; which one's is not said before 7.0
+
+	// movable says that keys does not tell all of its keys.
+	movable bool
 }
 
 // words are those of a command's arguments: tokens, which are in capitals, and of
@@ -76,6 +79,8 @@ func learnCommands(commands map[string]listed, reply []any) error {
 			keys:   KeySpec{First: int(first), Last: int(last), Step: int(step)},
 			write:  slices.Contains(flags, any("write")),
 			module: slices.Contains(flags, any("module")),
+
+			movable: slices.Contains(flags, any("movablekeys")),
 		}
 		if len(entry) > fieldSubcommands {
 			subcommands, _ := entry[fieldSubcommands].([]any) // nil for a command without
