@@ -133,18 +133,18 @@ func clusterLife(t *testing.T, name string) {
 		}
 		return err
 	})
-	timed(t, "move of 200 slots", func() error {
-		return c.Move(ctx, sandbox.SlotRange{First: 0, Last: 199}, 3, sandbox.MoveOptions{})
+	timed(t, "move of 60 slots", func() error {
+		return c.Move(ctx, sandbox.SlotRange{First: 0, Last: 59}, 3, sandbox.MoveOptions{})
 	})
-	if slots, err := c.Slots(ctx, 3); err != nil || !slices.Equal(slots, []sandbox.SlotRange{{First: 0, Last: 199}}) {
+	if slots, err := c.Slots(ctx, 3); err != nil || !slices.Equal(slots, []sandbox.SlotRange{{First: 0, Last: 59}}) {
 		t.Errorf("slots %v, %v", slots, err)
 	}
 	if n := do(t, primary(t, c, 3), "CLUSTER", "COUNTKEYSINSLOT", 7); n != int64(25) {
 		t.Errorf("%v keys in the new shard, want 25", n)
 	}
 	if strings.HasPrefix(name, "valkey-9") {
-		timed(t, "atomic move of 200 slots", func() error {
-			return c.MoveAtomically(ctx, sandbox.SlotRange{First: 0, Last: 199}, 2)
+		timed(t, "atomic move of 60 slots", func() error {
+			return c.MoveAtomically(ctx, sandbox.SlotRange{First: 0, Last: 59}, 2)
 		})
 		mustOwn(t, c, 7, 2)
 		if n := do(t, primary(t, c, 2), "CLUSTER", "COUNTKEYSINSLOT", 7); n != int64(25) {
