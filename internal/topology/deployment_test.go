@@ -10,7 +10,7 @@ import (
 
 func TestResolveCluster(t *testing.T) {
 	for _, name := range []string{"redis-7.0", "valkey-9.1"} {
-		nodes := sandboxtest.Cluster(t, name)
+		nodes := sandboxtest.Cluster(t, name, sandbox.ClusterOptions{}).Nodes()
 		if _, err := sandboxtest.Client(t, nodes[0]).Do(t.Context(), "SET", "{06S}", "slot 0"); err != nil {
 			t.Fatal(err)
 		}
