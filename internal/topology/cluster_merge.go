@@ -118,7 +118,7 @@ func mergeNode(line nodesLine, own *answer, answers []answer, name naming) Clust
 		line, at = *own.view.myself(), &own.at
 		n.Answered, n.ShardID = true, own.shardID
 	}
-	n.ID, n.Hostname, n.Epoch, n.LinkUp = line.id, line.hostname, line.epoch, line.linkUp
+	n.ID, n.IP, n.Hostname, n.Epoch, n.LinkUp = line.id, line.host, line.hostname, line.epoch, line.linkUp
 	n.Role, n.Primary = Primary, line.primary
 	if line.is("slave") {
 		n.Role = Replica
