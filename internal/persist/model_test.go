@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -170,11 +171,11 @@ func compareWithModel(t *testing.T, path string, text []byte) {
 		if modelErr == nil && i >= len(m.executed) {
 			t.Fatalf("command %d %q at %s: the model has %d", i, c.Args, c.Position, len(m.executed))
 		}
-		if i < len(m.executed) && fmt.Sprintf("%q", c.Args) != fmt.Sprintf("%q", m.executed[i]) {
+		if i < len(m.executed) && !slices.EqualFunc(c.Args, m.executed[i], bytes.Equal) {
 			t.Fatalf("command %d: %q, the model has %q", i, c.Args, m.executed[i])
 		}
 		there := text[c.Position.Offset : c.Position.Offset+c.Size]
-		if e, err := resp.Scan(there, nil); err != nil || e.Size != len(there) || fmt.Sprintf("%q", c.Args) != fmt.Sprintf("%q", e.Args) {
+		if e, err := resp.Scan(there, nil); err != nil || e.Size != len(there) || !slices.EqualFunc(c.Args, e.Args, bytes.Equal) {
 			t.Fatalf("command %d is %q in the file at %s", i, there, c.Position)
 		}
 		i++
@@ -218,7 +219,7 @@ func someCommands(rng *rand.Rand, commands int) []byte {
 
 // Wherever a file ends, it is read as the model loads it.
 func TestEveryCut(t *testing.T) {
-	for seed := range uint64(3) {
+	for seed := range uint64(2) {
 		text := someCommands(rand.New(rand.NewPCG(seed, 0)), 40)
 		path := writeFile(t, "appendonly.aof", text)
 		for end := len(text); end > 0; end-- {
@@ -236,7 +237,7 @@ func TestEveryCut(t *testing.T) {
 // A changed byte is an error, or read as the model loads it.
 func TestAnyByteChanged(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
-	text := someCommands(rng, 30)
+	text := someCommands(rng, 15)
 	path := writeFile(t, "appendonly.aof", text)
 	for at := 1; at < len(text); at++ {
 		changed := bytes.Clone(text)

@@ -326,7 +326,7 @@ func TestRDBFilesOfServers(t *testing.T) {
 
 // A command takes the memory that it needs, and gives it back.
 func TestLargeCommand(t *testing.T) {
-	large := bytes.Repeat([]byte("0123456789abcdef"), 3<<20) // 48 MiB
+	large := bytes.Repeat([]byte("0123456789abcdef"), 1<<20) // 16 MiB
 	var text []byte
 	for range 2 {
 		text = resp.AppendCommand(text, "MULTI")

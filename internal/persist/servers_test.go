@@ -1,10 +1,15 @@
 package persist_test
 
 import (
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"godwit/internal/audit"
+	"godwit/internal/persist"
+	"godwit/internal/sandbox"
+	"godwit/internal/sandbox/sandboxtest"
 )
 
 // What is read of a server's files, and loaded into another server, is what the server
@@ -33,5 +38,36 @@ func TestReadsWhatServersLoad(t *testing.T) {
 				mustEqual(t, s, fresh, o, 500)
 			})
 		}
+	}
+}
+
+// Redis 7.0 and later take over the one file of an older server as their base file,
+// commands and all.
+func TestReadsAFileThatWasTakenOver(t *testing.T) {
+	for _, name := range []string{"redis-7.0", "valkey-9.1"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			old := written(t, "redis-6.0", "yes", 60, 200)
+			dir := t.TempDir()
+			copyFile(t, filepath.Join(old.Dir(), "appendonly.aof"), filepath.Join(dir, "appendonly.aof"))
+			s := sandboxtest.Start(t, name, sandbox.Options{Dir: dir, Args: persistence(name, "yes")})
+			if _, err := sandboxtest.Client(t, s).Do(t.Context(), "SET", "since", "then"); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_, path := copyAOF(t, dir)
+			source := open(t, path)
+			want := []persist.Content{persist.SnapshotAndCommands, persist.Commands}
+			if d := source.Describe(); !slices.Equal(contents(d), want) || d.Version().Major != 6 {
+				t.Errorf("%s: want %v", summary(d), want)
+			}
+			fresh := load(t, name, source)
+			if err := s.Restart(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			mustEqual(t, s, fresh, audit.Options{TTLTolerance: 10 * time.Second}, 50)
+		})
 	}
 }
