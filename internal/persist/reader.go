@@ -14,9 +14,9 @@ const (
 	readerBuffer = 256 << 10 // bytes, of a reader as a rule
 	keptBuffer   = 4 << 20   // the most that it keeps after a large command
 
-	// annotationLine is more than any annotation has, in bytes (aof.c
-	// AOF_ANNOTATION_LINE_MAX_LEN).
-	annotationLine = 1024
+	// annotationLine is the size of the longest annotation, its newline included, that
+	// fgets reads as one line (aof.c AOF_ANNOTATION_LINE_MAX_LEN).
+	annotationLine = 1023
 )
 
 // errCut says that a file ends within a command.
@@ -91,6 +91,8 @@ func (r *reader) next() (e resp.Extent, offset int64, err error) {
 		need := max(e.Need, int64(len(b))+1)
 		offset = r.offset()
 		switch {
+		case offset+need > r.end && e.Need == 0 && !beginsLine(b[e.Size:], e.Total == 0):
+			return e, 0, r.damaged(e.Size, "a length")
 		case offset+need > r.end:
 			return e, offset, errCut
 		case r.passesBy && e.Total > 0 && need > readerBuffer:
@@ -100,6 +102,21 @@ func (r *reader) next() (e resp.Extent, offset int64, err error) {
 			return e, 0, err
 		}
 	}
+}
+
+// beginsLine tells whether more of the file could make a line of b that announces a
+// command, or an argument. What it cannot have been no server takes for cut.
+func beginsLine(b []byte, command bool) bool {
+	if len(b) == 0 {
+		return true
+	}
+	digits, ended := bytes.CutSuffix(b[1:], []byte("\r"))
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return !ended && len(digits) == 0 || len(digits) > 0 && !(command && digits[0] == '0')
 }
 
 // check sees that a command has a name, and that each argument ends in CRLF. Servers
@@ -147,7 +164,7 @@ func (r *reader) annotation() error {
 		b := r.buf[r.at:]
 		line, _, found := bytes.Cut(b, []byte("\n"))
 		switch {
-		case len(line) >= annotationLine:
+		case len(line) > annotationLine || found && len(line) == annotationLine:
 			return r.damaged(0, "an annotation that ends")
 		case !found && r.offset()+int64(len(b)) == r.end:
 			r.at += len(b)

@@ -3,7 +3,6 @@ package persist
 import (
 	"errors"
 	"io"
-	"os"
 	"strconv"
 
 	"godwit/internal/resp"
@@ -23,7 +22,7 @@ type commandFile struct {
 }
 
 // open begins with the commands that a file has from that offset on.
-func (c *commandFile) open(path string, file *os.File, offset, end int64) {
+func (c *commandFile) open(path string, file io.ReaderAt, offset, end int64) {
 	c.reset(path, file, offset, end)
 	c.ahead.passesBy = true
 	c.db, c.within, c.good = 0, false, offset
