@@ -21,8 +21,8 @@
 //
 // The rules are those of the servers' aof.c, and what they load is what is read here,
 // with aof-load-truncated yes: an incomplete command or transaction at the very end is
-// left out. In one thing this package is stricter: it says what it has left out, and
-// takes nothing for an argument that does not end as one.
+// left out, and LeftOut says so. In one thing this package is stricter: an argument must
+// end in CRLF, where servers pass over any two bytes.
 //
 // Commands are as they were saved, and mean what they meant then. Times are absolute,
 // but for the TTL of RESTORE in what Redis 6.0 has written; and a key may be worked on
