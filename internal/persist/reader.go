@@ -116,7 +116,10 @@ func beginsLine(b []byte, command bool) bool {
 			return false
 		}
 	}
-	return !ended && len(digits) == 0 || len(digits) > 0 && !(command && digits[0] == '0')
+	if len(digits) == 0 {
+		return !ended
+	}
+	return !command || digits[0] != '0'
 }
 
 // check sees that a command has a name, and that each argument ends in CRLF. Servers
