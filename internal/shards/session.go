@@ -101,7 +101,7 @@ func (s *Session) Locate(ctx context.Context, keys []string) (twice []string, er
 // shard, and gives the replies in their order: string, int64, []any or nil. An error
 // reply to any of them is an error.
 func (s *Session) Ask(ctx context.Context, commands []Command) ([]any, error) {
-	if len(s.conns) == 1 {
+	if len(s.conns) == 1 || len(commands) == 0 {
 		return s.AskShard(ctx, 0, commands)
 	}
 	at := make([][]int, len(s.conns)) // indexes of commands, by shard
