@@ -16,9 +16,9 @@ var layers = [][]string{
 	{"internal/resp", "internal/rdb", "internal/glob", "internal/slot"},
 	{"internal/command", "internal/digest", "internal/route"},
 	{"internal/server"},
-	{"internal/topology", "internal/psync", "internal/spool", "internal/refresh", "internal/persist"},
+	{"internal/topology", "internal/psync", "internal/spool", "internal/refresh", "internal/persist", "internal/census"},
 	{"internal/plan"},
-	{"internal/relay", "internal/cutover", "internal/verify"},
+	{"internal/relay", "internal/apply", "internal/cutover", "internal/verify"},
 	{"internal/migrate"},
 	{"internal/status"},
 	{"cmd/godwit"},
@@ -28,7 +28,7 @@ var layers = [][]string{
 // tests import it, and it knows nothing of the layers above server.
 var support = []string{
 	"internal/sandbox", "internal/sandbox/sandboxtest", "internal/load", "internal/audit",
-	"internal/dataset", "internal/faultproxy", "internal/traffic",
+	"internal/dataset", "internal/faultproxy", "internal/traffic", "internal/shards",
 }
 
 // supportMay is what support packages import of the layers.
