@@ -16,7 +16,7 @@ var layers = [][]string{
 	{"internal/resp", "internal/rdb", "internal/glob", "internal/slot"},
 	{"internal/command", "internal/digest"},
 	{"internal/server"},
-	{"internal/topology", "internal/psync", "internal/spool", "internal/refresh"},
+	{"internal/topology", "internal/psync", "internal/spool", "internal/refresh", "internal/census"},
 	{"internal/plan"},
 	{"internal/relay", "internal/cutover", "internal/verify"},
 	{"internal/migrate"},
