@@ -63,6 +63,8 @@ type Census struct {
 	script  scriptCall  // what running points to
 	keys    [][]byte
 
+	windows []window // those that are over
+
 	lines   int64
 	dbs     [maxDBs]int64 // lines
 	leftOut LeftOut
@@ -80,6 +82,9 @@ type LeftOut struct {
 	Clients          int64 `json:"clients"`           // calls whose client is not in its row
 	Groups           int64 `json:"groups"`            // groups of keys too large to find hash tags for
 }
+
+// window is what was counted between two gaps.
+type window struct{ calls, works int64 }
 
 // tally is what was counted of one command.
 type tally struct {
@@ -130,6 +135,20 @@ func (c *Census) Ignore(address string) { c.own[address] = true }
 // Gap says that lines are missing here: what is unfinished cannot be judged as a whole.
 func (c *Census) Gap() {
 	c.endScript()
+	defer func() {
+		var now window
+		for _, t := range c.commands {
+			now.calls += t.calls
+			now.works += t.effects[Works]
+		}
+		for _, w := range c.windows {
+			now.calls -= w.calls
+			now.works -= w.works
+		}
+		if now.calls > 0 {
+			c.windows = append(c.windows, now)
+		}
+	}()
 	for _, k := range c.conns {
 		if k.txn != nil {
 			c.leftOut.CutTransactions++

@@ -42,6 +42,7 @@ const (
 	UnknownCommand  Reason = "unknown-command"  // where it has its keys is not known
 	NotSeen         Reason = "not-seen"         // counted by the server, but not seen by MONITOR
 	ByOtherKeys     Reason = "sort-by-get"      // SORT with BY or GET of other keys
+	ByTaggedKeys    Reason = "sort-by-get-tag"  // those keys have its hash tag
 	UnboundedScript Reason = "keyless-script"   // a script with no KEYS that uses some all the same
 	WithinScript    Reason = "script-one-shard" // a script that calls what sees one shard only
 )
@@ -69,6 +70,8 @@ func (r Reason) Text() string {
 		return "refused in cluster mode"
 	case ByOtherKeys:
 		return "BY or GET of other keys is refused in cluster mode"
+	case ByTaggedKeys:
+		return "BY or GET of keys with the same hash tag is refused by older clusters, such as of Redis 7.0"
 	case SeesOneShard:
 		return "answers for one shard only"
 	case OnEachShard:

@@ -154,7 +154,12 @@ func byArguments(name string, args [][]byte, s slots) (verdict, bool) {
 			return verdict{effect: Breaks, reason: Refused, detail: "DB"}, true
 		}
 	case "SORT", "SORT_RO":
-		if sortsByOthers(args) && !s.several {
+		others, tagged := sortsByOthers(args, s.first)
+		switch {
+		case s.several:
+		case tagged:
+			return verdict{effect: Unknown, reason: ByTaggedKeys, detail: "BY/GET"}, true
+		case others:
 			return verdict{effect: Breaks, reason: ByOtherKeys, detail: "BY/GET"}, true
 		}
 	case "XREAD", "XREADGROUP":
@@ -181,28 +186,30 @@ func byArguments(name string, args [][]byte, s slots) (verdict, bool) {
 	return verdict{}, false
 }
 
-// sortsByOthers tells whether SORT reads keys that its patterns make: a BY without a
-// star only says not to sort, and GET # is the element itself (sort.c).
-func sortsByOthers(args [][]byte) bool {
+// sortsByOthers tells whether SORT reads keys that its patterns make, and whether all
+// of these have a hash tag of that slot. A BY without a star only says not to sort,
+// and GET # is the element itself (sort.c).
+func sortsByOthers(args [][]byte, own uint16) (others, tagged bool) {
+	tagged = true
 	for i := 2; i+1 < len(args); i++ {
 		switch strings.ToUpper(string(args[i])) {
-		case "BY":
+		case "BY", "GET":
+			by := len(args[i]) == len("BY")
 			i++
-			if bytes.IndexByte(args[i], '*') >= 0 {
-				return true
+			star := bytes.IndexByte(args[i], '*') >= 0
+			if by && !star || !by && string(args[i]) == "#" {
+				continue
 			}
-		case "GET":
-			i++
-			if string(args[i]) != "#" {
-				return true
-			}
+			tag := tagOf(args[i])
+			others = true
+			tagged = tagged && tag != "" && !strings.Contains(tag, "*") && slot.Of(args[i]) == own
 		case "STORE":
 			i++
 		case "LIMIT":
 			i += 2
 		}
 	}
-	return false
+	return others, others && tagged
 }
 
 // find is where a word stands in any case, from an index on; 0 if nowhere.

@@ -159,11 +159,10 @@ func (c *Census) report(r *Report, counted totals) {
 		shareAll(cmd.Classes, cmd.Calls)
 	}
 	slices.SortStableFunc(r.Commands, func(a, b Command) int { return cmp.Compare(b.Calls, a.Calls) })
-	if seen := float64(r.Seen); r.Seen > 0 && r.Calls > r.Seen {
-		share := r.Effects[Works].Share
-		r.Margin = 1.96 * math.Sqrt(share*(1-share)/seen)
-		if share == 0 || share == 1 {
-			r.Margin = 3 / seen // the rule of three
+	for _, t := range c.commands {
+		if p.scale(t) > 1 {
+			r.Margin = c.margin() // else all that MONITOR shows was seen
+			break
 		}
 	}
 	p.findings()
@@ -176,6 +175,30 @@ func (c *Census) report(r *Report, counted totals) {
 			r.DBs = append(r.DBs, DBUse{DB: i, Lines: n, Share: ratio(float64(n), float64(c.lines))})
 		}
 	}
+}
+
+// margin is by how much the share of what works may be off, with 95 % confidence:
+// windows are drawn, not calls, and calls at the same time are alike (the ratio
+// estimator of a cluster sample). Where all calls are alike it is the rule of three.
+func (c *Census) margin() float64 {
+	var calls, works, squares float64
+	for _, w := range c.windows {
+		calls += float64(w.calls)
+		works += float64(w.works)
+	}
+	if calls == 0 {
+		return 0
+	}
+	share, n := works/calls, float64(len(c.windows))
+	for _, w := range c.windows {
+		d := float64(w.works) - share*float64(w.calls)
+		squares += d * d
+	}
+	least := max(3/calls, 1.96*math.Sqrt(share*(1-share)/calls))
+	if n < 2 {
+		return least
+	}
+	return max(least, 1.96*math.Sqrt(squares*n/(n-1))/calls)
 }
 
 func shareAll[K comparable](all map[K]Share, of int64) {
