@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
@@ -121,7 +119,7 @@ func runAudit(ctx context.Context, cmd *cobra.Command, args []string, o *auditOp
 
 // auditFile reads a file of MONITOR's output; - is standard input.
 func auditFile(ctx context.Context, path string, o *auditOptions, s streams) (err error) {
-	var in io.Reader = s.in
+	in := s.in
 	source := "standard input"
 	if path != "-" {
 		source = fileScheme + path
@@ -151,7 +149,7 @@ func finishAudit(ctx context.Context, r *census.Report, o *auditOptions, s strea
 	case err != nil:
 		return err
 	case r.Interrupted:
-		return errors.Join(ctx.Err())
+		return ctx.Err()
 	case !r.Fits():
 		return &codedError{code: status.ExitDifferences} // the report says it
 	}

@@ -32,7 +32,7 @@ func writeAudit(w io.Writer, r *census.Report) error {
 }
 
 func (p *auditPage) line(format string, args ...any) {
-	fmt.Fprintf(p, format, args...)
+	_, _ = fmt.Fprintf(p, format, args...) // a strings.Builder takes all
 	p.WriteByte('\n')
 }
 
@@ -41,7 +41,7 @@ func (p *auditPage) table(indent string, rows [][]string) {
 	var b strings.Builder
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
-		_, _ = fmt.Fprintln(t, indent+strings.Join(row, "\t")) // a strings.Builder takes all
+		_, _ = fmt.Fprintln(t, indent+strings.Join(row, "\t")) // as above
 	}
 	_ = t.Flush() // as above
 	for line := range strings.Lines(b.String()) {

@@ -18,36 +18,33 @@ import (
 // TestExactFromAFile has clients send calls whose effects are known, and finds exactly
 // these in the recorded output of MONITOR, without asking the server anything.
 func TestExactFromAFile(t *testing.T) {
-	for _, name := range versions() {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := sandboxtest.Start(t, name, sandbox.Options{})
-			monitor, control := record(t, s), sandboxtest.Client(t, s)
-			from := apps(t, s)
-			monitor.until(control, "begin")
-			wanted := traffic(t, from, 400)
-			lines := monitor.until(control, "end")
-			var text strings.Builder
-			text.WriteString("OK\n")
-			for _, line := range lines {
-				text.Write(line)
-				text.WriteByte('\n')
+	atOnce(t, func(t *testing.T, name string) {
+		s := sandboxtest.Start(t, name, sandbox.Options{})
+		monitor, control := record(t, s), sandboxtest.Client(t, s)
+		from := apps(t, s)
+		monitor.until(control, "begin")
+		wanted := traffic(t, from, 400)
+		lines := monitor.until(control, "end")
+		var text strings.Builder
+		text.WriteString("OK\n")
+		for _, line := range lines {
+			text.Write(line)
+			text.WriteByte('\n')
+		}
+		r, err := ReadFile(t.Context(), strings.NewReader(text.String()), "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for effect, n := range wanted {
+			if r.Effects[effect].Calls != n {
+				t.Errorf("%s: %d calls, want %d", effect, r.Effects[effect].Calls, n)
 			}
-			r, err := ReadFile(t.Context(), strings.NewReader(text.String()), "test")
-			if err != nil {
-				t.Fatal(err)
-			}
-			for effect, n := range wanted {
-				if r.Effects[effect].Calls != n {
-					t.Errorf("%s: %d calls, want %d", effect, r.Effects[effect].Calls, n)
-				}
-			}
-			if r.Seen != r.Calls || r.Margin != 0 || r.Counted || r.LeftOut != (LeftOut{}) || r.Seconds <= 0 {
-				t.Errorf("%+v", r)
-			}
-			checkTraffic(t, r)
-		})
-	}
+		}
+		if r.Seen != r.Calls || r.Margin != 0 || r.Counted || r.LeftOut != (LeftOut{}) || r.Seconds <= 0 {
+			t.Errorf("%+v", r)
+		}
+		checkTraffic(t, r)
+	})
 }
 
 // apps are a few connections of two names.

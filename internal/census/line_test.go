@@ -75,61 +75,58 @@ func texts(args [][]byte) []string {
 // TestLinesAreWhatWasSent sends random bytes over TCP, over a Unix socket and from a
 // script, and finds the very same in what MONITOR shows.
 func TestLinesAreWhatWasSent(t *testing.T) {
-	for _, name := range versions() {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			path := filepath.Join(t.TempDir(), "s")
-			s := sandboxtest.Start(t, name, sandbox.Options{Args: []string{"--unixsocket " + path}})
-			monitor, tcp := record(t, s), sandboxtest.Client(t, s)
-			unix, err := server.Dial(t.Context(), server.Endpoint{Network: "unix", Address: path}, "")
-			if err != nil {
+	atOnce(t, func(t *testing.T, name string) {
+		path := filepath.Join(t.TempDir(), "s")
+		s := sandboxtest.Start(t, name, sandbox.Options{Args: []string{"--unixsocket " + path}})
+		monitor, tcp := record(t, s), sandboxtest.Client(t, s)
+		unix, err := server.Dial(t.Context(), server.Endpoint{Network: "unix", Address: path}, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close()
+		monitor.until(unix, "begin")
+		random := rand.New(rand.NewPCG(1, 2))
+		for i := range 300 {
+			key, value := randomBytes(random), randomBytes(random)
+			if name == "valkey-8.1" { // it does not escape these
+				drop := func(b []byte) []byte {
+					return bytes.Map(func(r rune) rune { return map[bool]rune{true: '_', false: r}[r == '"' || r == '\\'] }, bytes.ToValidUTF8(b, []byte("\x01")))
+				}
+				key, value = drop(key), drop(value)
+			}
+			client, args, where := tcp, []string{"SET", string(key), string(value)}, "127.0.0.1:"
+			switch i % 3 {
+			case 1:
+				client, where = unix, "unix:"+path
+			case 2:
+				args = []string{"EVAL", "return redis.call('SET', KEYS[1], ARGV[1])", "1", string(key), string(value)}
+			}
+			if err := do(t.Context(), client, args...); err != nil {
 				t.Fatal(err)
 			}
-			defer unix.Close()
-			monitor.until(unix, "begin")
-			random := rand.New(rand.NewPCG(1, 2))
-			for i := range 300 {
-				key, value := randomBytes(random), randomBytes(random)
-				if name == "valkey-8.1" { // it does not escape these
-					drop := func(b []byte) []byte {
-						return bytes.Map(func(r rune) rune { return map[bool]rune{true: '_', false: r}[r == '"' || r == '\\'] }, bytes.ToValidUTF8(b, []byte("\x01")))
-					}
-					key, value = drop(key), drop(value)
-				}
-				client, args, where := tcp, []string{"SET", string(key), string(value)}, "127.0.0.1:"
-				switch i % 3 {
-				case 1:
-					client, where = unix, "unix:"+path
-				case 2:
-					args = []string{"EVAL", "return redis.call('SET', KEYS[1], ARGV[1])", "1", string(key), string(value)}
-				}
-				if err := do(t.Context(), client, args...); err != nil {
+			lines := monitor.until(unix, "end")
+			var p Parser
+			for j, line := range lines {
+				l, err := p.Parse(line, false)
+				if err != nil {
 					t.Fatal(err)
 				}
-				lines := monitor.until(unix, "end")
-				var p Parser
-				for j, line := range lines {
-					l, err := p.Parse(line, false)
-					if err != nil {
-						t.Fatal(err)
-					}
-					want := args
-					if j == 1 {
-						want, where = []string{"SET", string(key), string(value)}, ""
-					}
-					if got := texts(l.Args); fmt.Sprintf("%q", got) != fmt.Sprintf("%q", want) || !strings.HasPrefix(string(l.Client), where) || l.Unescaped || l.Script() != (j == 1) {
-						t.Fatalf("%q: %q from %s, want %q from %s", line, got, l.Client, want, where)
-					}
-					if d := time.Since(l.Time); d < -time.Second || d > time.Minute {
-						t.Errorf("%s is not the time", l.Time)
-					}
+				want := args
+				if j == 1 {
+					want, where = []string{"SET", string(key), string(value)}, ""
 				}
-				if want := 1 + i%3/2; len(lines) != want {
-					t.Fatalf("%d lines, want %d: %q", len(lines), want, lines)
+				if got := texts(l.Args); fmt.Sprintf("%q", got) != fmt.Sprintf("%q", want) || !strings.HasPrefix(string(l.Client), where) || l.Unescaped || l.Script() != (j == 1) {
+					t.Fatalf("%q: %q from %s, want %q from %s", line, got, l.Client, want, where)
+				}
+				if d := time.Since(l.Time); d < -time.Second || d > time.Minute {
+					t.Errorf("%s is not the time", l.Time)
 				}
 			}
-		})
-	}
+			if want := 1 + i%3/2; len(lines) != want {
+				t.Fatalf("%d lines, want %d: %q", len(lines), want, lines)
+			}
+		}
+	})
 }
 
 func randomBytes(r *rand.Rand) []byte {
@@ -207,7 +204,7 @@ func TestLinesOfAnyLength(t *testing.T) {
 		var got []string
 		for {
 			line, cut, err := l.next()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {

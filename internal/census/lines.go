@@ -2,6 +2,7 @@ package census
 
 import (
 	"bytes"
+	"errors"
 	"io"
 )
 
@@ -55,7 +56,7 @@ func (l *lineReader) next() (line []byte, cut bool, err error) {
 			continue
 		}
 		if err != nil {
-			if err == io.EOF && l.to > l.from && !l.skipping { //nolint:errorlint // a Reader returns io.EOF itself
+			if errors.Is(err, io.EOF) && l.to > l.from && !l.skipping {
 				line, l.from = l.buf[l.from:l.to], l.to
 				return line, false, nil
 			}

@@ -2,6 +2,7 @@ package census
 
 import (
 	"context"
+	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -18,6 +19,15 @@ func TestMain(m *testing.M) {
 // versions are those of servers that tests are run on.
 func versions() []string {
 	return []string{"redis-6.0", "redis-7.0", "redis-8.0", "redis-8.6", "valkey-8.1", "valkey-9.1"}
+}
+
+// atOnce runs a test on all versions at the same time: it waits more than it works.
+func atOnce(t *testing.T, f func(t *testing.T, name string)) {
+	var group sync.WaitGroup
+	for _, name := range versions() {
+		group.Go(func() { t.Run(name, func(t *testing.T) { f(t, name) }) })
+	}
+	group.Wait()
 }
 
 // recorder keeps the lines of a server's MONITOR.
@@ -85,7 +95,7 @@ func known(t testing.TB, s *sandbox.Server) Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer control.Close() //nolint:errcheck // nothing was left unsent
+	defer control.Close()
 	w := &watcher{endpoint: s.Endpoint(), control: control, own: make(totals), report: &Report{}}
 	if err := w.introduce(t.Context()); err != nil {
 		t.Fatal(err)

@@ -18,60 +18,57 @@ import (
 
 // TestWatchedAllTheTime watches a server that is not busy: every call is seen.
 func TestWatchedAllTheTime(t *testing.T) {
-	for _, name := range versions() {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := sandboxtest.Start(t, name, sandbox.Options{Password: "geheim"})
-			ctl := sandboxtest.Client(t, s)
-			for _, command := range []string{"SET foo 1", "RENAME foo bar", "SWAPDB 0 1"} { // before
-				if err := do(t.Context(), ctl, strings.Fields(command)...); err != nil {
-					t.Fatal(err)
-				}
-			}
-			from := apps(t, s)
-			var group sync.WaitGroup
-			var wanted map[Effect]int64
-			group.Go(func() {
-				timer := time.NewTimer(1200 * time.Millisecond) // MONITOR runs by then
-				defer timer.Stop()
-				<-timer.C
-				wanted = traffic(t, from, 200)
-			})
-			r, err := Watch(t.Context(), s.Endpoint(), WatchOptions{For: 4 * time.Second, Share: 0.1})
-			group.Wait()
-			if err != nil {
+	atOnce(t, func(t *testing.T, name string) {
+		s := sandboxtest.Start(t, name, sandbox.Options{Password: "geheim"})
+		ctl := sandboxtest.Client(t, s)
+		for _, command := range []string{"SET foo 1", "RENAME foo bar", "SWAPDB 0 1"} { // before
+			if err := do(t.Context(), ctl, strings.Fields(command)...); err != nil {
 				t.Fatal(err)
 			}
-			for effect, n := range wanted {
-				if got := r.Effects[effect].Calls; got != n {
-					t.Errorf("%s: %d calls, want %d", effect, got, n)
-				}
-			}
-			checkTraffic(t, r)
-			names := make(map[string]bool)
-			for _, f := range r.Findings {
-				for _, c := range f.Clients {
-					names[c.Name] = true
-					if c.Address != "127.0.0.1" {
-						t.Errorf("%+v", c)
-					}
-				}
-			}
-			if !names["app-0"] || !names["app-1"] {
-				t.Errorf("clients %v", names)
-			}
-			if !r.Counted || r.Margin > 0.02 || r.Monitor.Windows != 1 || r.Monitor.Stopped != "" || r.LeftOut != (LeftOut{}) {
-				t.Errorf("%+v %+v %+v", r, r.Monitor, r.LeftOut)
-			}
-			earlier := make(map[string]int64)
-			for _, e := range r.Earlier {
-				earlier[e.Command] = e.Calls
-			}
-			if earlier["RENAME"] != 1 || earlier["SWAPDB"] != 1 {
-				t.Errorf("earlier: %v", earlier)
-			}
+		}
+		from := apps(t, s)
+		var group sync.WaitGroup
+		var wanted map[Effect]int64
+		group.Go(func() {
+			timer := time.NewTimer(1200 * time.Millisecond) // MONITOR runs by then
+			defer timer.Stop()
+			<-timer.C
+			wanted = traffic(t, from, 200)
 		})
-	}
+		r, err := Watch(t.Context(), s.Endpoint(), WatchOptions{For: 4 * time.Second, Share: 0.1})
+		group.Wait()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for effect, n := range wanted {
+			if got := r.Effects[effect].Calls; got != n {
+				t.Errorf("%s: %d calls, want %d", effect, got, n)
+			}
+		}
+		checkTraffic(t, r)
+		names := make(map[string]bool)
+		for _, f := range r.Findings {
+			for _, c := range f.Clients {
+				names[c.Name] = true
+				if c.Address != "127.0.0.1" {
+					t.Errorf("%+v", c)
+				}
+			}
+		}
+		if !names["app-0"] || !names["app-1"] {
+			t.Errorf("clients %v", names)
+		}
+		if !r.Counted || r.Margin > 0.02 || r.Monitor.Windows != 1 || r.Monitor.Stopped != "" || r.LeftOut != (LeftOut{}) {
+			t.Errorf("%+v %+v %+v", r, r.Monitor, r.LeftOut)
+		}
+		earlier := make(map[string]int64)
+		for _, e := range r.Earlier {
+			earlier[e.Command] = e.Calls
+		}
+		if earlier["RENAME"] != 1 || earlier["SWAPDB"] != 1 {
+			t.Errorf("earlier: %v", earlier)
+		}
+	})
 }
 
 // load has writers send pipelines of 8 calls, of which one breaks and one is to be
