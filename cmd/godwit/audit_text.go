@@ -77,19 +77,15 @@ func auditVerdict(r *census.Report) string {
 
 // broken says how many commands of how many clients break.
 func broken(r *census.Report) string {
-	commands, clients := make(map[string]bool), make(map[string]bool)
+	commands := make(map[string]bool)
 	for _, f := range r.Findings {
-		if f.Effect != census.Breaks {
-			continue
-		}
-		commands[f.Command] = true
-		for _, c := range f.Clients {
-			clients[c.Name+"\x00"+c.Address+"\x00"+c.Library] = true
+		if f.Effect == census.Breaks {
+			commands[f.Command] = true
 		}
 	}
 	text := plural(len(commands), "command")
-	if len(clients) > 0 {
-		text += " of " + plural(len(clients), "client")
+	if r.Breaking > 0 {
+		text += " of " + plural(r.Breaking, "client")
 	}
 	return text
 }
@@ -241,8 +237,12 @@ func (p *auditPage) finding(f census.Finding) {
 	if more := len(f.Clients) + f.More - 3; more > 0 {
 		p.line("      by %s", plural(more, "more client"))
 	}
+	var samples []string
 	for _, keys := range f.Samples {
-		p.line("      e.g. %s", strings.Join(keys, " "))
+		samples = append(samples, strings.Join(keys, " "))
+	}
+	if len(samples) > 0 {
+		p.line("      e.g. %s", strings.Join(samples, " | "))
 	}
 }
 

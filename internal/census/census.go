@@ -35,10 +35,9 @@ const (
 	maxDBs         = 64      // whose lines are counted
 )
 
-// Options are what a Census knows of the server. The zero value knows nothing but
-// what all versions have.
+// Options are what a Census knows of the server.
 type Options struct {
-	Capabilities command.Capabilities
+	Capabilities command.Capabilities // of which version does not matter, what was Learnt does
 	Functions    map[string]Function // by name
 }
 

@@ -164,7 +164,7 @@ func TestNoPasswords(t *testing.T) {
 	} {
 		lines = append(lines, []byte(`1.000000 [0 a:1] `+command), []byte(`1.000000 [2 b:1] `+command))
 	}
-	r := counted(t, Options{}, lines)
+	r := counted(t, tables(), lines)
 	text, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
@@ -177,7 +177,7 @@ func TestNoPasswords(t *testing.T) {
 
 // TestMemoryIsBounded gives more names, connections, findings and keys than are kept.
 func TestMemoryIsBounded(t *testing.T) {
-	c := New(Options{})
+	c := New(tables())
 	var p Parser
 	add := func(format string, args ...any) {
 		l, err := p.Parse(fmt.Appendf(nil, "1.000000 [0 "+format, args...), false)
@@ -222,11 +222,11 @@ func TestTransactionsOfUnixSockets(t *testing.T) {
 	for _, command := range []string{`"multi"`, `"multi"`, `"set" "foo" "1"`, `"exec"`, `"set" "bar" "1"`, `"exec"`} {
 		lines = append(lines, []byte(`1.000000 [0 unix:/s] `+command))
 	}
-	r := counted(t, Options{}, lines)
+	r := counted(t, tables(), lines)
 	if !r.Fits() || r.LeftOut.UnixTransactions != 2 || r.Calls != 6 {
 		t.Errorf("%+v", r)
 	}
-	r = counted(t, Options{}, [][]byte{[]byte(`1.000000 [0 a:1] "set" "foo" "1"`), []byte(`1.000000 [0 a:1] "exec"`)})
+	r = counted(t, tables(), [][]byte{[]byte(`1.000000 [0 a:1] "set" "foo" "1"`), []byte(`1.000000 [0 a:1] "exec"`)})
 	if !r.Fits() || r.LeftOut.CutTransactions != 1 {
 		t.Errorf("%+v", r)
 	}

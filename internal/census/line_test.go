@@ -156,7 +156,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%+v", l)
 		}
 		if err == nil {
-			New(Options{}).Add(l)
+			New(tables()).Add(l)
 		}
 		l, err = p.Parse([]byte(`1.000000 [0 a:1] `+repr([]byte("GET"))+" "+repr(key)), false)
 		if err != nil || len(l.Args) != 2 || !bytes.Equal(l.Args[1], key) || l.Unescaped {

@@ -7,6 +7,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"godwit/internal/command"
+	"godwit/internal/rdb"
 	"godwit/internal/sandbox"
 	"godwit/internal/server"
 )
@@ -86,6 +88,11 @@ func counted(t testing.TB, o Options, lines [][]byte) *Report {
 	var r Report
 	c.report(&r, nil)
 	return &r
+}
+
+// tables are what is known of a server that is not asked.
+func tables() Options {
+	return Options{Capabilities: command.NewCapabilities(command.Version{}, rdb.Format{}, 0)}
 }
 
 // known is what godwit asks a server before it watches it.

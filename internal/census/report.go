@@ -31,6 +31,7 @@ type Report struct {
 
 	Commands []Command `json:"commands"`
 	Findings []Finding `json:"findings"`
+	Breaking int       `json:"breaking_clients"` // that make calls with effect breaks
 	HashTags HashTags  `json:"hash_tags"`
 	DBs      []DBUse   `json:"dbs"` // what MONITOR showed; of the first 64 that were used
 
@@ -293,7 +294,13 @@ func (p *reporter) findings() {
 	for i := range r.Findings {
 		r.Findings[i].Share = ratio(float64(r.Findings[i].Calls), float64(r.Calls))
 	}
+	breaking := make(map[client]bool)
 	for _, row := range p.census.rows {
+		if row.effect == Breaks {
+			for k := range row.clients {
+				breaking[k.client] = true
+			}
+		}
 		f := Finding{
 			Command: row.command, Script: row.label, Detail: row.detail, Effect: row.effect, Reason: row.reason, Text: row.reason.Text(),
 			Calls: round(p.estimate(row)), Clients: []Client{}, Samples: [][]string{},
@@ -313,6 +320,7 @@ func (p *reporter) findings() {
 		}
 		r.Findings = append(r.Findings, f)
 	}
+	r.Breaking = len(breaking)
 	order := []Effect{Breaks, Splits, OneShard, Unknown}
 	slices.SortFunc(r.Findings, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(slices.Index(order, a.Effect), slices.Index(order, b.Effect)), cmp.Compare(b.Calls, a.Calls),

@@ -20,7 +20,7 @@ func together(t *testing.T, lines ...string) *Report {
 		}
 		all = append(all, []byte(`1.000000 [0 10.0.0.1:7] `+strings.Join(quoted, " ")))
 	}
-	return counted(t, Options{}, all)
+	return counted(t, tables(), all)
 }
 
 func each(n int, format string) []string {

@@ -38,7 +38,7 @@ const (
 	listEvery   = time.Second            // how often CLIENT LIST is asked at most
 	longList    = 10_000                 // connections from which on that is ten times less often
 	maxBehind   = 16 << 20               // bytes that the server may have for us
-	maxFall     = 0.75                   // of the commands a second, while it runs
+	maxFall     = 0.8                    // of the commands a second, while it runs
 	hurtsBefore = 3                      // windows in a row before the share is made smaller
 )
 
