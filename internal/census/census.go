@@ -38,7 +38,7 @@ const (
 // Options are what a Census knows of the server.
 type Options struct {
 	Capabilities command.Capabilities // of which version does not matter, what was Learnt does
-	Functions    map[string]Function // by name
+	Functions    map[string]Function  // by name
 }
 
 // Function is what a server says of one of its functions.
@@ -271,7 +271,14 @@ func (c *Census) transact(k *conn, t *tally, v verdict) {
 			return
 		}
 		c.count(k, this)
-	default: // DISCARD, UNWATCH, RESET
+	case "UNWATCH":
+		if k.txn != nil { // it is queued like any other, and too late
+			c.take(k, this, s)
+			return
+		}
+		k.watched = slots{}
+		c.count(k, this)
+	default: // DISCARD, RESET
 		c.giveUp(k)
 		k.watched = slots{}
 		c.count(k, this)

@@ -29,9 +29,6 @@ func (*EmptyError) HintText() string {
 	return "redis-cli MONITOR > FILE writes such a file; lines look like 1339518083.107412 [0 127.0.0.1:60866] \"get\" \"key\""
 }
 
-// checkEvery is how many lines are read between two looks at the context.
-const checkEvery = 10_000
-
 // ReadFile reads the output of MONITOR, as redis-cli writes it, of any version. source
 // is its name. With a ctx that is done it reports what was read until then. Errors are
 // those of r, or an *EmptyError.
@@ -42,7 +39,7 @@ func ReadFile(ctx context.Context, r io.Reader, source string) (*Report, error) 
 	var last time.Time
 	lines := newLineReader(r)
 	for n := int64(1); ; n++ {
-		if n%checkEvery == 0 && ctx.Err() != nil {
+		if ctx.Err() != nil {
 			report.Interrupted = true
 			break
 		}
@@ -70,7 +67,7 @@ func ReadFile(ctx context.Context, r io.Reader, source string) (*Report, error) 
 		last = parsed.Time
 		c.Add(parsed)
 	}
-	if c.lines == 0 {
+	if c.lines == 0 && !report.Interrupted {
 		return nil, &EmptyError{Source: source, First: report.FirstBad}
 	}
 	report.Seconds = max(0, last.Sub(report.Started).Seconds())

@@ -18,7 +18,7 @@ const (
 	eachShard          // is to be sent to each shard
 	refused            // "… is not allowed in cluster mode"
 	script             // runs a script or function with the KEYS that it is given
-	transacting        // MULTI, EXEC, DISCARD, WATCH, UNWATCH
+	transacting        // MULTI, EXEC and what goes with them
 	selecting          // SELECT
 	conditional        // depends on its arguments, see judge
 )
@@ -37,7 +37,7 @@ func natureOf(name string) nature {
 		return refused
 	case "EVAL", "EVALSHA", "EVAL_RO", "EVALSHA_RO", "FCALL", "FCALL_RO":
 		return script
-	case "MULTI", "EXEC", "DISCARD", "WATCH", "UNWATCH":
+	case "MULTI", "EXEC", "DISCARD", "RESET", "WATCH", "UNWATCH":
 		return transacting
 	case "SELECT":
 		return selecting
@@ -47,7 +47,7 @@ func natureOf(name string) nature {
 	return plain
 }
 
-// several tells of the commands that may have more than one key; of every other one
+// mayHaveSeveral tells of the commands that may have more than one key; of every other one
 // the calls that were not seen are known to have one or none.
 func mayHaveSeveral(name string) bool {
 	switch natureOf(name) {
