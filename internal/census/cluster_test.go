@@ -103,6 +103,7 @@ redis.register_function{function_name='alone', callback=function() return 1 end,
 // MONITOR is judged, and to a cluster of the same version, which refuses those that
 // are to break and no others.
 func TestVerdictsAreTheClusters(t *testing.T) {
+	t.Parallel()
 	atOnce(t, func(t *testing.T, name string) {
 		alone := sandboxtest.Start(t, name, sandbox.Options{})
 		var cluster []*sandbox.Server

@@ -18,6 +18,7 @@ import (
 // TestExactFromAFile has clients send calls whose effects are known, and finds exactly
 // these in the recorded output of MONITOR, without asking the server anything.
 func TestExactFromAFile(t *testing.T) {
+	t.Parallel()
 	atOnce(t, func(t *testing.T, name string) {
 		s := sandboxtest.Start(t, name, sandbox.Options{})
 		monitor, control := record(t, s), sandboxtest.Client(t, s)
@@ -177,6 +178,7 @@ func TestNoPasswords(t *testing.T) {
 
 // TestMemoryIsBounded gives more names, connections, findings and keys than are kept.
 func TestMemoryIsBounded(t *testing.T) {
+	t.Parallel()
 	c := New(tables())
 	var p Parser
 	add := func(format string, args ...any) {

@@ -75,6 +75,7 @@ func texts(args [][]byte) []string {
 // TestLinesAreWhatWasSent sends random bytes over TCP, over a Unix socket and from a
 // script, and finds the very same in what MONITOR shows.
 func TestLinesAreWhatWasSent(t *testing.T) {
+	t.Parallel()
 	atOnce(t, func(t *testing.T, name string) {
 		path := filepath.Join(t.TempDir(), "s")
 		s := sandboxtest.Start(t, name, sandbox.Options{Args: []string{"--unixsocket " + path}})

@@ -18,6 +18,7 @@ import (
 
 // TestWatchedAllTheTime watches a server that is not busy: every call is seen.
 func TestWatchedAllTheTime(t *testing.T) {
+	t.Parallel()
 	atOnce(t, func(t *testing.T, name string) {
 		s := sandboxtest.Start(t, name, sandbox.Options{Password: "geheim"})
 		ctl := sandboxtest.Client(t, s)
@@ -69,6 +70,24 @@ func TestWatchedAllTheTime(t *testing.T) {
 			t.Errorf("earlier: %v", earlier)
 		}
 	})
+}
+
+// awaitMonitor waits until MONITOR runs, and returns how many commands it needed to
+// see that.
+func awaitMonitor(t *testing.T, ctl *server.Client) (polls int64) {
+	t.Helper()
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	for range again.C {
+		polls++
+		if text, err := ctl.Text(t.Context(), "CLIENT", "LIST"); err != nil || strings.Contains(text, "cmd=monitor") {
+			if err != nil {
+				t.Error(err)
+			}
+			break
+		}
+	}
+	return polls
 }
 
 // load has writers send pipelines of 8 calls, of which one breaks and one is to be
