@@ -30,10 +30,9 @@ func TestWatchedAllTheTime(t *testing.T) {
 		from := apps(t, s)
 		var group sync.WaitGroup
 		var wanted map[Effect]int64
+		var polls int64
 		group.Go(func() {
-			timer := time.NewTimer(1200 * time.Millisecond) // MONITOR runs by then
-			defer timer.Stop()
-			<-timer.C
+			polls = awaitMonitor(t, ctl)
 			wanted = traffic(t, from, 200)
 		})
 		r, err := Watch(t.Context(), s.Endpoint(), WatchOptions{For: 4 * time.Second, Share: 0.1})
@@ -42,7 +41,11 @@ func TestWatchedAllTheTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		for effect, n := range wanted {
-			if got := r.Effects[effect].Calls; got != n {
+			most := n
+			if effect == Works {
+				most += polls // some of them were before it counts
+			}
+			if got := r.Effects[effect].Calls; got < n || got > most {
 				t.Errorf("%s: %d calls, want %d", effect, got, n)
 			}
 		}
