@@ -89,6 +89,7 @@ func TestInterruptedWithinASwitch(t *testing.T) {
 			p := newPair(t, version, version)
 			l := p.load()
 			config := p.config()
+			config.MaxPause = 10 * time.Second // how fast it is, is not the question
 			for _, point := range slices.Concat(points.before, points.after) {
 				var m *running
 				config.Trace = func(at string) {
