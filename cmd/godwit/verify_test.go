@@ -182,7 +182,7 @@ func TestVerifyPermissions(t *testing.T) {
 // A standalone server and a cluster can hold the same.
 func TestVerifyACluster(t *testing.T) {
 	source := sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
-	target := sandboxtest.Cluster(t, "valkey-9.1")
+	target := sandboxtest.Cluster(t, "valkey-9.1", sandbox.ClusterOptions{}).Nodes()
 	from := sandboxtest.Client(t, source)
 	to := make([]*server.Client, len(target))
 	for i, node := range target {

@@ -32,7 +32,7 @@ var support = []string{
 }
 
 // supportMay is what support packages import of the layers.
-var supportMay = []string{"internal/resp", "internal/server"}
+var supportMay = []string{"internal/resp", "internal/server", "internal/slot"}
 
 type listed struct {
 	ImportPath string

@@ -111,6 +111,7 @@ func TestPasswordStaysOutOfTheProcessList(t *testing.T) {
 }
 
 func TestStartFailures(t *testing.T) {
+	t.Parallel()
 	t.Run("bad setting", func(t *testing.T) {
 		_, err := sandbox.Start(t.Context(), sandboxtest.Binary(t, "redis-7.0"), sandbox.Options{Args: []string{"--no-such-setting 1"}})
 		var exited *sandbox.ExitError

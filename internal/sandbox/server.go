@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -33,6 +34,10 @@ type Options struct {
 	// Username is also set as requirepass; ACL users are the caller's to define.
 	Username string
 	Password string
+
+	// Cluster starts the server in cluster mode. A free port is then one that leaves
+	// the port 10,000 above it to the cluster bus.
+	Cluster bool
 
 	// TLS, when enabled, makes Port a TLS port and is what Endpoint carries;
 	// the certificates of the server itself come with Args.
@@ -77,7 +82,7 @@ func (s *Server) start(ctx context.Context) error {
 		return s.launch(ctx)
 	}
 	for attempt := 1; ; attempt++ {
-		port, err := FreePort(ctx)
+		port, err := s.findPort(ctx)
 		if err != nil {
 			return err
 		}
@@ -122,6 +127,9 @@ func (s *Server) commandLine() ([]string, error) {
 		settings = append(settings, "port 0", fmt.Sprintf("tls-port %d", o.Port))
 	} else {
 		settings = append(settings, fmt.Sprintf("port %d", o.Port))
+	}
+	if o.Cluster {
+		settings = append(settings, "cluster-enabled yes")
 	}
 	if o.Password != "" && o.Username == "" {
 		settings = append(settings, "requirepass "+strconv.Quote(o.Password))
@@ -289,6 +297,51 @@ func (s *Server) CPU() (time.Duration, error) { return s.current().cpu() }
 
 // RSS is the memory of the process that is in RAM, in bytes.
 func (s *Server) RSS() (int64, error) { return s.current().rss() }
+
+// Running tells whether the process has not ended.
+func (s *Server) Running() bool {
+	select {
+	case <-s.current().done:
+		return false
+	default:
+		return true
+	}
+}
+
+func (s *Server) findPort(ctx context.Context) (int, error) {
+	if s.options.Cluster {
+		return freeBusPort(ctx)
+	}
+	return FreePort(ctx)
+}
+
+// busOffset is how far the port of the cluster bus is above a node's own (cluster.h
+// CLUSTER_PORT_INCR).
+const busOffset = 10000
+
+// freeBusPort finds a port that is free together with that of the bus. Both are
+// below 32768: from there on systems choose the ports of clients, and a port that a
+// client has cannot be listened on.
+func freeBusPort(ctx context.Context) (int, error) {
+	const first, last = 10000, 32768 - 1 - busOffset
+	var err error
+	for range 100 {
+		port := first + rand.IntN(last-first+1)
+		if err = errors.Join(bindable(ctx, port), bindable(ctx, port+busOffset)); err == nil {
+			return port, nil
+		}
+	}
+	return 0, fmt.Errorf("finding a free port with a port for the cluster bus: %w", err)
+}
+
+func bindable(ctx context.Context, port int) error {
+	var listen net.ListenConfig
+	l, err := listen.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
 
 // FreePort finds a TCP port of the loopback address that nobody listens on.
 // Nothing reserves it: who binds it must be ready to find it taken.

@@ -3,9 +3,6 @@ package topology
 import (
 	"context"
 	"fmt"
-	"net"
-	"slices"
-	"strconv"
 
 	"godwit/internal/server"
 	"godwit/internal/slot"
@@ -19,6 +16,8 @@ type Deployment struct {
 	// Slots tells which of Primaries serves a hash slot; nil where there is only one.
 	Slots func(slot uint16) int
 	Keys  int64 // in all dbs of all of them
+
+	Cluster *ClusterMap // nil for a standalone server
 }
 
 // Resolve finds out what a URL leads to. The user, the password and TLS of the URL
@@ -42,7 +41,7 @@ func Resolve(ctx context.Context, e server.Endpoint) (d Deployment, err error) {
 	case Sentinel:
 		return Deployment{}, &UnsupportedError{URL: e.String(), What: "a Sentinel", Hint: "give the primary's own address"}
 	case Cluster:
-		return resolveCluster(ctx, client)
+		return resolveCluster(ctx, e)
 	case Standalone:
 	}
 	return Deployment{Primaries: []server.Endpoint{e}, Keys: n.Keys()}, nil
@@ -60,101 +59,38 @@ func (e *UnsupportedError) Error() string {
 // HintText is what the user can do about it.
 func (e *UnsupportedError) HintText() string { return e.Hint }
 
-// UnservedError says that a part of a cluster's keys cannot be read.
-type UnservedError struct {
-	Server string
-	Slot   int // the first that no node serves
-}
-
-func (e *UnservedError) Error() string {
-	return fmt.Sprintf("%s: no node of the cluster serves slot %d", e.Server, e.Slot)
-}
-
-// HintText is what the user can do about it.
-func (e *UnservedError) HintText() string { return "see `CLUSTER NODES` and `CLUSTER INFO` there" }
-
-// resolveCluster asks a node of a cluster for its primaries, in the order of
-// their slots.
-func resolveCluster(ctx context.Context, client *server.Client) (Deployment, error) {
-	reply, err := client.Do(ctx, "CLUSTER", "SLOTS")
+// resolveCluster finds the primaries of a cluster, in the order of their slots.
+func resolveCluster(ctx context.Context, e server.Endpoint) (Deployment, error) {
+	c, err := ReadCluster(ctx, e)
 	if err != nil {
 		return Deployment{}, err
 	}
-	asked := client.Endpoint()
-	ranges, ok := reply.([]any)
-	if !ok {
-		return Deployment{}, fmt.Errorf("%s: CLUSTER SLOTS: %v is no list", asked, reply)
+	if err := c.Served(); err != nil {
+		return Deployment{}, err
 	}
-	slices.SortFunc(ranges, func(a, b any) int { return int(firstSlot(a) - firstSlot(b)) })
-	var d Deployment
-	owners := make([]int, slot.Count)
-	for i := range owners {
-		owners[i] = -1
-	}
-	for _, r := range ranges {
-		first, last, address, err := slotRange(r)
-		if err != nil {
-			return Deployment{}, fmt.Errorf("%s: CLUSTER SLOTS: %w", asked, err)
+	d := Deployment{Cluster: c}
+	index := make(map[string]int)
+	for _, s := range c.Shards() {
+		if !s.Primary.serves() {
+			continue
 		}
-		if host, port, _ := net.SplitHostPort(address); host == "" { // the node does not know its own address yet
-			address = net.JoinHostPort(asked.Host(), port)
-		}
-		shard := slices.IndexFunc(d.Primaries, func(e server.Endpoint) bool { return e.Address == address })
-		if shard < 0 {
-			e := asked
-			e.Network, e.Address = "tcp", address
-			shard, d.Primaries = len(d.Primaries), append(d.Primaries, e)
-		}
-		for at := first; at <= last; at++ {
-			owners[at] = shard
-		}
-	}
-	if at := slices.Index(owners, -1); at >= 0 {
-		return Deployment{}, &UnservedError{Server: asked.Address, Slot: at}
-	}
-	if len(d.Primaries) > 1 {
-		d.Slots = func(at uint16) int { return owners[at%slot.Count] }
-	}
-	for _, e := range d.Primaries {
-		keys, err := countKeys(ctx, e)
+		index[s.Primary.ID] = len(d.Primaries)
+		d.Primaries = append(d.Primaries, s.Primary.Endpoint)
+		keys, err := countKeys(ctx, s.Primary.Endpoint)
 		if err != nil {
 			return Deployment{}, err
 		}
 		d.Keys += keys
 	}
+	if len(d.Primaries) > 1 {
+		shards := make([]int, slot.Count)
+		for at := range shards {
+			owner, _ := c.Owner(uint16(at)) //nolint:gosec // a slot; every one has an owner
+			shards[at] = index[owner.ID]
+		}
+		d.Slots = func(at uint16) int { return shards[at%slot.Count] }
+	}
 	return d, nil
-}
-
-func firstSlot(r any) int64 {
-	if fields, ok := r.([]any); ok && len(fields) > 0 {
-		first, _ := fields[0].(int64)
-		return first
-	}
-	return 0
-}
-
-// slotRange reads one range of CLUSTER SLOTS: first, last, and the nodes that have
-// it, the primary first, each with its host, port and ID.
-func slotRange(r any) (first, last int64, address string, err error) {
-	fields, ok := r.([]any)
-	if !ok || len(fields) < 3 {
-		return 0, 0, "", fmt.Errorf("%v is no range", r)
-	}
-	first, firstOK := fields[0].(int64)
-	last, lastOK := fields[1].(int64)
-	node, nodeOK := fields[2].([]any)
-	if !firstOK || !lastOK || !nodeOK || len(node) < 2 || first < 0 || last >= slot.Count {
-		return 0, 0, "", fmt.Errorf("%v is no range", r)
-	}
-	host, _ := node[0].(string)
-	if host == "?" {
-		host = "" // not known (cluster.c clusterGenNodesSlotsInfo)
-	}
-	port, portOK := node[1].(int64)
-	if !portOK {
-		return 0, 0, "", fmt.Errorf("%v is no range", r)
-	}
-	return first, last, net.JoinHostPort(host, strconv.FormatInt(port, 10)), nil
 }
 
 // countKeys asks a server how many keys it has.
