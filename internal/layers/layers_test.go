@@ -18,7 +18,7 @@ var layers = [][]string{
 	{"internal/server"},
 	{"internal/topology", "internal/psync", "internal/spool", "internal/refresh"},
 	{"internal/plan"},
-	{"internal/relay", "internal/cutover", "internal/verify"},
+	{"internal/relay", "internal/apply", "internal/cutover", "internal/verify"},
 	{"internal/migrate"},
 	{"internal/status"},
 	{"cmd/godwit"},

@@ -1,0 +1,133 @@
+package apply
+
+import (
+	"bytes"
+	"strconv"
+)
+
+const (
+	// batchBytes and batchCommands end a batch: a shard does nothing else while it
+	// carries one out, half a millisecond or so.
+	batchBytes    = 64 << 10
+	batchCommands = 256
+	// batchArgs is how many arguments one batch may have: a server takes 1,048,576
+	// (networking.c processMultibulkBuffer).
+	batchArgs = 1 << 19
+	// headRoom is what "*N\r\n" takes at most, in front of a batch.
+	headRoom = 16
+)
+
+// mark is a place in a source's stream: behind the command that ends at an offset,
+// and behind that many parts of the next one.
+type mark struct {
+	at   int64
+	more int
+	db   int // selected there
+}
+
+// batch is one call of the script, as it goes over the wire.
+type batch struct {
+	buf      []byte // headRoom bytes, then the arguments
+	head     int    // where in buf the call begins, once it is sealed
+	args     int
+	commands int
+	from, to mark
+	// inside tells that a transaction of the source's has begun in it and not ended.
+	inside bool
+}
+
+// begin empties a batch for commands that follow from.
+func (b *batch) begin(sha string, key, owner []byte, from mark) {
+	b.buf = append(b.buf[:0], "0123456789abcdef"[:headRoom]...)
+	b.args, b.commands, b.from, b.to, b.inside = 0, 0, from, from, false
+	b.text("EVALSHA")
+	b.text(sha)
+	b.text("0")
+	b.bytes(key)
+	b.bytes(owner)
+	b.number(from.at)
+	b.number(int64(from.more))
+}
+
+// add appends a command as it came over the wire, n arguments in body, without its
+// "*N\r\n". The source said it in db. end is the offset at which the source's command
+// ends if this is the last that is made of it; 0 if more of it follows.
+func (b *batch) add(n int, body []byte, db int, end int64) {
+	b.number(int64(n) + int64(db)<<16)
+	b.advance(db, end)
+	b.buf = append(b.buf, body...)
+	b.args += n
+}
+
+// repeat appends a command that does not count: where the batch ends before the
+// source's command does, it is given once more.
+func (b *batch) repeat(n int, body []byte, db int) {
+	b.number(int64(n) + int64(db)<<16)
+	b.number(-1)
+	b.commands++
+	b.buf = append(b.buf, body...)
+	b.args += n
+}
+
+func (b *batch) advance(db int, end int64) {
+	b.commands++
+	b.to.db = db
+	if end == 0 {
+		b.number(0)
+		b.to.more++
+		return
+	}
+	b.number(end - b.to.at)
+	b.to = mark{at: end, db: db}
+}
+
+// full tells whether the batch is to be sent before more is added.
+func (b *batch) full() bool {
+	return !b.inside && (len(b.buf) >= batchBytes || b.commands >= batchCommands) || b.args >= batchArgs
+}
+
+func (b *batch) empty() bool { return b.commands == 0 }
+
+// seal puts the count in front, and returns the call.
+func (b *batch) seal() []byte {
+	var head [headRoom]byte
+	h := append(head[:0], '*')
+	h = strconv.AppendInt(h, int64(b.args), 10)
+	h = append(h, '\r', '\n')
+	b.head = headRoom - len(h)
+	copy(b.buf[b.head:], h)
+	return b.buf[b.head:]
+}
+
+func (b *batch) text(s string) {
+	b.args++
+	b.buf = append(b.buf, '$')
+	b.buf = strconv.AppendInt(b.buf, int64(len(s)), 10)
+	b.buf = append(b.buf, '\r', '\n')
+	b.buf = append(b.buf, s...)
+	b.buf = append(b.buf, '\r', '\n')
+}
+
+func (b *batch) bytes(s []byte) {
+	b.args++
+	b.buf = appendBulk(b.buf, s)
+}
+
+func (b *batch) number(n int64) {
+	var digits [20]byte
+	b.bytes(strconv.AppendInt(digits[:0], n, 10))
+}
+
+// appendBulk appends a bulk string.
+func appendBulk(dst, s []byte) []byte {
+	dst = append(dst, '$')
+	dst = strconv.AppendInt(dst, int64(len(s)), 10)
+	dst = append(dst, '\r', '\n')
+	dst = append(dst, s...)
+	return append(dst, '\r', '\n')
+}
+
+// bodyOf takes the "*N\r\n" off a command.
+func bodyOf(command []byte) []byte {
+	return command[bytes.IndexByte(command, '\n')+1:]
+}

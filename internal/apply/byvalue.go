@@ -1,0 +1,142 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"godwit/internal/rdb"
+	"godwit/internal/refresh"
+	"godwit/internal/server"
+	"godwit/internal/slot"
+)
+
+// carrier reads keys of the source by value, each at an offset of its stream.
+type carrier struct {
+	source server.Endpoint
+	conn   *refresh.Conn
+	coder  *rdb.Transcoder // nil: the target loads every payload of the source
+	crc    *rdb.CRC64
+
+	// ahead has the keys that were carried by value: up to the offset their commands
+	// have been applied already.
+	ahead map[string]int64
+	until int64 // the largest of these offsets
+	key   []byte
+	body  []byte
+	dump  []byte
+}
+
+// aheadField is the field of the checkpoint that has how far a key is ahead.
+const aheadField = "ahead:"
+
+// name is what a key is called in ahead.
+func (c *carrier) name(db int, key []byte) []byte {
+	c.key = strconv.AppendInt(c.key[:0], int64(db), 10)
+	c.key = append(c.key, ':')
+	c.key = append(c.key, key...)
+	return c.key
+}
+
+// has tells whether a key has the effect of the command that ends at an offset already.
+func (c *carrier) has(db int, key []byte, end int64) bool {
+	if c.until < end {
+		return false
+	}
+	return c.ahead[string(c.name(db, key))] >= end
+}
+
+// read reads keys at one offset. The values are valid until the next call.
+func (c *carrier) read(ctx context.Context, replid string, db int, keys [][]byte) ([]refresh.Value, int64, error) {
+	for again := true; ; again = false {
+		if c.conn == nil {
+			conn, err := refresh.Dial(ctx, c.source)
+			if err != nil {
+				return nil, 0, err
+			}
+			c.conn = conn
+		}
+		values, place, err := c.conn.Read(ctx, db, keys)
+		if err == nil && place.ReplID != replid {
+			err = fmt.Errorf("%s: its replid is %s now, not %s", c.source.Address, place.ReplID, replid)
+		}
+		if err == nil {
+			return values, place.Offset, nil
+		}
+		c.close()
+		if !again || ctx.Err() != nil {
+			return nil, 0, err
+		}
+	}
+}
+
+func (c *carrier) close() {
+	if c.conn != nil {
+		_ = c.conn.Close() // nothing was left unsent
+		c.conn = nil
+	}
+}
+
+// byValue makes keys at the target what they are at the source by now, and has the
+// commands on them passed by up to there.
+func (d *dispatcher) byValue(ctx context.Context, keys [][]byte) error {
+	c := d.values
+	values, at, err := c.read(ctx, d.in.replid, d.db, keys)
+	if err != nil {
+		return err
+	}
+	if at < d.end {
+		return fmt.Errorf("%s: stands at offset %d, before %d which it has sent", d.source.Address, at, d.end)
+	}
+	for _, v := range values {
+		of := slot.Of(v.Key)
+		if d.end <= d.had[d.mark[of]].at {
+			continue
+		}
+		name := c.name(d.db, v.Key)
+		c.ahead[string(name)] = at
+		c.until = max(c.until, at)
+		l := d.lanes[d.shard[of]]
+		d.touched[d.shard[of]] = true
+		l.given.Store(d.end)
+		c.body = appendBulk(c.body[:0], []byte("HSET"))
+		c.body = appendBulk(c.body, l.key)
+		c.body = appendBulk(c.body, append([]byte(aheadField), name...))
+		c.body = appendBulk(c.body, strconv.AppendInt(nil, at, 10))
+		if err := l.repeat(ctx, 4, c.body, d.db); err != nil {
+			return err
+		}
+		n, err := c.put(v)
+		if err != nil {
+			return err
+		}
+		if err := l.repeat(ctx, n, c.body, d.db); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// put says a value as a command, in body.
+func (c *carrier) put(v refresh.Value) (int, error) {
+	if !v.Exists() {
+		c.body = appendBulk(c.body[:0], []byte("DEL"))
+		c.body = appendBulk(c.body, v.Key)
+		return 2, nil
+	}
+	payload := v.Payload
+	if c.coder != nil {
+		dump, err := c.coder.Dump(c.dump[:0], payload, c.crc)
+		if err != nil {
+			return 0, fmt.Errorf("db %d, key %.200q: %w", v.DB, v.Key, err)
+		}
+		c.dump, payload = dump, dump
+	}
+	c.body = appendBulk(c.body[:0], []byte("RESTORE"))
+	c.body = appendBulk(c.body, v.Key)
+	c.body = appendBulk(c.body, strconv.AppendInt(nil, max(v.ExpireAt, 0), 10))
+	c.body = appendBulk(c.body, payload)
+	c.body = appendBulk(c.body, []byte("REPLACE"))
+	c.body = appendBulk(c.body, []byte("ABSTTL"))
+	return 6, nil
+}

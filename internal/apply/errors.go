@@ -1,0 +1,90 @@
+package apply
+
+import (
+	"fmt"
+	"strings"
+
+	"godwit/internal/resp"
+	"godwit/internal/server"
+)
+
+// CommandError says which command a shard did not carry out, and what it answered.
+type CommandError struct {
+	Shard   string
+	Command string // its name
+	Key     []byte // its first argument, nil if it has none
+	Offset  int64  // of the source, up to which everything was carried out
+	Reply   string
+}
+
+// newCommandError names the n-th command of a batch.
+func newCommandError(shard string, b *batch, n int, reply string) *CommandError {
+	e := &CommandError{Shard: shard, Offset: b.from.at, Reply: strings.TrimSpace(reply)}
+	call, err := resp.Scan(b.seal(), nil)
+	if err != nil {
+		return e
+	}
+	args := call.Args[batchHead:]
+	for ; len(args) >= 2; n-- {
+		count, size := number(args[0]), number(args[1])
+		if count < 0 || 2+count > len(args) {
+			break
+		}
+		if n == 0 {
+			if count > 0 {
+				e.Command = string(args[2])
+			}
+			if count > 1 {
+				e.Key = args[3]
+			}
+			break
+		}
+		e.Offset += int64(size)
+		args = args[2+count:]
+	}
+	return e
+}
+
+func number(b []byte) int {
+	n := 0
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return -1
+		}
+		n = 10*n + int(c-'0')
+	}
+	return n
+}
+
+func (e *CommandError) Error() string {
+	if e.Key == nil {
+		return fmt.Sprintf("%s: %s (source offset %d): %s", e.Shard, e.Command, e.Offset, e.Reply)
+	}
+	return fmt.Sprintf("%s: %s of key %.200q (source offset %d): %s", e.Shard, e.Command, e.Key, e.Offset, e.Reply)
+}
+
+// elsewhere tells that the checkpoint was not where the batch begins.
+func (e *CommandError) elsewhere() bool { return strings.Contains(e.Reply, "GODWIT-ELSEWHERE") }
+
+// moved tells that the shard does not serve the key's slot, or not this key (any
+// more): script.c scriptVerifyClusterState, of 6.0 scripting.c luaRedisGenericCommand.
+func (e *CommandError) moved() bool {
+	return strings.Contains(e.Reply, "access a non local key") || strings.Contains(e.Reply, "during rehashing of the slot")
+}
+
+// temporary tells that the same command may succeed later.
+func (e *CommandError) temporary() bool { return temporary(e.Reply) }
+
+func temporary(reply string) bool {
+	for _, code := range []string{"OOM ", "MISCONF ", "LOADING ", "READONLY ", "CLUSTERDOWN ", "TRYAGAIN ", "MASTERDOWN ", "BUSY ", "NOREPLICAS ", "UNKILLABLE ", "NOSCRIPT "} {
+		if strings.Contains(reply, code) {
+			return true
+		}
+	}
+	return false
+}
+
+// HintText is what the user can do about it.
+func (e *CommandError) HintText() string {
+	return server.NewError(e.Shard, e.Command, e.Reply).Message
+}

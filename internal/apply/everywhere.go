@@ -1,0 +1,106 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+
+	"godwit/internal/server"
+)
+
+// everywhere gives a command to every shard.
+func (d *dispatcher) everywhere(ctx context.Context, args [][]byte, raw []byte) error {
+	if is(args[0], "flushall") || is(args[0], "flushdb") {
+		return d.flushAll(ctx, len(args), bodyOf(raw))
+	}
+	return d.outside(ctx, raw, string(args[0]))
+}
+
+// flushAll empties the shards. What a slot has had of the commands after it, it gets
+// again: they begin with nothing, as at the source.
+func (d *dispatcher) flushAll(ctx context.Context, n int, body []byte) error {
+	for i, l := range d.lanes {
+		flushed := true
+		for of := range d.shard {
+			if int(d.shard[of]) == i && d.had[d.mark[of]].at < d.end {
+				flushed = false
+				break
+			}
+		}
+		if flushed {
+			continue
+		}
+		for of := range d.shard {
+			if int(d.shard[of]) == i {
+				d.mark[of] = d.fresh()
+			}
+		}
+		d.touched[i] = true
+		l.given.Store(d.end)
+		if err := l.repeat(ctx, n, body, d.db); err != nil {
+			return err
+		}
+		// It has deleted the checkpoint, too.
+		d.body = appendBulk(d.body[:0], []byte("HSET"))
+		d.body = appendBulk(d.body, l.key)
+		d.body = appendBulk(d.body, []byte("owner"))
+		d.body = appendBulk(d.body, l.owner)
+		if err := l.repeat(ctx, 4, d.body, d.db); err != nil {
+			return err
+		}
+	}
+	clear(d.values.ahead)
+	d.values.until = 0
+	return nil
+}
+
+// fresh is the mark of slots that have had nothing after the offset at hand.
+func (d *dispatcher) fresh() uint16 {
+	last := len(d.had) - 1
+	if d.had[last] != (mark{}) {
+		d.had = append(d.had, mark{})
+		last++
+	}
+	return uint16(last)
+}
+
+// outside has every shard carry out what a script may not: the lanes come to a rest
+// before and it is done again where it is not known to have been done.
+func (d *dispatcher) outside(ctx context.Context, command []byte, name string) error {
+	for _, l := range d.lanes {
+		l.flush()
+	}
+	for _, l := range d.lanes {
+		if err := l.drained(ctx); err != nil {
+			return err
+		}
+		if err := tell(ctx, l.shard, command, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tell sends one command on a connection of its own.
+func tell(ctx context.Context, shard server.Endpoint, command []byte, name string) error {
+	c, err := dial(ctx, shard)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }() // nothing was left unsent
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+	defer stop()
+	if _, err := c.Write(command); err != nil {
+		return server.Failed(shard.Address, name, err)
+	}
+	reply, err := c.r.Next()
+	if err != nil {
+		return server.Failed(shard.Address, name, eof(err))
+	}
+	if _, err := c.texts(nil, reply); err != nil {
+		return fmt.Errorf("%s: %s: %w", shard.Address, name, err)
+	}
+	if reply.Kind == '-' {
+		return server.Replied(shard.Address, name, string(reply.Line))
+	}
+	return nil
+}

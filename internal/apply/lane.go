@@ -1,0 +1,247 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"godwit/internal/resp"
+	"godwit/internal/server"
+)
+
+// window is how many batches of a lane are under way, or being filled, at most.
+const window = 8
+
+// lane carries the commands of one source to one shard, in order. Its owner fills
+// batches (add, pass, flush); two goroutines send them and read the replies.
+type lane struct {
+	shard      server.Endpoint
+	key, owner []byte // of the checkpoint
+	sha        string
+	conn       *conn
+
+	now  *batch // being filled, nil for none
+	next mark   // where the next one begins
+	free chan *batch
+	out  chan *batch
+	sent chan *batch
+
+	given   atomic.Int64 // the source's offset up to which it has been given commands
+	applied atomic.Int64 // the source's offset up to which the shard has everything
+	failed  chan error   // the first error, once
+	wg      sync.WaitGroup
+}
+
+// openLane connects to a shard and begins where its checkpoint stands. The
+// checkpoint is nil if it has none.
+func openLane(ctx context.Context, shard server.Endpoint, key, owner string) (*lane, *mark, error) {
+	c, err := dial(ctx, shard)
+	if err != nil {
+		return nil, nil, err
+	}
+	l := &lane{
+		shard: shard, key: []byte(key), owner: []byte(owner), conn: c, sha: scriptSHA(applyScript),
+		free: make(chan *batch, window), out: make(chan *batch, window), sent: make(chan *batch, window),
+		failed: make(chan error, 1),
+	}
+	for range window {
+		l.free <- new(batch)
+	}
+	if _, err := c.do("SCRIPT", "LOAD", applyScript); err != nil {
+		return nil, nil, l.abandon(err)
+	}
+	at, err := l.checkpoint()
+	if err != nil {
+		return nil, nil, l.abandon(err)
+	}
+	return l, at, nil
+}
+
+func (l *lane) abandon(err error) error {
+	_ = l.conn.Close() // the first error is the one that tells
+	return err
+}
+
+// checkpoint reads where the shard stands, nil if it has no checkpoint of this owner.
+func (l *lane) checkpoint() (*mark, error) {
+	fields, err := l.conn.do("HMGET", string(l.key), "owner", "at", "more", "db")
+	if err != nil {
+		return nil, err
+	}
+	if len(fields) != 4 || string(fields[0]) != string(l.owner) {
+		return nil, nil //nolint:nilnil // documented
+	}
+	at, err1 := strconv.ParseInt(string(fields[1]), 10, 64)
+	more, err2 := strconv.Atoi(string(fields[2]))
+	db, err3 := strconv.Atoi(string(fields[3]))
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return nil, fmt.Errorf("%s: the checkpoint %s: %w", l.shard.Address, l.key, err)
+	}
+	return &mark{at, more, db}, nil
+}
+
+// set writes the checkpoint: the shard has everything up to at.
+func (l *lane) set(at mark) error {
+	_, err := l.conn.do("HSET", string(l.key), "owner", string(l.owner),
+		"at", strconv.FormatInt(at.at, 10), "more", strconv.Itoa(at.more), "db", strconv.Itoa(at.db))
+	return err
+}
+
+// start begins to carry, from where the checkpoint stands.
+func (l *lane) start(ctx context.Context, at mark) {
+	l.next = at
+	l.given.Store(at.at)
+	l.applied.Store(at.at)
+	stop := context.AfterFunc(ctx, func() { _ = l.conn.Close() })
+	l.wg.Go(func() { l.send(ctx) })
+	l.wg.Go(func() {
+		defer stop()
+		l.receive()
+	})
+}
+
+// stop waits for the goroutines after the ctx of start is done.
+func (l *lane) stop() {
+	_ = l.conn.Close() // what was sent and not answered is asked for at the next start
+	l.wg.Wait()
+}
+
+// add gives the shard a command, n arguments in body; end is as in batch.add.
+func (l *lane) add(ctx context.Context, n int, body []byte, db int, end int64) error {
+	b, err := l.filling(ctx)
+	if err != nil {
+		return err
+	}
+	b.add(n, body, db, end)
+	if b.full() {
+		l.flush()
+	}
+	return nil
+}
+
+// repeat gives the shard a command that does not count, see batch.repeat.
+func (l *lane) repeat(ctx context.Context, n int, body []byte, db int) error {
+	b, err := l.filling(ctx)
+	if err != nil {
+		return err
+	}
+	b.repeat(n, body, db)
+	return nil
+}
+
+// filling is the batch to add to. It waits while the window is full.
+func (l *lane) filling(ctx context.Context) (*batch, error) {
+	if l.now != nil {
+		return l.now, nil
+	}
+	select {
+	case l.now = <-l.free:
+	default:
+		select {
+		case l.now = <-l.free:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	l.now.begin(l.sha, l.key, l.owner, l.next)
+	return l.now, nil
+}
+
+// flush sends what has been gathered, unless it is the middle of a transaction.
+func (l *lane) flush() {
+	b := l.now
+	if b == nil || b.empty() || b.inside && b.args < batchArgs {
+		return
+	}
+	l.next, l.now = b.to, nil
+	l.out <- b // there is room for all there are
+}
+
+func (l *lane) send(ctx context.Context) {
+	for {
+		select {
+		case b := <-l.out:
+			l.sent <- b // likewise
+			if _, err := l.conn.Write(b.seal()); err != nil {
+				l.fail(server.Failed(l.shard.Address, "EVALSHA", err))
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// receive reads the replies until the connection ends.
+func (l *lane) receive() {
+	for {
+		reply, err := l.conn.r.Next()
+		if err != nil {
+			l.fail(server.Failed(l.shard.Address, "EVALSHA", eof(err)))
+			return
+		}
+		var b *batch
+		select {
+		case b = <-l.sent:
+		default:
+			l.fail(fmt.Errorf("%s: a reply to nothing: %c%.80s", l.shard.Address, reply.Kind, reply.Line))
+			return
+		}
+		switch {
+		case reply.Kind == resp.Integer && int(reply.N) == b.commands:
+			l.applied.Store(b.to.at)
+			l.free <- b
+			continue
+		case reply.Kind == resp.Failure:
+			l.fail(server.Replied(l.shard.Address, "EVALSHA", string(reply.Line)))
+		default:
+			l.fail(l.refused(b, reply))
+		}
+		return
+	}
+}
+
+// refused reads how far the script came, and what the shard said to the command
+// that it did not carry out.
+func (l *lane) refused(b *batch, reply resp.Reply) error {
+	texts, err := l.conn.texts(nil, reply)
+	if err != nil {
+		return server.Failed(l.shard.Address, "EVALSHA", err)
+	}
+	if len(texts) != 2 {
+		return fmt.Errorf("%s: unexpected reply of the script: %.100q", l.shard.Address, texts)
+	}
+	done, err := strconv.Atoi(string(texts[0]))
+	if err != nil || done < 0 || done >= b.commands {
+		return fmt.Errorf("%s: unexpected reply of the script: %.100q", l.shard.Address, texts)
+	}
+	return newCommandError(l.shard.Address, b, done, string(texts[1]))
+}
+
+func (l *lane) fail(err error) {
+	select {
+	case l.failed <- err:
+	default:
+	}
+}
+
+// drained waits until the shard has everything that was flushed.
+func (l *lane) drained(ctx context.Context) error {
+	again := time.NewTicker(200 * time.Microsecond)
+	defer again.Stop()
+	for l.applied.Load() < l.next.at {
+		select {
+		case <-again.C:
+		case err := <-l.failed:
+			l.fail(err)
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}

@@ -1,0 +1,326 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+
+	"godwit/internal/command"
+	"godwit/internal/resp"
+	"godwit/internal/server"
+	"godwit/internal/slot"
+)
+
+// dispatcher cuts the commands out of a source's stream and gives each to the lane
+// of its slot.
+type dispatcher struct {
+	source server.Endpoint
+	in     *intake
+	lanes  []*lane
+	shard  *[slot.Count]uint16 // the lane of each slot
+
+	// had says what the slots have had already: slots that were in one lane before
+	// share a mark.
+	had  []mark
+	mark *[slot.Count]uint16
+
+	placer   *command.Placer
+	rewriter *command.Rewriter // nil where the target understands every command of the source
+	values   *carrier
+
+	read   *atomic.Int64 // told how far it has come
+	db     int
+	offset int64 // of the source, up to which commands were given to lanes
+	end    int64 // where the command at hand ends
+	inside bool  // a transaction of the source
+
+	buf       []byte
+	args      [][]byte
+	made      []byte   // what the rewriter makes of a command
+	parts     [][]byte // arguments of one of these
+	body      []byte   // scratch
+	said      []byte   // scratch
+	written   [][]byte // scratch
+	late      [][]byte // scratch
+	positions []int    // scratch
+	touched   []bool   // lanes that the command at hand has given something
+	counts    counts
+}
+
+// counts is what was seen of the stream.
+type counts struct {
+	commands int64
+	apart    int64 // taken apart by slot
+	byValue  int64
+	split    int64 // transactions that went to several shards
+}
+
+// run reads the stream from the source's offset on until ctx is done or a lane or
+// the source fails.
+func (d *dispatcher) run(ctx context.Context) error {
+	position, ok := d.in.position(d.offset)
+	if !ok {
+		return errFullResync
+	}
+	d.touched = make([]bool, len(d.lanes))
+	read := position // up to there the spool is in buf
+	for {
+		if _, end := d.in.spool.Range(); end == read {
+			for _, l := range d.lanes {
+				l.flush()
+			}
+		}
+		chunk, err := d.in.next(ctx, read)
+		if err != nil {
+			return err
+		}
+		read += int64(len(chunk))
+		d.buf = append(d.buf, chunk...)
+		n, err := d.commands(ctx)
+		if err != nil {
+			return err
+		}
+		d.buf = append(d.buf[:0], d.buf[n:]...)
+		d.read.Store(d.offset)
+	}
+}
+
+// commands gives away those that are in buf as a whole, and returns how many bytes
+// they are.
+func (d *dispatcher) commands(ctx context.Context) (int, error) {
+	at := 0
+	for at < len(d.buf) {
+		e, err := resp.Scan(d.buf[at:], d.args)
+		d.args = e.Args
+		if errors.Is(err, resp.ErrIncomplete) {
+			return at, nil
+		}
+		if err != nil {
+			return at, fmt.Errorf("%s: stream at offset %d: %w", d.source.Address, d.offset, err)
+		}
+		d.end = d.offset + int64(e.Size)
+		if len(e.Args) > 0 {
+			if err := d.command(ctx, e.Args, d.buf[at:at+e.Size]); err != nil {
+				return at, err
+			}
+		}
+		at += e.Size
+		d.offset = d.end
+	}
+	return at, nil
+}
+
+// command carries one command of the source. raw is how it came.
+func (d *dispatcher) command(ctx context.Context, args [][]byte, raw []byte) error {
+	d.counts.commands++
+	if d.rewriter == nil {
+		return d.carry(ctx, args, raw, true)
+	}
+	made, verdict, err := d.rewriter.Rewrite(d.made[:0], args)
+	if err != nil {
+		return fmt.Errorf("%s: stream at offset %d: %w", d.source.Address, d.offset, err)
+	}
+	if verdict == command.Pass {
+		return d.carry(ctx, args, raw, true)
+	}
+	for d.made = made; len(made) > 0; {
+		e, err := resp.Scan(made, d.parts)
+		if err != nil {
+			return fmt.Errorf("%s: stream at offset %d: rewritten: %w", d.source.Address, d.offset, err)
+		}
+		d.parts = e.Args
+		last := e.Size == len(made)
+		if err := d.carry(ctx, e.Args, made[:e.Size], last); err != nil {
+			return err
+		}
+		made = made[e.Size:]
+	}
+	return nil
+}
+
+// carry gives a command to the lanes that it concerns. last says that nothing else
+// is made of the source's command.
+func (d *dispatcher) carry(ctx context.Context, args [][]byte, raw []byte, last bool) error {
+	if said, changed := plain(args); changed {
+		args = said
+		d.said = resp.AppendArgs(d.said[:0], args...)
+		raw = d.said
+	}
+	placing, of, err := d.placer.Place(args)
+	if err != nil {
+		return fmt.Errorf("%s: stream at offset %d: %w", d.source.Address, d.offset, err)
+	}
+	switch placing {
+	case command.OneSlot:
+		err = d.single(ctx, of, args, bodyOf(raw), last)
+	case command.Parts:
+		d.counts.apart++
+		err = d.placer.Split(args, func(of uint16, part [][]byte) error {
+			d.body = d.body[:0]
+			for _, a := range part {
+				d.body = appendBulk(d.body, a)
+			}
+			return d.single(ctx, of, part, d.body, false)
+		})
+	case command.ByValue:
+		d.counts.byValue++
+		if d.written, err = d.placer.AppendWritten(d.written[:0], args); err == nil {
+			err = d.byValue(ctx, d.written)
+		}
+	case command.Once:
+		err = d.one(ctx, slot.Of(args[1]), len(args), bodyOf(raw), last)
+	case command.Everywhere:
+		err = d.everywhere(ctx, args, raw)
+	case command.Dbs:
+		err = d.beyond(ctx, args)
+	case command.NoData:
+		d.state(args)
+	default:
+		err = fmt.Errorf("%s: stream at offset %d: %s %v cannot be carried to a cluster", d.source.Address, d.offset, args[0], placing)
+	}
+	if err != nil {
+		return err
+	}
+	if last {
+		return d.settle(ctx)
+	}
+	return nil
+}
+
+// beyond carries a command that concerns two dbs.
+func (d *dispatcher) beyond(ctx context.Context, args [][]byte) error {
+	b, err := d.placer.Beyond(args)
+	switch {
+	case err != nil:
+		return err
+	case b.Key == nil:
+		return fmt.Errorf("%s: stream at offset %d: a cluster cannot carry out %s", d.source.Address, d.offset, args[0])
+	}
+	if d.written, err = d.placer.AppendWritten(d.written[:0], args); err != nil {
+		return err
+	}
+	if len(d.written) > 0 {
+		if err := d.byValue(ctx, d.written); err != nil || b.DB == d.db {
+			return err
+		}
+	}
+	selected := d.db
+	defer func() { d.db = selected }()
+	d.db = b.DB
+	return d.byValue(ctx, [][]byte{b.Key})
+}
+
+// single gives away a command with keys of one slot. About keys that are ahead alone
+// it has had its effect already, and what it makes of others by them is carried by
+// value too.
+func (d *dispatcher) single(ctx context.Context, of uint16, args [][]byte, body []byte, last bool) error {
+	if d.values.until < d.end {
+		return d.one(ctx, of, len(args), body, last)
+	}
+	var err error
+	if d.positions, err = d.placer.AppendKeyPositions(d.positions[:0], args); err != nil {
+		return err
+	}
+	ahead := false
+	for _, at := range d.positions {
+		ahead = ahead || d.values.has(d.db, args[at], d.end)
+	}
+	if !ahead {
+		return d.one(ctx, of, len(args), body, last)
+	}
+	if d.late, err = d.placer.AppendWritten(d.late[:0], args); err != nil {
+		return err
+	}
+	late := d.late[:0]
+	for _, key := range d.late {
+		if !d.values.has(d.db, key, d.end) {
+			late = append(late, key)
+		}
+	}
+	if len(late) == 0 {
+		return nil
+	}
+	return d.byValue(ctx, late)
+}
+
+// one gives a command, or a part of one, to the lane of a slot, unless the slot has
+// had it.
+func (d *dispatcher) one(ctx context.Context, of uint16, n int, body []byte, whole bool) error {
+	had := &d.had[d.mark[of]]
+	switch {
+	case d.end <= had.at:
+		return nil
+	case had.more > 0:
+		had.more--
+		return nil
+	}
+	i := d.shard[of]
+	l := d.lanes[i]
+	l.given.Store(d.end)
+	end := int64(0)
+	if whole && !d.touched[i] {
+		end = d.end
+	} else {
+		d.touched[i] = true
+	}
+	if err := l.add(ctx, n, body, d.db, end); err != nil {
+		return err
+	}
+	if d.inside && l.now != nil {
+		l.now.inside = true
+	}
+	return nil
+}
+
+// settle tells the lanes that have got parts of the command that it ends.
+func (d *dispatcher) settle(ctx context.Context) error {
+	for i, touched := range d.touched {
+		if !touched {
+			continue
+		}
+		d.touched[i] = false
+		if err := d.lanes[i].add(ctx, 0, nil, d.db, d.end); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// state follows what the source's connection is in.
+func (d *dispatcher) state(args [][]byte) {
+	switch name := args[0]; {
+	case is(name, "select"):
+		if n, err := strconv.Atoi(string(args[1])); err == nil {
+			d.db = n
+		}
+	case is(name, "multi"):
+		d.inside = true
+	case is(name, "exec"):
+		d.inside = false
+		shards := 0
+		for _, l := range d.lanes {
+			if l.now != nil && l.now.inside {
+				l.now.inside = false
+				shards++
+			}
+		}
+		if shards > 1 {
+			d.counts.split++
+		}
+	}
+}
+
+// is compares a command's name with one in small letters.
+func is(name []byte, small string) bool {
+	if len(name) != len(small) {
+		return false
+	}
+	for i, c := range name {
+		if c|0x20 != small[i] {
+			return false
+		}
+	}
+	return true
+}
