@@ -15,11 +15,12 @@ func TestToACluster(t *testing.T) {
 	if err := dataset.Fill(t.Context(), source.Endpoint(), dataset.Options{Keys: 20000, NoFunctions: true}); err != nil {
 		t.Fatal(err)
 	}
-	l := begin(t, source, target, nil)
+	e := New(configure(t, source, target))
+	run(t, e)
 	report, err := traffic.Run(t.Context(), source.Endpoint(), traffic.Options{Seed: 1, Commands: 5000, DBs: []int{0}, Prefix: "t:", Without: []traffic.Feature{traffic.Function}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	caughtUp(t, l, source)
-	t.Logf("%d keys, traffic %d: %+v", same(t, source, target), len(report.Commands), l.View())
+	caughtUp(t, e, source)
+	t.Logf("%d keys, traffic %d: %+v", same(t, source, target), len(report.Commands), e.View())
 }

@@ -15,7 +15,10 @@ import (
 type carrier struct {
 	source server.Endpoint
 	conn   *refresh.Conn
-	coder  *rdb.Transcoder // nil: the target loads every payload of the source
+	to     rdb.Format // what the target loads
+	coding rdb.TranscoderOptions
+	coder  *rdb.Transcoder // from the format of payloads; nil before the first
+	from   rdb.Format      // that format
 	crc    *rdb.CRC64
 
 	// ahead has the keys that were carried by value: up to the offset their commands
@@ -81,7 +84,7 @@ func (c *carrier) close() {
 // commands on them passed by up to there.
 func (d *dispatcher) byValue(ctx context.Context, keys [][]byte) error {
 	c := d.values
-	values, at, err := c.read(ctx, d.in.replid, d.db, keys)
+	values, at, err := c.read(ctx, d.in.history(), d.db, keys)
 	if err != nil {
 		return err
 	}
@@ -124,13 +127,9 @@ func (c *carrier) put(v refresh.Value) (int, error) {
 		c.body = appendBulk(c.body, v.Key)
 		return 2, nil
 	}
-	payload := v.Payload
-	if c.coder != nil {
-		dump, err := c.coder.Dump(c.dump[:0], payload, c.crc)
-		if err != nil {
-			return 0, fmt.Errorf("db %d, key %.200q: %w", v.DB, v.Key, err)
-		}
-		c.dump, payload = dump, dump
+	payload, err := c.payload(v)
+	if err != nil {
+		return 0, fmt.Errorf("db %d, key %.200q: %w", v.DB, v.Key, err)
 	}
 	c.body = appendBulk(c.body[:0], []byte("RESTORE"))
 	c.body = appendBulk(c.body, v.Key)
@@ -139,4 +138,18 @@ func (c *carrier) put(v refresh.Value) (int, error) {
 	c.body = appendBulk(c.body, []byte("REPLACE"))
 	c.body = appendBulk(c.body, []byte("ABSTTL"))
 	return 6, nil
+}
+
+// payload is a value as the target's DUMP would have it.
+func (c *carrier) payload(v refresh.Value) ([]byte, error) {
+	from, _, err := rdb.OpenDump(v.Payload, c.crc)
+	if err != nil {
+		return nil, err
+	}
+	from.Family = v.Family
+	if c.coder == nil || c.from.Family != from.Family || c.from.Version != from.Version {
+		c.from, c.coder = from, rdb.NewTranscoder(from, c.to, c.coding)
+	}
+	c.dump, err = c.coder.Dump(c.dump[:0], v.Payload, c.crc)
+	return c.dump, err
 }

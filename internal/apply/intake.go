@@ -28,7 +28,8 @@ type intake struct {
 	cancel context.CancelFunc
 	failed chan error // once, when the connection is of no use any more
 
-	replid   string
+	mu       sync.Mutex
+	replid   string       // guarded by mu
 	start    int64        // offset of the source's last byte before the stream in the spool
 	streamAt atomic.Int64 // where in the spool that is; -1 while the snapshot is being read
 	end      atomic.Int64 // offset of the last byte read
@@ -71,11 +72,11 @@ func (in *intake) attach(ctx context.Context, replid string, after int64) error 
 		_ = stream.Close() // nothing was read of it
 		return errFullResync
 	case answer.Full:
-		in.replid, in.start = answer.ReplID, answer.Offset
+		in.start = answer.Offset
+		in.named(answer.ReplID)
 	default:
-		if in.replid = replid; answer.ReplID != "" {
-			in.replid = answer.ReplID
-		}
+		in.named(replid)
+		in.named(answer.ReplID)
 		in.start = after
 		in.streamAt.Store(0)
 	}
@@ -91,7 +92,7 @@ func (in *intake) again(ctx context.Context) error {
 	if in.streamAt.Load() < 0 {
 		return errFullResync // a snapshot cannot be resumed
 	}
-	stream, answer, err := in.ask(ctx, in.replid, in.end.Load()+1)
+	stream, answer, err := in.ask(ctx, in.history(), in.end.Load()+1)
 	if err != nil {
 		return err
 	}
@@ -99,9 +100,7 @@ func (in *intake) again(ctx context.Context) error {
 		_ = stream.Close() // nothing was read of it
 		return errFullResync
 	}
-	if answer.ReplID != "" {
-		in.replid = answer.ReplID
-	}
+	in.named(answer.ReplID)
 	in.carry(ctx, stream, false)
 	return nil
 }
@@ -120,6 +119,24 @@ func (in *intake) ask(ctx context.Context, replid string, offset int64) (*psync.
 		return nil, psync.Answer{}, err
 	}
 	return stream, answer, nil
+}
+
+// named is called with the replid that the source's stream has from now on; empty if
+// it is as before.
+func (in *intake) named(replid string) {
+	if replid == "" {
+		return
+	}
+	in.mu.Lock()
+	in.replid = replid
+	in.mu.Unlock()
+}
+
+// history is the replid of the source's stream.
+func (in *intake) history() string {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.replid
 }
 
 func (in *intake) alive() { in.heard.Store(time.Now().UnixNano()) }

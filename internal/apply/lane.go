@@ -2,7 +2,6 @@ package apply
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -36,12 +35,11 @@ type lane struct {
 	wg      sync.WaitGroup
 }
 
-// openLane connects to a shard and begins where its checkpoint stands. The
-// checkpoint is nil if it has none.
-func openLane(ctx context.Context, shard server.Endpoint, key, owner string) (*lane, *mark, error) {
+// openLane connects to a shard.
+func openLane(ctx context.Context, shard server.Endpoint, key, owner string) (*lane, error) {
 	c, err := dial(ctx, shard)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	l := &lane{
 		shard: shard, key: []byte(key), owner: []byte(owner), conn: c, sha: scriptSHA(applyScript),
@@ -52,43 +50,10 @@ func openLane(ctx context.Context, shard server.Endpoint, key, owner string) (*l
 		l.free <- new(batch)
 	}
 	if _, err := c.do("SCRIPT", "LOAD", applyScript); err != nil {
-		return nil, nil, l.abandon(err)
-	}
-	at, err := l.checkpoint()
-	if err != nil {
-		return nil, nil, l.abandon(err)
-	}
-	return l, at, nil
-}
-
-func (l *lane) abandon(err error) error {
-	_ = l.conn.Close() // the first error is the one that tells
-	return err
-}
-
-// checkpoint reads where the shard stands, nil if it has no checkpoint of this owner.
-func (l *lane) checkpoint() (*mark, error) {
-	fields, err := l.conn.do("HMGET", string(l.key), "owner", "at", "more", "db")
-	if err != nil {
+		_ = c.Close() // the first error is the one that tells
 		return nil, err
 	}
-	if len(fields) != 4 || string(fields[0]) != string(l.owner) {
-		return nil, nil //nolint:nilnil // documented
-	}
-	at, err1 := strconv.ParseInt(string(fields[1]), 10, 64)
-	more, err2 := strconv.Atoi(string(fields[2]))
-	db, err3 := strconv.Atoi(string(fields[3]))
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return nil, fmt.Errorf("%s: the checkpoint %s: %w", l.shard.Address, l.key, err)
-	}
-	return &mark{at, more, db}, nil
-}
-
-// set writes the checkpoint: the shard has everything up to at.
-func (l *lane) set(at mark) error {
-	_, err := l.conn.do("HSET", string(l.key), "owner", string(l.owner),
-		"at", strconv.FormatInt(at.at, 10), "more", strconv.Itoa(at.more), "db", strconv.Itoa(at.db))
-	return err
+	return l, nil
 }
 
 // start begins to carry, from where the checkpoint stands.

@@ -3,15 +3,17 @@ package apply
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"godwit/internal/command"
 	"godwit/internal/digest"
-	"godwit/internal/rdb"
 	"godwit/internal/refresh"
 	"godwit/internal/sandbox"
 	"godwit/internal/sandbox/sandboxtest"
@@ -21,8 +23,8 @@ import (
 	"godwit/internal/topology"
 )
 
-// begin carries source to the cluster of nodes for the length of the test.
-func begin(t *testing.T, source *sandbox.Server, target *sandbox.Cluster, change func(*Config)) *Link {
+// configure is to carry source to a cluster.
+func configure(t *testing.T, source *sandbox.Server, target *sandbox.Cluster) Config {
 	t.Helper()
 	from, err := topology.Inspect(t.Context(), sandboxtest.Client(t, source))
 	if err != nil {
@@ -32,47 +34,67 @@ func begin(t *testing.T, source *sandbox.Server, target *sandbox.Cluster, change
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := Config{
-		Name: "test", Owner: "test", Source: source.Endpoint(), Target: target.Endpoints()[0],
-		Capabilities: from.Capabilities(), Format: to.Capabilities().Format,
-		Spool: spool.Options{Dir: t.TempDir(), MemoryLimit: 16 << 20, DiskLimit: 1 << 30},
-		Log:   slog.New(slog.DiscardHandler),
-	}
 	says, knows := from.Capabilities(), to.Capabilities()
+	s := Source{Endpoint: source.Endpoint(), Capabilities: says}
 	if !command.Understands(&knows, &says) {
-		c.Rewriter = command.NewRewriter(says, knows, command.Options{})
+		s.Rewriter = func() *command.Rewriter { return command.NewRewriter(says, knows, command.Options{}) }
 	}
-	if change != nil {
-		change(&c)
+	return Config{
+		Name: "test", Sources: []Source{s}, Target: target.Endpoints()[0], Format: knows.Format,
+		Spool: spool.Options{Dir: t.TempDir(), MemoryLimit: 16 << 20, DiskLimit: 1 << 30},
+		Log:   slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
-	l := NewLink(c)
-	run(t, l)
-	return l
 }
 
-// run carries a link until the test ends.
-func run(t *testing.T, l *Link) (stop func()) {
+// memory keeps what an engine saves, as a disk would.
+type memory struct {
+	mu   sync.Mutex
+	last []byte
+}
+
+func (m *memory) save(p Progress) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var err error
+	m.last, err = json.Marshal(p)
+	return err
+}
+
+// load has an engine go on from what was saved.
+func (m *memory) load(t *testing.T, c Config) Config {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c.Save, c.Progress = m.save, Progress{}
+	if m.last != nil {
+		if err := json.Unmarshal(m.last, &c.Progress); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
+// run has an engine carry until stop is called, or the test ends.
+func run(t *testing.T, e *Engine) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
-	go func() { done <- l.Run(ctx) }()
-	stopped := false
+	go func() { done <- e.Run(ctx) }()
+	var once sync.Once
 	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := <-done; err != context.Canceled {
-			t.Errorf("the link ended: %v", err)
-		}
+		once.Do(func() {
+			cancel()
+			if err := <-done; !errors.Is(err, context.Canceled) {
+				t.Errorf("the engine ended: %v", err)
+			}
+		})
 	}
 	t.Cleanup(stop)
 	return stop
 }
 
 // caughtUp waits until the target has all that the source has said.
-func caughtUp(t *testing.T, l *Link, source *sandbox.Server) {
+func caughtUp(t *testing.T, e *Engine, source *sandbox.Server) {
 	t.Helper()
 	client := sandboxtest.Client(t, source)
 	until(t, func() (bool, string) {
@@ -80,7 +102,7 @@ func caughtUp(t *testing.T, l *Link, source *sandbox.Server) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v := l.View()
+		v := e.View()[0]
 		return v.State == Streaming && v.Acked >= info.Int("master_repl_offset"), fmt.Sprintf("%+v, source at %d", v, info.Int("master_repl_offset"))
 	})
 }
@@ -187,5 +209,3 @@ func same(t *testing.T, source *sandbox.Server, target *sandbox.Cluster) int {
 	}
 	return len(want)
 }
-
-var _ = rdb.None

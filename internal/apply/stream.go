@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"godwit/internal/command"
 	"godwit/internal/resp"
@@ -25,6 +26,8 @@ type dispatcher struct {
 	// share a mark.
 	had  []mark
 	mark *[slot.Count]uint16
+	// doubtful are marks of slots that were in doubt about the command at hand.
+	doubtful []uint16
 
 	placer   *command.Placer
 	rewriter *command.Rewriter // nil where the target understands every command of the source
@@ -35,6 +38,7 @@ type dispatcher struct {
 	offset int64 // of the source, up to which commands were given to lanes
 	end    int64 // where the command at hand ends
 	inside bool  // a transaction of the source
+	beaten time.Time
 
 	buf       []byte
 	args      [][]byte
@@ -56,6 +60,10 @@ type counts struct {
 	byValue  int64
 	split    int64 // transactions that went to several shards
 }
+
+// inDoubt is the part of a command up to which slots have come that have had some of
+// it, and it is not known what.
+const inDoubt = -1
 
 // run reads the stream from the source's offset on until ctx is done or a lane or
 // the source fails.
@@ -84,7 +92,37 @@ func (d *dispatcher) run(ctx context.Context) error {
 		}
 		d.buf = append(d.buf[:0], d.buf[n:]...)
 		d.read.Store(d.offset)
+		if err := d.beat(ctx); err != nil {
+			return err
+		}
 	}
+}
+
+const (
+	// beatBytes and beatTime are how far, and for how long, a checkpoint stays behind
+	// the stream of which nothing is for its shard.
+	beatBytes = 1 << 20
+	beatTime  = time.Second
+)
+
+// beat moves the checkpoints on of shards that the stream had nothing for.
+func (d *dispatcher) beat(ctx context.Context) error {
+	if d.inside {
+		return nil
+	}
+	due := time.Since(d.beaten) > beatTime
+	if due {
+		d.beaten = time.Now()
+	}
+	for _, l := range d.lanes {
+		if behind := d.offset - l.given.Load(); behind > beatBytes || due && behind > 0 {
+			l.given.Store(d.offset)
+			if err := l.add(ctx, 0, nil, d.db, d.offset); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // commands gives away those that are in buf as a whole, and returns how many bytes
@@ -216,6 +254,14 @@ func (d *dispatcher) beyond(ctx context.Context, args [][]byte) error {
 // it has had its effect already, and what it makes of others by them is carried by
 // value too.
 func (d *dispatcher) single(ctx context.Context, of uint16, args [][]byte, body []byte, last bool) error {
+	if at := d.mark[of]; d.had[at].more == inDoubt && d.end > d.had[at].at {
+		d.doubtful = append(d.doubtful, at)
+		late, err := d.placer.AppendWritten(d.late[:0], args)
+		if d.late = late; err != nil {
+			return err
+		}
+		return d.byValue(ctx, late)
+	}
 	if d.values.until < d.end {
 		return d.one(ctx, of, len(args), body, last)
 	}
@@ -276,6 +322,10 @@ func (d *dispatcher) one(ctx context.Context, of uint16, n int, body []byte, who
 
 // settle tells the lanes that have got parts of the command that it ends.
 func (d *dispatcher) settle(ctx context.Context) error {
+	for _, at := range d.doubtful {
+		d.had[at].more = 0
+	}
+	d.doubtful = d.doubtful[:0]
 	for i, touched := range d.touched {
 		if !touched {
 			continue

@@ -1,0 +1,185 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"godwit/internal/slot"
+)
+
+// errCopyAgain says that the target, or the source, has lost what it takes to go on.
+var errCopyAgain = errors.New("it has to be copied again")
+
+// standing is where the slots of the target stand.
+type standing struct {
+	had   []mark
+	mark  [slot.Count]uint16 // of had
+	ahead map[string]int64   // keys that were carried by value, see carrier
+	lanes []mark             // the checkpoints themselves
+}
+
+// stand finds out where the slots stand, by the checkpoints of the present generation.
+func (l *Link) stand(ctx context.Context, now *shards) (*standing, error) {
+	p := l.progress()
+	s := &standing{ahead: map[string]int64{}}
+	base := [slot.Count]mark{}
+	for _, h := range p.Had {
+		m := mark{at: h.At}
+		if h.InDoubt {
+			m.more = inDoubt
+		}
+		each(h.Slots, func(of uint16) { base[of] = m })
+	}
+	known := map[mark]uint16{}
+	for _, lane := range p.Lanes {
+		at, err := l.checkpoint(ctx, now, p, lane, s)
+		if err != nil {
+			return nil, err
+		}
+		s.lanes = append(s.lanes, *at)
+		// Slots that have come equally far share a mark.
+		clear(known)
+		each(lane.Slots, func(of uint16) {
+			m := *at
+			if b := base[of]; b.at > m.at || b.at == m.at && m.more == 0 {
+				m.at, m.more = b.at, b.more
+			}
+			i, ok := known[m]
+			if !ok {
+				i = uint16(len(s.had))
+				s.had, known[m] = append(s.had, m), i
+			}
+			s.mark[of] = i
+		})
+	}
+	return s, nil
+}
+
+// checkpoint reads that of a lane.
+func (l *Link) checkpoint(ctx context.Context, now *shards, p SourceProgress, lane LaneProgress, s *standing) (*mark, error) {
+	where := now.primaries[now.of[slot.Of([]byte(lane.Key))]]
+	c, err := dial(ctx, where)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = c.Close() }() // nothing was left unsent
+	fields, err := c.do("HGETALL", lane.Key)
+	if err != nil {
+		return nil, err
+	}
+	got := map[string]string{}
+	for i := 0; i+1 < len(fields); i += 2 {
+		got[string(fields[i])] = string(fields[i+1])
+	}
+	if got["owner"] != l.owner {
+		if !p.Begun {
+			return &mark{}, nil
+		}
+		return nil, fmt.Errorf("%s has lost data: the checkpoint %s is not there: %w", where.Address, lane.Key, errCopyAgain)
+	}
+	at, err1 := strconv.ParseInt(got["at"], 10, 64)
+	more, err2 := strconv.Atoi(got["more"])
+	db, err3 := strconv.Atoi(got["db"])
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return nil, fmt.Errorf("%s: the checkpoint %s: %w", where.Address, lane.Key, err)
+	}
+	for name, offset := range got {
+		if key, ok := strings.CutPrefix(name, aheadField); ok {
+			n, err := strconv.ParseInt(offset, 10, 64)
+			if err != nil {
+				return nil, fmt.Errorf("%s: the checkpoint %s: %w", where.Address, lane.Key, err)
+			}
+			s.ahead[key] = max(s.ahead[key], n)
+		}
+	}
+	return &mark{at: at, more: more, db: db}, nil
+}
+
+// regroup begins a generation whose lanes are the shards as they are now.
+func (l *Link) regroup(ctx context.Context, now *shards, s *standing) error {
+	ids, err := now.runIDs(ctx)
+	if err != nil {
+		return err
+	}
+	before := l.progress()
+	next := SourceProgress{ReplID: before.ReplID, Generation: before.Generation + 1}
+	for i, m := range s.had {
+		next.Had = append(next.Had, Had{
+			Slots: rangesOf(func(of uint16) bool { return int(s.mark[of]) == i }), At: m.at, InDoubt: m.more != 0,
+		})
+	}
+	for i := range now.primaries {
+		ranges := now.ranges(i)
+		next.Lanes = append(next.Lanes, LaneProgress{
+			Key: checkpointKey(l.name, next.Generation, i, ranges[0].First), Slots: ranges, RunID: ids[i],
+		})
+	}
+	if err := l.save(next); err != nil {
+		return err
+	}
+	if err := l.found(ctx, now, next, s); err != nil {
+		return err
+	}
+	for _, old := range before.Lanes {
+		l.forget(ctx, now, old.Key)
+	}
+	return nil
+}
+
+// found writes the checkpoints of a generation that has none yet, and notes that.
+func (l *Link) found(ctx context.Context, now *shards, p SourceProgress, s *standing) error {
+	ids, err := now.runIDs(ctx)
+	if err != nil {
+		return err
+	}
+	for _, lane := range p.Lanes {
+		i := now.of[lane.Slots[0].First]
+		if ids[i] != lane.RunID {
+			return fmt.Errorf("%s was started again meanwhile: %w", now.primaries[i].Address, errCopyAgain)
+		}
+		least := s.had[s.mark[lane.Slots[0].First]]
+		each(lane.Slots, func(of uint16) {
+			if m := s.had[s.mark[of]]; m.at < least.at {
+				least = m
+			}
+		})
+		fields := []string{"HSET", lane.Key, "owner", l.owner, "at", strconv.FormatInt(least.at, 10), "more", "0", "db", strconv.Itoa(least.db)}
+		for _, name := range slices.Sorted(maps.Keys(s.ahead)) {
+			_, key, _ := strings.Cut(name, ":")
+			if now.of[slot.Of([]byte(key))] == i {
+				fields = append(fields, aheadField+name, strconv.FormatInt(s.ahead[name], 10))
+			}
+		}
+		c, err := dial(ctx, now.primaries[i])
+		if err != nil {
+			return err
+		}
+		_, err = c.do(fields...)
+		_ = c.Close() // nothing was left unsent
+		if err != nil {
+			return err
+		}
+	}
+	p.Begun = true
+	return l.save(p)
+}
+
+// forget deletes a checkpoint that is not needed any more. One that stays does no harm.
+func (l *Link) forget(ctx context.Context, now *shards, key string) {
+	c, err := dial(ctx, now.primaries[now.of[slot.Of([]byte(key))]])
+	if err != nil {
+		return
+	}
+	_, _ = c.do("DEL", key)
+	_ = c.Close()
+}
+
+// checkpointKey is the name of a lane's checkpoint, which is of one of its slots.
+func checkpointKey(name string, generation, lane int, of uint16) string {
+	return fmt.Sprintf("godwit:%s:%d:%d:{%s}", name, generation, lane, slot.Tag(of))
+}

@@ -1,0 +1,307 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"godwit/internal/command"
+	"godwit/internal/rdb"
+	"godwit/internal/server"
+	"godwit/internal/slot"
+	"godwit/internal/spool"
+)
+
+// Source is one server whose data is carried.
+type Source struct {
+	Endpoint     server.Endpoint
+	Capabilities command.Capabilities
+	// Rewriter makes one that says the source's commands in the target's words; nil
+	// where the target understands all of them.
+	Rewriter func() *command.Rewriter
+	Version  string // what the source is told that the replica is, see psync.Hello
+}
+
+// State of a link.
+type State string
+
+// The states of a link.
+const (
+	Attaching State = "attaching" // the source is being asked for its data
+	Copying   State = "copying"   // the snapshot is on its way
+	Copied    State = "copied"    // as a whole; the other sources' are still on their way
+	Streaming State = "streaming" // the stream is on its way
+	Broken    State = "broken"    // an end is out of reach, or refuses; it is tried again
+)
+
+// Link carries one source to the shards of the target. It belongs to an Engine.
+type Link struct {
+	source Source
+	target server.Endpoint
+	name   string // of the migration and the source: in the names of checkpoints
+	owner  string
+	format rdb.Format
+	coding rdb.TranscoderOptions
+	spool  spool.Options
+	crc    *rdb.CRC64
+	log    *slog.Logger
+
+	progress func() SourceProgress
+	save     func(SourceProgress) error
+
+	in *intake
+
+	mu     sync.Mutex
+	state  State
+	reason string
+
+	keys  atomic.Int64 // of the snapshot, that the target has
+	read  atomic.Int64 // offset of the source up to which lanes have been given its commands
+	acked atomic.Int64 // offset up to which the target has everything
+}
+
+// follow carries the stream until ctx is done, or until an error that waiting cannot
+// mend: errCopyAgain, or a *FatalError.
+func (l *Link) follow(ctx context.Context) error {
+	pause := firstRetry
+	for {
+		began := time.Now()
+		err := l.stream(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if errors.Is(err, errFullResync) {
+			err = fmt.Errorf("%s: %w: %w", l.source.Endpoint.Address, err, errCopyAgain)
+		}
+		var refused *CommandError
+		switch {
+		case errors.Is(err, errCopyAgain):
+			return err
+		case errors.As(err, &refused) && !refused.temporary() && !refused.moved() && !refused.elsewhere():
+			return &FatalError{Err: err}
+		}
+		l.set(Broken, err.Error())
+		l.log.Warn("the stream is read again from where the target stands", "source", l.source.Endpoint.Address, "error", err)
+		if time.Since(began) > lastRetry {
+			pause = firstRetry
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+		pause = min(2*pause, lastRetry)
+	}
+}
+
+// Going on begins at once and slows down to this.
+const (
+	firstRetry = 10 * time.Millisecond
+	lastRetry  = time.Second
+)
+
+// FatalError ends a link: waiting would not mend it.
+type FatalError struct{ Err error }
+
+func (e *FatalError) Error() string { return e.Err.Error() }
+func (e *FatalError) Unwrap() error { return e.Err }
+
+// stream carries the stream from where the shards stand until something ends it.
+func (l *Link) stream(parent context.Context) error {
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	now, err := readShards(ctx, l.target)
+	if err != nil {
+		return err
+	}
+	at, err := l.stand(ctx, now)
+	if err != nil {
+		return err
+	}
+	p := l.progress()
+	switch {
+	case !now.same(p.Lanes):
+		if err := l.regroup(ctx, now, at); err != nil {
+			return err
+		}
+		return l.stream(parent)
+	case !p.Begun:
+		if err := l.found(ctx, now, p, at); err != nil {
+			return err
+		}
+		return l.stream(parent)
+	}
+	d, err := l.dispatcher(ctx, now, p, at)
+	if d != nil {
+		defer d.values.close()
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer func() {
+		cancel(nil)
+		for _, x := range d.lanes {
+			x.stop()
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	if _, there := l.in.position(d.offset); !there {
+		if err := l.in.attach(parent, p.ReplID, d.offset); err != nil {
+			return err
+		}
+	}
+	for i, x := range d.lanes {
+		x.start(ctx, at.lanes[i])
+		wg.Go(func() {
+			select {
+			case err := <-x.failed:
+				cancel(err)
+			case <-ctx.Done():
+			}
+		})
+	}
+	l.read.Store(d.offset)
+	l.set(Streaming, "")
+	wg.Go(func() { l.acknowledge(ctx, d.lanes) })
+	wg.Go(func() { cancel(l.tend(ctx, parent)) })
+	err = d.run(ctx)
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	return err
+}
+
+// dispatcher prepares to carry the stream to the shards as they are now.
+func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at *standing) (*dispatcher, error) {
+	d := &dispatcher{
+		source: l.source.Endpoint, in: l.in, placer: command.NewPlacer(l.source.Capabilities),
+		shard: new([slot.Count]uint16), mark: &at.mark, had: at.had, read: &l.read,
+		values: &carrier{source: l.source.Endpoint, crc: l.crc, to: l.format, coding: l.coding, ahead: at.ahead},
+		offset: at.lanes[0].at, db: at.lanes[0].db,
+	}
+	for _, until := range at.ahead {
+		d.values.until = max(d.values.until, until)
+	}
+	if l.source.Rewriter != nil {
+		d.rewriter = l.source.Rewriter()
+	}
+	for i, lane := range p.Lanes {
+		x, err := openLane(ctx, now.primaries[now.of[lane.Slots[0].First]], lane.Key, l.owner)
+		if err != nil {
+			return d, err
+		}
+		d.lanes = append(d.lanes, x)
+		each(lane.Slots, func(of uint16) { d.shard[of] = uint16(i) })
+		if m := at.lanes[i]; m.at < d.offset {
+			d.offset, d.db = m.at, m.db
+		}
+	}
+	if d.rewriter != nil {
+		d.rewriter.Reset(d.db)
+	}
+	return d, nil
+}
+
+// tend attaches to the source again when its connection has ended.
+func (l *Link) tend(ctx, parent context.Context) error {
+	pause := firstRetry
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-l.in.failed:
+			l.log.Warn("the source's connection has ended", "source", l.source.Endpoint.Address, "error", err)
+		}
+		for {
+			err := l.in.again(parent)
+			if err == nil {
+				pause = firstRetry
+				l.set(Streaming, "")
+				break
+			}
+			if errors.Is(err, errFullResync) || ctx.Err() != nil {
+				return err
+			}
+			l.set(Broken, err.Error())
+			timer := time.NewTimer(pause)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				timer.Stop()
+				return nil
+			}
+			pause = min(2*pause, lastRetry)
+		}
+		if p := l.progress(); p.ReplID != l.in.history() {
+			p.ReplID = l.in.history()
+			if err := l.save(p); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// acknowledge works out what the target has, tells the source, and lets go of what
+// is not needed any more.
+func (l *Link) acknowledge(ctx context.Context, lanes []*lane) {
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-again.C:
+		}
+		acked := l.read.Load()
+		kept := acked
+		for _, x := range lanes {
+			applied := x.applied.Load()
+			kept = min(kept, applied)
+			// What was given to it after that only makes this less.
+			if applied < x.given.Load() {
+				acked = min(acked, applied)
+			}
+		}
+		l.acked.Store(acked)
+		l.in.acked.Store(acked)
+		// A replica that becomes the primary of its shard may have less.
+		if position, ok := l.in.position(kept); ok {
+			l.in.spool.Release(position - l.spool.MemoryLimit/2)
+		}
+	}
+}
+
+func (l *Link) set(s State, reason string) {
+	l.mu.Lock()
+	l.state, l.reason = s, reason
+	l.mu.Unlock()
+}
+
+// View is what a link has done so far.
+type View struct {
+	Source string
+	State  State
+	Reason string
+	Keys   int64 // of the snapshot, that the target has
+	Copied int64 // bytes of the snapshot that were read
+	Total  int64 // that it has, 0 if that is not known
+	Read   int64 // offset of the source that was read
+	Acked  int64 // that the target has
+}
+
+// View tells what has been done so far.
+func (l *Link) View() View {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return View{
+		Source: l.source.Endpoint.Address, State: l.state, Reason: l.reason, Keys: l.keys.Load(),
+		Copied: l.in.copied.Load(), Total: l.in.total.Load(), Read: l.in.end.Load(), Acked: l.acked.Load(),
+	}
+}

@@ -1,0 +1,75 @@
+package apply
+
+import (
+	"slices"
+
+	"godwit/internal/slot"
+	"godwit/internal/topology"
+)
+
+// Progress is what must outlive a crash. It is saved before what it announces is
+// done.
+type Progress struct {
+	// Owner is in each checkpoint, and names the copy that it counts from. What an
+	// earlier copy has left is not taken for this one's.
+	Owner   string           `json:"owner"`
+	Sources []SourceProgress `json:"sources"`
+}
+
+// SourceProgress is that of one source.
+type SourceProgress struct {
+	ReplID     string         `json:"replid"` // of the stream that offsets count in; empty until the copy is whole
+	Generation int            `json:"generation"`
+	Begun      bool           `json:"begun"` // every lane has its checkpoint
+	Lanes      []LaneProgress `json:"lanes"`
+	Had        []Had          `json:"had"` // where the slots stood when the generation began
+}
+
+// LaneProgress is that of the slots which had one shard when the generation began.
+// Wherever they and the checkpoint have gone since: a slot has had what it had when
+// the generation began, and what the checkpoint says.
+type LaneProgress struct {
+	Key   string               `json:"key"`
+	Slots []topology.SlotRange `json:"slots"`
+	RunID string               `json:"run_id"` // of the shard's primary then
+}
+
+// Had says how much of the source's stream some slots have had.
+type Had struct {
+	Slots []topology.SlotRange `json:"slots"`
+	At    int64                `json:"at"`
+	// InDoubt tells that a part of the command after it was carried out, too.
+	InDoubt bool `json:"in_doubt,omitempty"`
+}
+
+// copied tells whether every source's snapshot is on the target as a whole.
+func (p Progress) copied() bool {
+	return len(p.Sources) > 0 && !slices.ContainsFunc(p.Sources, func(s SourceProgress) bool { return s.ReplID == "" })
+}
+
+// allSlots is the range of all.
+func allSlots() []topology.SlotRange { return []topology.SlotRange{{First: 0, Last: slot.Count - 1}} }
+
+// rangesOf are the slots for which f holds.
+func rangesOf(f func(of uint16) bool) []topology.SlotRange {
+	var ranges []topology.SlotRange
+	for of := range uint16(slot.Count) {
+		switch last := len(ranges) - 1; {
+		case !f(of):
+		case last >= 0 && ranges[last].Last+1 == of:
+			ranges[last].Last = of
+		default:
+			ranges = append(ranges, topology.SlotRange{First: of, Last: of})
+		}
+	}
+	return ranges
+}
+
+// each calls f for every slot of ranges.
+func each(ranges []topology.SlotRange, f func(of uint16)) {
+	for _, r := range ranges {
+		for of := int(r.First); of <= int(r.Last); of++ {
+			f(uint16(of))
+		}
+	}
+}
