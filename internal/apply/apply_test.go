@@ -1,7 +1,11 @@
 package apply
 
 import (
+	"context"
+	"math/rand/v2"
+	"sync"
 	"testing"
+	"time"
 
 	"godwit/internal/dataset"
 	"godwit/internal/sandbox"
@@ -23,4 +27,57 @@ func TestToACluster(t *testing.T) {
 	}
 	caughtUp(t, e, source)
 	t.Logf("%d keys, traffic %d: %+v", same(t, source, target), len(report.Commands), e.View())
+}
+
+// Whenever it ends, it goes on where it was: nothing is lost, and nothing done twice.
+func TestGoesOnFromItsCheckpoints(t *testing.T) {
+	source := sandboxtest.Start(t, "redis-7.0", sandbox.Options{Args: []string{"--repl-backlog-size 64mb"}})
+	target := sandboxtest.Cluster(t, "redis-7.0", sandbox.ClusterOptions{})
+	if err := dataset.Fill(t.Context(), source.Endpoint(), dataset.Options{Keys: 5000, NoFunctions: true}); err != nil {
+		t.Fatal(err)
+	}
+	var m memory
+	c := configure(t, source, target)
+	e := New(m.load(t, c))
+	stop := run(t, e)
+	caughtUp(t, e, source)
+	sent := background(t, func(ctx context.Context, seed uint64) error {
+		_, err := traffic.Run(ctx, source.Endpoint(), traffic.Options{Seed: seed, Commands: 2000, DBs: []int{0}, Prefix: "t:", Without: []traffic.Feature{traffic.Function}})
+		return err
+	})
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 20 {
+		time.Sleep(time.Duration(rng.IntN(200)) * time.Millisecond)
+		stop()
+		e = New(m.load(t, c))
+		stop = run(t, e)
+	}
+	t.Logf("%d runs of traffic", sent())
+	caughtUp(t, e, source)
+	t.Logf("%d keys: %+v", same(t, source, target), e.View())
+}
+
+// background does something over and over until the function it returns is called,
+// which says how often.
+func background(t *testing.T, do func(ctx context.Context, n uint64) error) (stop func() uint64) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan uint64, 1)
+	go func() {
+		n := uint64(0)
+		for ; ctx.Err() == nil; n++ {
+			if err := do(t.Context(), n); err != nil && t.Context().Err() == nil {
+				t.Error(err)
+			}
+		}
+		done <- n
+	}()
+	var once sync.Once
+	n := uint64(0)
+	stop = func() uint64 {
+		once.Do(func() { cancel(); n = <-done })
+		return n
+	}
+	t.Cleanup(func() { stop() })
+	return stop
 }

@@ -26,7 +26,7 @@ func newCommandError(shard string, b *batch, n int, reply string) *CommandError 
 	}
 	args := call.Args[batchHead:]
 	for ; len(args) >= 2; n-- {
-		count, size := number(args[0]), number(args[1])
+		count, size := number(args[0])%65536, max(number(args[1]), 0)
 		if count < 0 || 2+count > len(args) {
 			break
 		}
