@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"godwit/internal/rdb"
 	"godwit/internal/server"
@@ -67,11 +68,24 @@ func (e *Engine) Run(ctx context.Context) error {
 			_ = l.in.spool.Close() // its file has no name any more
 		}
 	}()
+	pause := firstRetry
 	for {
 		if !e.present().copied() {
-			if err := e.copy(ctx); err != nil {
+			err := e.copy(ctx)
+			switch {
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case err != nil && !lasting(err):
+				e.cfg.Log.Warn("the copy is tried again", "cause", err)
+				if !wait(ctx, pause) {
+					return ctx.Err()
+				}
+				pause = min(2*pause, lastCopy)
+				continue
+			case err != nil:
 				return err
 			}
+			pause = firstRetry
 		}
 		for _, l := range e.links {
 			l.owner = e.present().Owner
@@ -84,6 +98,34 @@ func (e *Engine) Run(ctx context.Context) error {
 		if err := e.set(Progress{}); err != nil {
 			return err
 		}
+	}
+}
+
+// lastCopy is the longest pause between two copies, each of which has the source fork.
+const lastCopy = 10 * time.Second
+
+// lasting tells of an error that waiting would not mend.
+func lasting(err error) bool {
+	var refused *CommandError
+	if errors.As(err, &refused) {
+		return !refused.temporary() && !refused.moved() && !refused.elsewhere()
+	}
+	var noEqual *rdb.NoEqualError
+	var syntax *rdb.SyntaxError
+	var format *rdb.FormatError
+	var fatal *FatalError
+	return errors.As(err, &noEqual) || errors.As(err, &syntax) || errors.As(err, &format) || errors.As(err, &fatal)
+}
+
+// wait tells whether ctx is not done after a while.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

@@ -77,23 +77,15 @@ func (l *Link) follow(ctx context.Context) error {
 		if errors.Is(err, errFullResync) {
 			err = fmt.Errorf("%s: %w: %w", l.source.Endpoint.Address, err, errCopyAgain)
 		}
-		var refused *CommandError
-		switch {
-		case errors.Is(err, errCopyAgain):
+		if errors.Is(err, errCopyAgain) || lasting(err) {
 			return err
-		case errors.As(err, &refused) && !refused.temporary() && !refused.moved() && !refused.elsewhere():
-			return &FatalError{Err: err}
 		}
 		l.set(Broken, err.Error())
 		l.log.Warn("the stream is read again from where the target stands", "source", l.source.Endpoint.Address, "error", err)
 		if time.Since(began) > lastRetry {
 			pause = firstRetry
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !wait(ctx, pause) {
 			return ctx.Err()
 		}
 		pause = min(2*pause, lastRetry)
@@ -230,11 +222,7 @@ func (l *Link) tend(ctx, parent context.Context) error {
 				return err
 			}
 			l.set(Broken, err.Error())
-			timer := time.NewTimer(pause)
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-				timer.Stop()
+			if !wait(ctx, pause) {
 				return nil
 			}
 			pause = min(2*pause, lastRetry)

@@ -35,7 +35,8 @@ func configure(t *testing.T, source *sandbox.Server, target *sandbox.Cluster) Co
 		t.Fatal(err)
 	}
 	says, knows := from.Capabilities(), to.Capabilities()
-	s := Source{Endpoint: source.Endpoint(), Capabilities: says}
+	v := from.Version
+	s := Source{Endpoint: source.Endpoint(), Capabilities: says, Version: fmt.Sprintf("%d.%d.%d", v.Major, v.Minor, v.Patch)}
 	if !command.Understands(&knows, &says) {
 		s.Rewriter = func() *command.Rewriter { return command.NewRewriter(says, knows, command.Options{}) }
 	}
