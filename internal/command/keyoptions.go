@@ -107,3 +107,13 @@ func sortsByOthers(_ *placement, args [][]byte) (Placing, uint16, error) {
 	}
 	return undecided, 0, nil
 }
+
+// addsOnce finds an XADD with IDMP or IDMPAUTO. From anyone but its primary, a server
+// does not take these beside an ID, and there is one in a replication stream.
+func addsOnce(_ *placement, args [][]byte) (Placing, uint16, error) {
+	var s streamAdd
+	if s.parse(args); s.idmp != "" {
+		return ByValue, 0, nil
+	}
+	return undecided, 0, nil
+}

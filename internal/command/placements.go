@@ -151,6 +151,7 @@ func placements() map[string]placement {
 		"PING": without(NoData), "REPLCONF": without(NoData), "SELECT": without(NoData),
 		"MULTI": without(NoData), "EXEC": without(NoData), "DISCARD": without(NoData),
 	}
+	all["XADD"] = ofKey(1, changes).unless(addsOnce)
 	all["RESTORE-ASKING"] = all["RESTORE"]
 	for _, name := range changingOneKey() {
 		all[name] = ofKey(1, changes)
@@ -169,7 +170,7 @@ func changingOneKey() []string {
 		"HDEL", "HEXPIRE", "HEXPIREAT", "HGETDEL", "HGETEX", "HINCRBY", "HINCRBYFLOAT", "HMSET", "HPERSIST", "HPEXPIRE",
 		"HPEXPIREAT", "HSET", "HSETEX", "HSETNX",
 		"GEOADD", "ZADD", "ZINCRBY", "ZPOPMAX", "ZPOPMIN", "ZREM", "ZREMRANGEBYLEX", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE",
-		"XACK", "XACKDEL", "XADD", "XAUTOCLAIM", "XCFGSET", "XCLAIM", "XDEL", "XDELEX", "XIDMPRECORD", "XSETID", "XTRIM",
+		"XACK", "XACKDEL", "XAUTOCLAIM", "XCFGSET", "XCLAIM", "XDEL", "XDELEX", "XIDMPRECORD", "XSETID", "XTRIM",
 		"VADD", "VREM", "VSETATTR",
 	}
 }

@@ -72,12 +72,21 @@ func (s *streamAdd) parse(args [][]byte) {
 	}
 }
 
-// known tells whether the target knows every option, of XADD or XTRIM.
-func (s *streamAdd) known(t *Capabilities, name string) bool {
-	has := func(option string) bool { return t.Has(Option(name + " " + option)) }
-	return s.unknown == nil && (!s.noCreate || t.Has("XADD NOMKSTREAM")) &&
+// taken tells whether the target knows every option, of XADD or XTRIM, and takes
+// them from us.
+func (s *streamAdd) taken(r *Rewriter, name string) bool {
+	has := func(option string) bool { return r.target.Has(Option(name + " " + option)) }
+	return s.unknown == nil && (!s.noCreate || r.target.Has("XADD NOMKSTREAM")) &&
 		(s.strategy != "MINID" || has("MINID")) && (s.limit == nil || has("LIMIT")) &&
-		(s.ref == "" || has(s.ref)) && (s.idmp == "" || has(s.idmp))
+		(s.ref == "" || has(s.ref)) && (s.idmp == "" || has(s.idmp)) &&
+		!(r.client && s.ofPrimary())
+}
+
+// ofPrimary tells of what only a primary says: a LIMIT beside the exact length that
+// has come of ~, and IDMP beside the ID that was generated (t_stream.c
+// streamParseAddOrTrimArgsOrReply).
+func (s *streamAdd) ofPrimary() bool {
+	return s.limit != nil && (len(s.operator) != 1 || s.operator[0] != '~') || s.idmp != ""
 }
 
 // xaddPasses sees an XADD whose options the target knows.
@@ -87,7 +96,7 @@ func xaddPasses(r *Rewriter, args [][]byte, total int) bool {
 	}
 	var s streamAdd
 	s.parse(args)
-	return (len(args) == total || s.next < len(args)) && s.known(&r.target, "XADD")
+	return (len(args) == total || s.next < len(args)) && s.taken(r, "XADD")
 }
 
 // xadd is an XADD with something that the target does not know.
@@ -103,6 +112,12 @@ func (r *Rewriter) xadd() (Verdict, error) {
 	if s.idmp != "" && r.lacks(s.idmp) {
 		if err := r.noFeature(rdb.FeatureStreamIDMP, s.idmp); err != nil {
 			return Pass, err
+		}
+	}
+	if s.idmp != "" && r.client && !r.lacks(s.idmp) {
+		return Pass, &NoEqualError{
+			Command: r.command, Option: s.idmp, DB: r.db, Key: r.key(), Target: r.target.Version,
+			Reason: "takes it with an ID from its primary only",
 		}
 	}
 	scripted := r.scriptsTrim(&s)
@@ -124,7 +139,7 @@ func (r *Rewriter) xtrim() (Verdict, error) {
 	switch {
 	case s.unknown != nil:
 		return Pass, r.noEqual(printable(s.unknown))
-	case s.known(&r.target, "XTRIM"):
+	case s.taken(r, "XTRIM"):
 		return Pass, nil
 	case s.strategy == "":
 		return Pass, r.syntax("no strategy")
@@ -152,7 +167,11 @@ func (r *Rewriter) appendTrim(list [][]byte, s *streamAdd) [][]byte {
 	if s.operator != nil {
 		list = append(list, s.operator)
 	}
-	return append(list, s.about)
+	list = append(list, s.about)
+	if s.ref != "" && !r.lacks(s.ref) {
+		list = append(list, []byte(s.ref))
+	}
+	return list
 }
 
 // xsetid is XSETID key id [ENTRIESADDED n] [MAXDELETEDID id]. A server that does

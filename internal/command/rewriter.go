@@ -26,6 +26,10 @@ type Options struct {
 	// wait on their way. Nil leaves them, and the commands that have them, as they are.
 	Now func() int64
 
+	// Client says that the target is written to by a client. There are forms that a
+	// server takes from nobody but its primary (server.c mustObeyClient).
+	Client bool
+
 	// Dropped, if not nil, is told within Rewrite of each thing that is left out.
 	Dropped func(rdb.LeftOut)
 }
@@ -45,6 +49,7 @@ type Rewriter struct {
 	source, target Capabilities
 	rules          table[rule]
 	now            func() int64
+	client         bool
 	drop           map[rdb.Feature]bool
 	dropped        map[rdb.Feature]int64
 	told           func(rdb.LeftOut)       // never nil
@@ -67,7 +72,7 @@ type Rewriter struct {
 // NewRewriter prepares to rewrite what source propagates for target.
 func NewRewriter(source, target Capabilities, o Options) *Rewriter {
 	r := &Rewriter{
-		source: source, target: target, now: o.Now,
+		source: source, target: target, now: o.Now, client: o.Client,
 		drop: make(map[rdb.Feature]bool), dropped: make(map[rdb.Feature]int64),
 		transcoders: make(map[int]*rdb.Transcoder),
 		crc:         rdb.NewCRC64(),

@@ -35,6 +35,9 @@ func (r *Rewriter) newRules() map[string]rule {
 		maps.Copy(special, optionRules())
 	}
 	maps.Copy(special, geoRules())
+	if r.client {
+		maps.Copy(special, primaryRules())
+	}
 	loads := r.target.loadsModules()
 	for name := range r.source.ofModules() {
 		if !known[name] || !loads {
@@ -86,6 +89,14 @@ func expiryRules() map[string]rule {
 		"PSETEX":  {rewrite: (*Rewriter).setex},
 		"EXPIRE":  {rewrite: (*Rewriter).expire},
 		"PEXPIRE": {rewrite: (*Rewriter).expire},
+	}
+}
+
+// primaryRules are for what a primary may say and a client may not.
+func primaryRules() map[string]rule {
+	return map[string]rule{
+		"XADD":  {rewrite: (*Rewriter).xadd, passes: xaddPasses},
+		"XTRIM": {rewrite: (*Rewriter).xtrim},
 	}
 }
 

@@ -196,6 +196,14 @@ func record(t testing.TB, s *sandbox.Server) *source {
 	return r
 }
 
+// settle waits for the end of the snapshot: a FLUSHALL kills its child.
+func (r *source) settle() {
+	r.t.Helper()
+	for !strings.Contains(r.info("replication", "slave0"), "state=online") || r.info("persistence", "rdb_bgsave_in_progress") != "0" {
+		time.Sleep(time.Millisecond)
+	}
+}
+
 func (r *source) must(args ...any) any {
 	r.t.Helper()
 	reply, err := r.client.Do(r.t.Context(), args...)

@@ -14,7 +14,7 @@ import (
 // its own, never one of its own layer.
 var layers = [][]string{
 	{"internal/resp", "internal/rdb", "internal/glob", "internal/slot"},
-	{"internal/command", "internal/digest"},
+	{"internal/command", "internal/digest", "internal/route"},
 	{"internal/server"},
 	{"internal/topology", "internal/psync", "internal/spool", "internal/refresh"},
 	{"internal/plan"},

@@ -141,12 +141,11 @@ type UnservedError struct {
 }
 
 func (e *UnservedError) Error() string {
-	n := 0
-	for _, r := range e.Slots {
-		n += r.Count()
-	}
-	return fmt.Sprintf("%s: no node of the cluster serves %d of its %d slots: %s", e.Server, n, slot.Count, FormatSlots(e.Slots))
+	return fmt.Sprintf("%s: no node of the cluster serves %d of its %d slots: %s", e.Server, CountSlots(e.Slots), slot.Count, FormatSlots(e.Slots, listWidth))
 }
+
+// listWidth is for how many columns slots are listed within a line of text.
+const listWidth = 80
 
 // HintText is what the user can do about it.
 func (e *UnservedError) HintText() string {
@@ -173,18 +172,23 @@ func (r SlotRange) String() string {
 	return fmt.Sprintf("%d-%d", r.First, r.Last)
 }
 
-// FormatSlots is a list of ranges, the first ones of many.
-func FormatSlots(ranges []SlotRange) string {
-	const most = 8
-	var words []string
+// FormatSlots is a list of ranges in about so many columns: where not all have room it
+// says how many more there are.
+func FormatSlots(ranges []SlotRange, width int) string {
+	const more = len(" and 16384 more")
+	var b strings.Builder
 	for i, r := range ranges {
-		if i == most {
-			words = append(words, fmt.Sprintf("and %d more ranges", len(ranges)-most))
+		word := r.String()
+		if last := i == len(ranges)-1; i > 0 && b.Len()+len(word)+2 > width-more && (!last || b.Len()+len(word)+2 > width) {
+			fmt.Fprintf(&b, " and %d more", len(ranges)-i)
 			break
 		}
-		words = append(words, r.String())
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(word)
 	}
-	return strings.Join(words, ", ")
+	return b.String()
 }
 
 // CountSlots is how many slots are in all the ranges.

@@ -16,7 +16,7 @@ type ClusterDiff struct {
 	// failover. The slots that they took over are not in Moved.
 	Promotions []Promotion `json:"promotions,omitempty"`
 	// Moved are the slots that have another owner now, by their first slot.
-	Moved []Moved `json:"moved,omitempty"`
+	Moved []SlotsMoved `json:"moved,omitempty"`
 	// Joined are the primaries that own slots now and owned none before, Gone those
 	// that owned some and own none now; the two of a promotion are in neither.
 	Joined []ClusterNode `json:"joined,omitempty"`
@@ -35,8 +35,8 @@ type Promotion struct {
 	New ClusterNode `json:"new"`
 }
 
-// Moved are slots that have another owner.
-type Moved struct {
+// SlotsMoved are slots that have another owner.
+type SlotsMoved struct {
 	Slots []SlotRange `json:"slots"`
 	From  ClusterNode `json:"from"` // without an ID if nobody served them
 	To    ClusterNode `json:"to"`   // without an ID if nobody serves them
@@ -55,7 +55,7 @@ func (d ClusterDiff) String() string {
 	}
 	for _, m := range d.Moved {
 		from, to := cmp.Or(m.From.Address, "nobody"), cmp.Or(m.To.Address, "nobody")
-		words = append(words, fmt.Sprintf("slots %s from %s to %s", FormatSlots(m.Slots), from, to))
+		words = append(words, fmt.Sprintf("slots %s from %s to %s", FormatSlots(m.Slots, listWidth), from, to))
 	}
 	for _, change := range []struct {
 		what  string
@@ -134,7 +134,7 @@ func (c *ClusterMap) replacedBy(n ClusterNode, later *ClusterMap) (ClusterNode, 
 }
 
 // moved are the slots with another owner, but not those that a failover has handed on.
-func (c *ClusterMap) moved(later *ClusterMap, successor map[string]string) []Moved {
+func (c *ClusterMap) moved(later *ClusterMap, successor map[string]string) []SlotsMoved {
 	type way struct{ from, to string }
 	var ways []way
 	slots := make(map[way]map[uint16]bool)
@@ -150,14 +150,14 @@ func (c *ClusterMap) moved(later *ClusterMap, successor map[string]string) []Mov
 		}
 		slots[w][s] = true
 	}
-	var moved []Moved
+	var moved []SlotsMoved
 	for _, w := range ways {
 		from, known := later.Node(w.from)
 		if !known {
 			from, _ = c.Node(w.from)
 		}
 		to, _ := later.Node(w.to)
-		moved = append(moved, Moved{Slots: slotRanges(func(s uint16) bool { return slots[w][s] }), From: from, To: to})
+		moved = append(moved, SlotsMoved{Slots: slotRanges(func(s uint16) bool { return slots[w][s] }), From: from, To: to})
 	}
 	return moved
 }

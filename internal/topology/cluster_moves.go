@@ -34,15 +34,6 @@ type Move struct {
 	State string `json:"state,omitempty"`
 }
 
-// String says it in a line, without the names of the nodes.
-func (m Move) String() string {
-	text := FormatSlots(m.Slots) + " " + string(m.Kind)
-	if m.State != "" {
-		text += ", " + m.State
-	}
-	return text
-}
-
 // ended tells whether an atomic move in that state is over (Valkey's
 // cluster_migrateslots.c, Redis' cluster_asm.c; they spell it differently).
 func ended(state string) bool {

@@ -11,7 +11,10 @@ import (
 	"godwit/internal/topology"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	server.Quiet()
+	goleak.VerifyTestMain(m)
+}
 
 func inspect(t *testing.T, e server.Endpoint) topology.Node {
 	t.Helper()

@@ -1,8 +1,10 @@
 package topology
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 
@@ -27,10 +29,14 @@ func pipeline(ctx context.Context, on pipeliner, commands [][]any) []result {
 	for i, args := range commands {
 		cmds[i] = pipe.Do(ctx, args...)
 	}
-	_, _ = pipe.Exec(ctx) // the first error of any command; each has its own
+	_, failed := pipe.Exec(ctx) // the first error of any command; each has its own
+	if slices.ContainsFunc(cmds, func(cmd *redis.Cmd) bool { return cmd.Err() != nil }) {
+		failed = nil
+	} // else nothing was sent: the server refused our user, say
 	results := make([]result, len(cmds))
 	for i, cmd := range cmds {
 		value, err := cmd.Result()
+		err = cmp.Or(err, failed)
 		var reply redis.Error
 		switch {
 		case errors.Is(err, redis.Nil):
