@@ -21,7 +21,7 @@ func TestToACluster(t *testing.T) {
 	}
 	e := New(configure(t, source, target))
 	run(t, e)
-	report, err := traffic.Run(t.Context(), source.Endpoint(), traffic.Options{Seed: 1, Commands: 5000, DBs: []int{0}, Prefix: "t:", Without: []traffic.Feature{traffic.Function}})
+	report, err := traffic.Run(t.Context(), source.Endpoint(), traffic.Options{Seed: 1, Commands: 5000, DBs: []int{0}, Prefix: "t:", NoFlush: true, Without: []traffic.Feature{traffic.Function}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func TestGoesOnFromItsCheckpoints(t *testing.T) {
 	stop := run(t, e)
 	caughtUp(t, e, source)
 	sent := background(t, func(ctx context.Context, seed uint64) error {
-		_, err := traffic.Run(ctx, source.Endpoint(), traffic.Options{Seed: seed, Commands: 2000, DBs: []int{0}, Prefix: "t:", Without: []traffic.Feature{traffic.Function}})
+		_, err := traffic.Run(ctx, source.Endpoint(), traffic.Options{Seed: seed, Commands: 2000, DBs: []int{0}, Prefix: "t:", NoFlush: seed%4 != 3, Without: []traffic.Feature{traffic.Function}})
 		return err
 	})
 	rng := rand.New(rand.NewPCG(1, 2))

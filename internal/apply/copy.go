@@ -63,7 +63,7 @@ func (l *Link) copy(parent context.Context, now *shards) (SourceProgress, error)
 
 // scan goes through the snapshot and gives each key to the shard of its slot.
 func (l *Link) scan(ctx context.Context, loaders []*loader, now *shards) error {
-	r := &restorer{crc: l.crc, to: l.format}
+	r := &restorer{crc: l.crc, to: l.knows.Format}
 	s := rdb.NewScanner(l.in.snapshot(ctx), rdb.ScannerOptions{CRC: l.crc, Single: rdb.AllCodes(), BufferSize: scanBuffer})
 	for {
 		span, err := s.Next()

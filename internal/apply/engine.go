@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"godwit/internal/command"
 	"godwit/internal/rdb"
 	"godwit/internal/server"
 	"godwit/internal/spool"
@@ -22,10 +24,10 @@ type Config struct {
 	Sources []Source
 	Target  server.Endpoint // any node of the cluster
 
-	Format     rdb.Format // what the target loads
-	Transcoder rdb.TranscoderOptions
-	Spool      spool.Options // of each source
-	Log        *slog.Logger
+	Capabilities command.Capabilities // of the target
+	Transcoder   rdb.TranscoderOptions
+	Spool        spool.Options // of each source
+	Log          *slog.Logger
 
 	// Progress is what was saved last, zero in the beginning. Save makes it durable.
 	Progress Progress
@@ -50,7 +52,7 @@ func New(c Config) *Engine {
 		o.Dir = filepath.Clean(o.Dir)
 		e.links = append(e.links, &Link{
 			source: source, target: c.Target, name: fmt.Sprintf("%s:%d", c.Name, i),
-			format: c.Format, coding: c.Transcoder, spool: o, crc: crc, log: c.Log, state: Attaching,
+			knows: c.Capabilities, coding: c.Transcoder, spool: o, crc: crc, log: c.Log, state: Attaching,
 			in:       newIntake(source.Endpoint, source.Version, o, c.Log),
 			progress: func() SourceProgress { return e.of(i) },
 			save:     func(p SourceProgress) error { return e.update(i, p) },
@@ -195,13 +197,37 @@ func (e *Engine) copy(ctx context.Context) error {
 	return e.set(next)
 }
 
-// empty deletes everything that a shard has.
+// empty deletes everything that a shard has. What an earlier copy has sent may still
+// be on its way: its connections are ended before.
 func empty(ctx context.Context, shard server.Endpoint) error {
 	c, err := dial(ctx, shard)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = c.Close() }() // nothing was left unsent
+	own, err := c.do("CLIENT", "ID")
+	if err != nil {
+		return err
+	}
+	list, err := c.do("CLIENT", "LIST")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(list[0])) {
+		id, named := "", false
+		for field := range strings.FieldsSeq(line) {
+			if v, ok := strings.CutPrefix(field, "id="); ok {
+				id = v
+			}
+			named = named || field == "name="+clientName
+		}
+		if !named || id == string(own[0]) {
+			continue
+		}
+		if _, err := c.do("CLIENT", "KILL", "ID", id); err != nil && !server.IsCode(err, "ERR") { // it has ended meanwhile
+			return err
+		}
+	}
 	_, err = c.do("FLUSHALL")
 	return err
 }

@@ -21,6 +21,9 @@ type standing struct {
 	mark  [slot.Count]uint16 // of had
 	ahead map[string]int64   // keys that were carried by value, see carrier
 	lanes []mark             // the checkpoints themselves
+	// sealed tells that a checkpoint takes no batch any more: the next generation was
+	// about to begin.
+	sealed bool
 }
 
 // stand finds out where the slots stand, by the checkpoints of the present generation.
@@ -76,7 +79,11 @@ func (l *Link) checkpoint(ctx context.Context, now *shards, p SourceProgress, la
 	for i := 0; i+1 < len(fields); i += 2 {
 		got[string(fields[i])] = string(fields[i+1])
 	}
-	if got["owner"] != l.owner {
+	switch got["owner"] {
+	case l.owner:
+	case l.owner + sealed:
+		s.sealed = true
+	default:
 		if !p.Begun {
 			return &mark{}, nil
 		}
@@ -100,13 +107,45 @@ func (l *Link) checkpoint(ctx context.Context, now *shards, p SourceProgress, la
 	return &mark{at: at, more: more, db: db}, nil
 }
 
+// sealed is added to the owner of a checkpoint that takes no batch any more.
+const sealed = "/sealed"
+
+// seal has the checkpoints take no more batches: one may still be on its way, on a
+// connection that was given up.
+func (l *Link) seal(ctx context.Context, now *shards, p SourceProgress) error {
+	if !p.Begun {
+		return nil // none was sent
+	}
+	for _, lane := range p.Lanes {
+		c, err := dial(ctx, now.primaries[now.of[slot.Of([]byte(lane.Key))]])
+		if err != nil {
+			return err
+		}
+		_, err = c.do("EVAL", sealScript, "1", lane.Key, l.owner, l.owner+sealed)
+		_ = c.Close() // nothing was left unsent
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const sealScript = `if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then redis.call('HSET', KEYS[1], 'owner', ARGV[2]) end`
+
 // regroup begins a generation whose lanes are the shards as they are now.
-func (l *Link) regroup(ctx context.Context, now *shards, s *standing) error {
+func (l *Link) regroup(ctx context.Context, now *shards) error {
+	before := l.progress()
+	if err := l.seal(ctx, now, before); err != nil {
+		return err
+	}
+	s, err := l.stand(ctx, now)
+	if err != nil {
+		return err
+	}
 	ids, err := now.runIDs(ctx)
 	if err != nil {
 		return err
 	}
-	before := l.progress()
 	next := SourceProgress{ReplID: before.ReplID, Generation: before.Generation + 1}
 	for i, m := range s.had {
 		next.Had = append(next.Had, Had{

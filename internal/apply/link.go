@@ -20,10 +20,8 @@ import (
 type Source struct {
 	Endpoint     server.Endpoint
 	Capabilities command.Capabilities
-	// Rewriter makes one that says the source's commands in the target's words; nil
-	// where the target understands all of them.
-	Rewriter func() *command.Rewriter
-	Version  string // what the source is told that the replica is, see psync.Hello
+	Version      string       // what the source is told that the replica is, see psync.Hello
+	Now          func() int64 // the source's clock, see command.Options
 }
 
 // State of a link.
@@ -44,7 +42,7 @@ type Link struct {
 	target server.Endpoint
 	name   string // of the migration and the source: in the names of checkpoints
 	owner  string
-	format rdb.Format
+	knows  command.Capabilities // the target's
 	coding rdb.TranscoderOptions
 	spool  spool.Options
 	crc    *rdb.CRC64
@@ -118,8 +116,8 @@ func (l *Link) stream(parent context.Context) error {
 	}
 	p := l.progress()
 	switch {
-	case !now.same(p.Lanes):
-		if err := l.regroup(ctx, now, at); err != nil {
+	case at.sealed || !now.same(p.Lanes):
+		if err := l.regroup(ctx, now); err != nil {
 			return err
 		}
 		return l.stream(parent)
@@ -175,15 +173,13 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 	d := &dispatcher{
 		source: l.source.Endpoint, in: l.in, placer: command.NewPlacer(l.source.Capabilities),
 		shard: new([slot.Count]uint16), mark: &at.mark, had: at.had, read: &l.read,
-		values: &carrier{source: l.source.Endpoint, crc: l.crc, to: l.format, coding: l.coding, ahead: at.ahead},
+		values: &carrier{source: l.source.Endpoint, crc: l.crc, to: l.knows.Format, coding: l.coding, ahead: at.ahead},
 		offset: at.lanes[0].at, db: at.lanes[0].db,
 	}
 	for _, until := range at.ahead {
 		d.values.until = max(d.values.until, until)
 	}
-	if l.source.Rewriter != nil {
-		d.rewriter = l.source.Rewriter()
-	}
+	d.rewriter = command.NewRewriter(l.source.Capabilities, l.knows, command.Options{Drop: l.coding.Drop, Now: l.source.Now, Client: true})
 	for i, lane := range p.Lanes {
 		x, err := openLane(ctx, now.primaries[now.of[lane.Slots[0].First]], lane.Key, l.owner)
 		if err != nil {
@@ -195,9 +191,7 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 			d.offset, d.db = m.at, m.db
 		}
 	}
-	if d.rewriter != nil {
-		d.rewriter.Reset(d.db)
-	}
+	d.rewriter.Reset(d.db)
 	return d, nil
 }
 

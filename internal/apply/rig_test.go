@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"godwit/internal/command"
 	"godwit/internal/digest"
 	"godwit/internal/refresh"
 	"godwit/internal/sandbox"
@@ -34,14 +33,12 @@ func configure(t *testing.T, source *sandbox.Server, target *sandbox.Cluster) Co
 	if err != nil {
 		t.Fatal(err)
 	}
-	says, knows := from.Capabilities(), to.Capabilities()
 	v := from.Version
-	s := Source{Endpoint: source.Endpoint(), Capabilities: says, Version: fmt.Sprintf("%d.%d.%d", v.Major, v.Minor, v.Patch)}
-	if !command.Understands(&knows, &says) {
-		s.Rewriter = func() *command.Rewriter { return command.NewRewriter(says, knows, command.Options{}) }
-	}
 	return Config{
-		Name: "test", Sources: []Source{s}, Target: target.Endpoints()[0], Format: knows.Format,
+		Name: "test", Target: target.Endpoints()[0], Capabilities: to.Capabilities(),
+		Sources: []Source{{
+			Endpoint: source.Endpoint(), Capabilities: from.Capabilities(), Version: fmt.Sprintf("%d.%d.%d", v.Major, v.Minor, v.Patch),
+		}},
 		Spool: spool.Options{Dir: t.TempDir(), MemoryLimit: 16 << 20, DiskLimit: 1 << 30},
 		Log:   slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}

@@ -30,7 +30,7 @@ type dispatcher struct {
 	doubtful []uint16
 
 	placer   *command.Placer
-	rewriter *command.Rewriter // nil where the target understands every command of the source
+	rewriter *command.Rewriter
 	values   *carrier
 
 	read   *atomic.Int64 // told how far it has come
@@ -153,9 +153,6 @@ func (d *dispatcher) commands(ctx context.Context) (int, error) {
 // command carries one command of the source. raw is how it came.
 func (d *dispatcher) command(ctx context.Context, args [][]byte, raw []byte) error {
 	d.counts.commands++
-	if d.rewriter == nil {
-		return d.carry(ctx, args, raw, true)
-	}
 	made, verdict, err := d.rewriter.Rewrite(d.made[:0], args)
 	if err != nil {
 		return fmt.Errorf("%s: stream at offset %d: %w", d.source.Address, d.offset, err)
@@ -181,11 +178,6 @@ func (d *dispatcher) command(ctx context.Context, args [][]byte, raw []byte) err
 // carry gives a command to the lanes that it concerns. last says that nothing else
 // is made of the source's command.
 func (d *dispatcher) carry(ctx context.Context, args [][]byte, raw []byte, last bool) error {
-	if said, changed := plain(args); changed {
-		args = said
-		d.said = resp.AppendArgs(d.said[:0], args...)
-		raw = d.said
-	}
 	placing, of, err := d.placer.Place(args)
 	if err != nil {
 		return fmt.Errorf("%s: stream at offset %d: %w", d.source.Address, d.offset, err)

@@ -59,7 +59,7 @@ func TestTargetChanges(t *testing.T) {
 			run(t, e)
 			caughtUp(t, e, source)
 			sent := background(t, func(ctx context.Context, seed uint64) error {
-				_, err := traffic.Run(ctx, source.Endpoint(), traffic.Options{Seed: seed, Commands: 2000, DBs: []int{0}, Prefix: "t:", Without: []traffic.Feature{traffic.Function}})
+				_, err := traffic.Run(ctx, source.Endpoint(), traffic.Options{Seed: seed, Commands: 2000, DBs: []int{0}, Prefix: "t:", NoFlush: true, Without: []traffic.Feature{traffic.Function}})
 				return err
 			})
 			began := time.Now()
