@@ -3,6 +3,8 @@ package apply
 import (
 	"bytes"
 	"strconv"
+
+	"godwit/internal/resp"
 )
 
 const (
@@ -32,6 +34,10 @@ type batch struct {
 	args     int
 	commands int
 	from, to mark
+	number   int64 // among those of the lane
+	// deadline is the first moment, milliseconds since 1970, at which a key is to
+	// expire that a command of it gives a life; 0 for none.
+	deadline int64
 	// inside tells that a transaction of the source's has begun in it and not ended.
 	inside bool
 }
@@ -39,21 +45,21 @@ type batch struct {
 // begin empties a batch for commands that follow from.
 func (b *batch) begin(sha string, key, owner []byte, from mark) {
 	b.buf = append(b.buf[:0], "0123456789abcdef"[:headRoom]...)
-	b.args, b.commands, b.from, b.to, b.inside = 0, 0, from, from, false
+	b.args, b.commands, b.from, b.to, b.inside, b.deadline = 0, 0, from, from, false, 0
 	b.text("EVALSHA")
 	b.text(sha)
 	b.text("0")
 	b.bytes(key)
 	b.bytes(owner)
-	b.number(from.at)
-	b.number(int64(from.more))
+	b.integer(from.at)
+	b.integer(int64(from.more))
 }
 
 // add appends a command as it came over the wire, n arguments in body, without its
 // "*N\r\n". The source said it in db. end is the offset at which the source's command
 // ends if this is the last that is made of it; 0 if more of it follows.
 func (b *batch) add(n int, body []byte, db int, end int64) {
-	b.number(int64(n) + int64(db)<<16)
+	b.integer(int64(n) + int64(db)<<16)
 	b.advance(db, end)
 	b.buf = append(b.buf, body...)
 	b.args += n
@@ -62,8 +68,8 @@ func (b *batch) add(n int, body []byte, db int, end int64) {
 // repeat appends a command that does not count: where the batch ends before the
 // source's command does, it is given once more.
 func (b *batch) repeat(n int, body []byte, db int) {
-	b.number(int64(n) + int64(db)<<16)
-	b.number(-1)
+	b.integer(int64(n) + int64(db)<<16)
+	b.integer(-1)
 	b.commands++
 	b.buf = append(b.buf, body...)
 	b.args += n
@@ -73,17 +79,24 @@ func (b *batch) advance(db int, end int64) {
 	b.commands++
 	b.to.db = db
 	if end == 0 {
-		b.number(0)
+		b.integer(0)
 		b.to.more++
 		return
 	}
-	b.number(end - b.to.at)
+	b.integer(end - b.to.at)
 	b.to = mark{at: end, db: db}
 }
 
 // full tells whether the batch is to be sent before more is added.
 func (b *batch) full() bool {
 	return !b.inside && (len(b.buf) >= batchBytes || b.commands >= batchCommands) || b.args >= batchArgs
+}
+
+// expires notes that a command just added gives a key a life up to a moment, 0 for none.
+func (b *batch) expires(at int64) {
+	if at > 0 && (b.deadline == 0 || at < b.deadline) {
+		b.deadline = at
+	}
 }
 
 func (b *batch) empty() bool { return b.commands == 0 }
@@ -113,7 +126,7 @@ func (b *batch) bytes(s []byte) {
 	b.buf = appendBulk(b.buf, s)
 }
 
-func (b *batch) number(n int64) {
+func (b *batch) integer(n int64) {
 	var digits [20]byte
 	b.bytes(strconv.AppendInt(digits[:0], n, 10))
 }
@@ -130,4 +143,33 @@ func appendBulk(dst, s []byte) []byte {
 // bodyOf takes the "*N\r\n" off a command.
 func bodyOf(command []byte) []byte {
 	return command[bytes.IndexByte(command, '\n')+1:]
+}
+
+// each calls f for every command of a sealed batch, until it returns false.
+func (b *batch) each(f func(args [][]byte, size int64) bool) {
+	call, err := resp.Scan(b.buf[b.head:], nil)
+	if err != nil {
+		return
+	}
+	for args := call.Args[batchHead:]; len(args) >= 2; {
+		n, _ := strconv.ParseInt(string(args[0]), 10, 64)
+		size, _ := strconv.ParseInt(string(args[1]), 10, 64)
+		end := 2 + int(n%65536)
+		if end > len(args) || !f(args[2:end], size) {
+			return
+		}
+		args = args[end:]
+	}
+}
+
+// late are the keys to which commands gave a life that has ended at now.
+func (b *batch) late(now int64) [][]byte {
+	var keys [][]byte
+	b.each(func(args [][]byte, _ int64) bool {
+		if at := expiry(args); at > 0 && at <= now {
+			keys = append(keys, bytes.Clone(args[1]))
+		}
+		return true
+	})
+	return keys
 }

@@ -73,6 +73,17 @@ func (c *carrier) read(ctx context.Context, replid string, db int, keys [][]byte
 	}
 }
 
+// offset is where the source stands.
+func (c *carrier) offset(ctx context.Context) (int64, error) {
+	client, err := server.Dial(ctx, c.source, clientName)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = client.Close() }() // nothing was left unsent
+	info, err := client.Info(ctx, "replication")
+	return info.Int("master_repl_offset"), err
+}
+
 func (c *carrier) close() {
 	if c.conn != nil {
 		_ = c.conn.Close() // nothing was left unsent
@@ -81,41 +92,44 @@ func (c *carrier) close() {
 }
 
 // byValue makes keys at the target what they are at the source by now, and has the
-// commands on them passed by up to there.
-func (d *dispatcher) byValue(ctx context.Context, keys [][]byte) error {
+// commands on them passed by up to there. besides tells that no command of the source
+// is the reason.
+func (d *dispatcher) byValue(ctx context.Context, keys [][]byte, besides bool) error {
 	c := d.values
 	values, at, err := c.read(ctx, d.in.history(), d.db, keys)
 	if err != nil {
 		return err
 	}
-	if at < d.end {
-		return fmt.Errorf("%s: stands at offset %d, before %d which it has sent", d.source.Address, at, d.end)
+	if at < d.offset {
+		return fmt.Errorf("%s: stands at offset %d, before %d which it has sent", d.source.Address, at, d.offset)
 	}
 	for _, v := range values {
 		of := slot.Of(v.Key)
-		if d.end <= d.had[d.mark[of]].at {
+		if !besides && d.end <= d.had[d.mark[of]].at {
 			continue
 		}
+		delete(d.gone, string(v.Key))
 		name := c.name(d.db, v.Key)
 		c.ahead[string(name)] = at
 		c.until = max(c.until, at)
 		l := d.lanes[d.shard[of]]
-		d.touched[d.shard[of]] = true
-		l.given.Store(d.end)
+		d.touched[d.shard[of]] = d.touched[d.shard[of]] || !besides
+		l.given.Store(max(d.end, d.offset))
 		c.body = appendBulk(c.body[:0], []byte("HSET"))
 		c.body = appendBulk(c.body, l.key)
 		c.body = appendBulk(c.body, append([]byte(aheadField), name...))
 		c.body = appendBulk(c.body, strconv.AppendInt(nil, at, 10))
-		if err := l.repeat(ctx, 4, c.body, d.db); err != nil {
+		if err := l.repeat(ctx, 4, c.body, d.db, 0); err != nil {
 			return err
 		}
 		n, err := c.put(v)
 		if err != nil {
 			return err
 		}
-		if err := l.repeat(ctx, n, c.body, d.db); err != nil {
+		if err := l.repeat(ctx, n, c.body, d.db, v.ExpireAt); err != nil {
 			return err
 		}
+		l.recent[of] = l.number
 	}
 	return nil
 }

@@ -95,7 +95,7 @@ func (c *conn) texts(dst [][]byte, reply resp.Reply) ([][]byte, error) {
 	case reply.Kind == resp.Bulk:
 		body, err := c.r.Body(make([]byte, 0, reply.N))
 		return append(dst, body), err
-	case reply.Kind == resp.Array:
+	case reply.Kind == resp.Array, reply.Kind == resp.Map, reply.Kind == resp.Push:
 		for range reply.N {
 			element, err := c.r.Next()
 			if err != nil {

@@ -1,10 +1,10 @@
 package apply
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
-	"godwit/internal/resp"
 	"godwit/internal/server"
 )
 
@@ -20,40 +20,20 @@ type CommandError struct {
 // newCommandError names the n-th command of a batch.
 func newCommandError(shard string, b *batch, n int, reply string) *CommandError {
 	e := &CommandError{Shard: shard, Offset: b.from.at, Reply: strings.TrimSpace(reply)}
-	call, err := resp.Scan(b.seal(), nil)
-	if err != nil {
-		return e
-	}
-	args := call.Args[batchHead:]
-	for ; len(args) >= 2; n-- {
-		count, size := number(args[0])%65536, max(number(args[1]), 0)
-		if count < 0 || 2+count > len(args) {
-			break
+	b.each(func(args [][]byte, size int64) bool {
+		if n--; n >= 0 {
+			e.Offset += max(size, 0)
+			return true
 		}
-		if n == 0 {
-			if count > 0 {
-				e.Command = string(args[2])
-			}
-			if count > 1 {
-				e.Key = args[3]
-			}
-			break
+		if len(args) > 0 {
+			e.Command = string(args[0])
 		}
-		e.Offset += int64(size)
-		args = args[2+count:]
-	}
+		if len(args) > 1 {
+			e.Key = bytes.Clone(args[1])
+		}
+		return false
+	})
 	return e
-}
-
-func number(b []byte) int {
-	n := 0
-	for _, c := range b {
-		if c < '0' || c > '9' {
-			return -1
-		}
-		n = 10*n + int(c-'0')
-	}
-	return n
 }
 
 func (e *CommandError) Error() string {

@@ -36,7 +36,7 @@ func (d *dispatcher) flushAll(ctx context.Context, n int, body []byte) error {
 		}
 		d.touched[i] = true
 		l.given.Store(d.end)
-		if err := l.repeat(ctx, n, body, d.db); err != nil {
+		if err := l.repeat(ctx, n, body, d.db, 0); err != nil {
 			return err
 		}
 		// It has deleted the checkpoint, too.
@@ -44,7 +44,7 @@ func (d *dispatcher) flushAll(ctx context.Context, n int, body []byte) error {
 		d.body = appendBulk(d.body, l.key)
 		d.body = appendBulk(d.body, []byte("owner"))
 		d.body = appendBulk(d.body, l.owner)
-		if err := l.repeat(ctx, 4, d.body, d.db); err != nil {
+		if err := l.repeat(ctx, 4, d.body, d.db, 0); err != nil {
 			return err
 		}
 	}

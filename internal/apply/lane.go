@@ -10,6 +10,7 @@ import (
 
 	"godwit/internal/resp"
 	"godwit/internal/server"
+	"godwit/internal/slot"
 )
 
 // window is how many batches of a lane are under way, or being filled, at most.
@@ -29,14 +30,20 @@ type lane struct {
 	out  chan *batch
 	sent chan *batch
 
+	number int64             // of the batch begun last
+	recent [slot.Count]int64 // the batch that last got a command of a slot
+	lost   *atomic.Bool      // there are losses, of this lane or another
+	mu     sync.Mutex
+	losses []loss // guarded by mu
+
 	given   atomic.Int64 // the source's offset up to which it has been given commands
 	applied atomic.Int64 // the source's offset up to which the shard has everything
 	failed  chan error   // the first error, once
 	wg      sync.WaitGroup
 }
 
-// openLane connects to a shard.
-func openLane(ctx context.Context, shard server.Endpoint, key, owner string) (*lane, error) {
+// openLane connects to a shard. lost and changed: see lane and listen.
+func openLane(ctx context.Context, shard server.Endpoint, key, owner string, lost *atomic.Bool, changed func(shard, was string) error) (*lane, error) {
 	c, err := dial(ctx, shard)
 	if err != nil {
 		return nil, err
@@ -44,12 +51,15 @@ func openLane(ctx context.Context, shard server.Endpoint, key, owner string) (*l
 	l := &lane{
 		shard: shard, key: []byte(key), owner: []byte(owner), conn: c, sha: scriptSHA(applyScript),
 		free: make(chan *batch, window), out: make(chan *batch, window), sent: make(chan *batch, window),
-		failed: make(chan error, 1),
+		failed: make(chan error, 1), lost: lost,
 	}
 	for range window {
 		l.free <- new(batch)
 	}
-	if _, err := c.do("SCRIPT", "LOAD", applyScript); err != nil {
+	if _, err = c.do("SCRIPT", "LOAD", applyScript); err == nil {
+		err = l.listen(changed)
+	}
+	if err != nil {
 		_ = c.Close() // the first error is the one that tells
 		return nil, err
 	}
@@ -75,13 +85,15 @@ func (l *lane) stop() {
 	l.wg.Wait()
 }
 
-// add gives the shard a command, n arguments in body; end is as in batch.add.
-func (l *lane) add(ctx context.Context, n int, body []byte, db int, end int64) error {
+// add gives the shard a command, n arguments in body; end is as in batch.add, expires
+// as in batch.expires.
+func (l *lane) add(ctx context.Context, n int, body []byte, db int, end, expires int64) error {
 	b, err := l.filling(ctx)
 	if err != nil {
 		return err
 	}
 	b.add(n, body, db, end)
+	b.expires(expires)
 	if b.full() {
 		l.flush()
 	}
@@ -89,12 +101,13 @@ func (l *lane) add(ctx context.Context, n int, body []byte, db int, end int64) e
 }
 
 // repeat gives the shard a command that does not count, see batch.repeat.
-func (l *lane) repeat(ctx context.Context, n int, body []byte, db int) error {
+func (l *lane) repeat(ctx context.Context, n int, body []byte, db int, expires int64) error {
 	b, err := l.filling(ctx)
 	if err != nil {
 		return err
 	}
 	b.repeat(n, body, db)
+	b.expires(expires)
 	return nil
 }
 
@@ -112,7 +125,9 @@ func (l *lane) filling(ctx context.Context) (*batch, error) {
 			return nil, ctx.Err()
 		}
 	}
+	l.number++
 	l.now.begin(l.sha, l.key, l.owner, l.next)
+	l.now.number = l.number
 	return l.now, nil
 }
 
@@ -141,50 +156,67 @@ func (l *lane) send(ctx context.Context) {
 	}
 }
 
-// receive reads the replies until the connection ends.
+// receive reads the replies, and what the shard tells by itself, until the connection
+// ends.
 func (l *lane) receive() {
+	answered := int64(0)
 	for {
 		reply, err := l.conn.r.Next()
 		if err != nil {
 			l.fail(server.Failed(l.shard.Address, "EVALSHA", eof(err)))
 			return
 		}
-		var b *batch
-		select {
-		case b = <-l.sent:
-		default:
-			l.fail(fmt.Errorf("%s: a reply to nothing: %c%.80s", l.shard.Address, reply.Kind, reply.Line))
+		if reply.Kind == resp.Failure {
+			l.fail(server.Replied(l.shard.Address, "EVALSHA", string(reply.Line)))
 			return
 		}
-		switch {
-		case reply.Kind == resp.Integer && int(reply.N) == b.commands:
-			l.applied.Store(b.to.at)
-			l.free <- b
-			continue
-		case reply.Kind == resp.Failure:
-			l.fail(server.Replied(l.shard.Address, "EVALSHA", string(reply.Line)))
-		default:
-			l.fail(l.refused(b, reply))
+		texts, err := l.conn.texts(nil, reply)
+		if err != nil {
+			l.fail(server.Failed(l.shard.Address, "EVALSHA", err))
+			return
 		}
-		return
+		if reply.Kind == resp.Push {
+			l.told(texts, answered+1)
+			continue
+		}
+		select {
+		case b := <-l.sent:
+			if err := l.answer(b, texts); err != nil {
+				l.fail(err)
+				return
+			}
+			answered = b.number
+			l.free <- b
+		default:
+			l.fail(fmt.Errorf("%s: a reply to nothing: %.80q", l.shard.Address, texts))
+			return
+		}
 	}
 }
 
-// refused reads how far the script came, and what the shard said to the command
-// that it did not carry out.
-func (l *lane) refused(b *batch, reply resp.Reply) error {
-	texts, err := l.conn.texts(nil, reply)
-	if err != nil {
-		return server.Failed(l.shard.Address, "EVALSHA", err)
-	}
+// answer takes the reply to a batch.
+func (l *lane) answer(b *batch, texts [][]byte) error {
 	if len(texts) != 2 {
 		return fmt.Errorf("%s: unexpected reply of the script: %.100q", l.shard.Address, texts)
 	}
 	done, err := strconv.Atoi(string(texts[0]))
-	if err != nil || done < 0 || done >= b.commands {
+	if err != nil || done < 0 || done > b.commands {
 		return fmt.Errorf("%s: unexpected reply of the script: %.100q", l.shard.Address, texts)
 	}
-	return newCommandError(l.shard.Address, b, done, string(texts[1]))
+	if done < b.commands {
+		return newCommandError(l.shard.Address, b, done, string(texts[1]))
+	}
+	now, err := strconv.ParseInt(string(texts[1]), 10, 64)
+	if err != nil {
+		return fmt.Errorf("%s: unexpected reply of the script: %.100q", l.shard.Address, texts)
+	}
+	if b.deadline > 0 && b.deadline <= now {
+		for _, key := range b.late(now) {
+			l.lose(key, b.number)
+		}
+	}
+	l.applied.Store(b.to.at)
+	return nil
 }
 
 func (l *lane) fail(err error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -173,6 +174,7 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 	d := &dispatcher{
 		source: l.source.Endpoint, in: l.in, placer: command.NewPlacer(l.source.Capabilities),
 		shard: new([slot.Count]uint16), mark: &at.mark, had: at.had, read: &l.read,
+		gone: map[string]struct{}{}, heard: math.MaxInt64,
 		values: &carrier{source: l.source.Endpoint, crc: l.crc, to: l.knows.Format, coding: l.coding, ahead: at.ahead},
 		offset: at.lanes[0].at, db: at.lanes[0].db,
 	}
@@ -181,7 +183,7 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 	}
 	d.rewriter = command.NewRewriter(l.source.Capabilities, l.knows, command.Options{Drop: l.coding.Drop, Now: l.source.Now, Client: true})
 	for i, lane := range p.Lanes {
-		x, err := openLane(ctx, now.primaries[now.of[lane.Slots[0].First]], lane.Key, l.owner)
+		x, err := openLane(ctx, now.primaries[now.of[lane.Slots[0].First]], lane.Key, l.owner, &d.lost, l.changed)
 		if err != nil {
 			return d, err
 		}
@@ -192,7 +194,17 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 		}
 	}
 	d.rewriter.Reset(d.db)
+	var err error
+	if d.heard, err = d.values.offset(ctx); err != nil {
+		return d, err
+	}
 	return d, nil
+}
+
+// changed is called before a setting of a shard is changed.
+func (l *Link) changed(shard, was string) error {
+	l.log.Info("the shard is to tell of keys that it lets go of by itself", "shard", shard, notifySetting, was)
+	return nil
 }
 
 // tend attaches to the source again when its connection has ended.

@@ -14,7 +14,8 @@ import (
 // many bytes of the source's stream end with it (0 if more is to come of the
 // command that the source sent, -1 if this one does not count); and its arguments.
 //
-// It returns how many commands were carried out, or that and an error. A
+// It returns how many commands were carried out, and the shard's time, in milliseconds
+// since 1970, or an error. A
 // checkpoint that stands elsewhere means that this batch was carried out already,
 // or must not be: nothing is done then.
 //
@@ -43,7 +44,8 @@ if done > 0 then
   redis.call('HSET', key, 'at', string.format('%.0f', base + at), 'more', string.format('%.0f', more), 'db', string.format('%.0f', db))
 end
 if failed then return {done, failed} end
-return done
+local now = redis.call('TIME')
+return {done, now[1] * 1000 + math.floor(now[2] / 1000)}
 `
 
 // batchHead is how many arguments of the call come before those of commands.

@@ -29,6 +29,14 @@ type dispatcher struct {
 	// doubtful are marks of slots that were in doubt about the command at hand.
 	doubtful []uint16
 
+	// gone are keys that the target may have lost, see keyspace.go; lost is set when
+	// lanes were told of others.
+	gone map[string]struct{}
+	lost atomic.Bool
+	// heard is the offset from which on the lanes were told of every loss.
+	heard  int64
+	looked int64 // up to there the keys of commands before heard were looked for
+
 	placer   *command.Placer
 	rewriter *command.Rewriter
 	values   *carrier
@@ -117,7 +125,7 @@ func (d *dispatcher) beat(ctx context.Context) error {
 	for _, l := range d.lanes {
 		if behind := d.offset - l.given.Load(); behind > beatBytes || due && behind > 0 {
 			l.given.Store(d.offset)
-			if err := l.add(ctx, 0, nil, d.db, d.offset); err != nil {
+			if err := l.add(ctx, 0, nil, d.db, d.offset, 0); err != nil {
 				return err
 			}
 		}
@@ -137,6 +145,18 @@ func (d *dispatcher) commands(ctx context.Context) (int, error) {
 		}
 		if err != nil {
 			return at, fmt.Errorf("%s: stream at offset %d: %w", d.source.Address, d.offset, err)
+		}
+		if d.lost.Load() {
+			if err := d.heed(ctx); err != nil {
+				return at, err
+			}
+		}
+		if d.offset < d.heard && d.offset >= d.looked {
+			if err := d.lookAhead(ctx, d.buf[at:]); err != nil {
+				return at, err
+			}
+			e, err = resp.Scan(d.buf[at:], d.args)
+			d.args = e.Args
 		}
 		d.end = d.offset + int64(e.Size)
 		if len(e.Args) > 0 {
@@ -197,10 +217,10 @@ func (d *dispatcher) carry(ctx context.Context, args [][]byte, raw []byte, last 
 	case command.ByValue:
 		d.counts.byValue++
 		if d.written, err = d.placer.AppendWritten(d.written[:0], args); err == nil {
-			err = d.byValue(ctx, d.written)
+			err = d.byValue(ctx, d.written, false)
 		}
 	case command.Once:
-		err = d.one(ctx, slot.Of(args[1]), len(args), bodyOf(raw), last)
+		err = d.one(ctx, slot.Of(args[1]), len(args), bodyOf(raw), 0, last)
 	case command.Everywhere:
 		err = d.everywhere(ctx, args, raw)
 	case command.Dbs:
@@ -232,41 +252,44 @@ func (d *dispatcher) beyond(ctx context.Context, args [][]byte) error {
 		return err
 	}
 	if len(d.written) > 0 {
-		if err := d.byValue(ctx, d.written); err != nil || b.DB == d.db {
+		if err := d.byValue(ctx, d.written, false); err != nil || b.DB == d.db {
 			return err
 		}
 	}
 	selected := d.db
 	defer func() { d.db = selected }()
 	d.db = b.DB
-	return d.byValue(ctx, [][]byte{b.Key})
+	return d.byValue(ctx, [][]byte{b.Key}, false)
 }
 
 // single gives away a command with keys of one slot. About keys that are ahead alone
-// it has had its effect already, and what it makes of others by them is carried by
-// value too.
+// it has had its effect already. Where it cannot be carried out as the source did,
+// because a key is ahead or lost, or it was carried out in part, perhaps, the keys that
+// it wrote are carried by value.
 func (d *dispatcher) single(ctx context.Context, of uint16, args [][]byte, body []byte, last bool) error {
-	if at := d.mark[of]; d.had[at].more == inDoubt && d.end > d.had[at].at {
+	at := d.mark[of]
+	if d.end <= d.had[at].at {
+		return nil
+	}
+	doubtful := d.had[at].more == inDoubt
+	if doubtful {
 		d.doubtful = append(d.doubtful, at)
-		late, err := d.placer.AppendWritten(d.late[:0], args)
-		if d.late = late; err != nil {
-			return err
-		}
-		return d.byValue(ctx, late)
 	}
-	if d.values.until < d.end {
-		return d.one(ctx, of, len(args), body, last)
-	}
-	var err error
-	if d.positions, err = d.placer.AppendKeyPositions(d.positions[:0], args); err != nil {
+	missing, err := d.misses(args)
+	if err != nil {
 		return err
 	}
 	ahead := false
-	for _, at := range d.positions {
-		ahead = ahead || d.values.has(d.db, args[at], d.end)
+	if d.values.until >= d.end {
+		if d.positions, err = d.placer.AppendKeyPositions(d.positions[:0], args); err != nil {
+			return err
+		}
+		for _, at := range d.positions {
+			ahead = ahead || d.values.has(d.db, args[at], d.end)
+		}
 	}
-	if !ahead {
-		return d.one(ctx, of, len(args), body, last)
+	if !ahead && !missing && !doubtful {
+		return d.one(ctx, of, len(args), body, expiry(args), last)
 	}
 	if d.late, err = d.placer.AppendWritten(d.late[:0], args); err != nil {
 		return err
@@ -280,12 +303,12 @@ func (d *dispatcher) single(ctx context.Context, of uint16, args [][]byte, body 
 	if len(late) == 0 {
 		return nil
 	}
-	return d.byValue(ctx, late)
+	return d.byValue(ctx, late, false)
 }
 
 // one gives a command, or a part of one, to the lane of a slot, unless the slot has
 // had it.
-func (d *dispatcher) one(ctx context.Context, of uint16, n int, body []byte, whole bool) error {
+func (d *dispatcher) one(ctx context.Context, of uint16, n int, body []byte, expires int64, whole bool) error {
 	had := &d.had[d.mark[of]]
 	switch {
 	case d.end <= had.at:
@@ -303,9 +326,10 @@ func (d *dispatcher) one(ctx context.Context, of uint16, n int, body []byte, who
 	} else {
 		d.touched[i] = true
 	}
-	if err := l.add(ctx, n, body, d.db, end); err != nil {
+	if err := l.add(ctx, n, body, d.db, end, expires); err != nil {
 		return err
 	}
+	l.recent[of] = l.number
 	if d.inside && l.now != nil {
 		l.now.inside = true
 	}
@@ -323,7 +347,7 @@ func (d *dispatcher) settle(ctx context.Context) error {
 			continue
 		}
 		d.touched[i] = false
-		if err := d.lanes[i].add(ctx, 0, nil, d.db, d.end); err != nil {
+		if err := d.lanes[i].add(ctx, 0, nil, d.db, d.end, 0); err != nil {
 			return err
 		}
 	}
