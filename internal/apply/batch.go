@@ -38,7 +38,8 @@ type batch struct {
 	// deadline is the first moment, milliseconds since 1970, at which a key is to
 	// expire that a command of it gives a life; 0 for none.
 	deadline int64
-	// inside tells that a transaction of the source's has begun in it and not ended.
+	// inside tells that a command, or a transaction, of the source's has begun in it and
+	// not ended.
 	inside bool
 }
 

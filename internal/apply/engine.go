@@ -110,7 +110,7 @@ const lastCopy = 10 * time.Second
 func lasting(err error) bool {
 	var refused *CommandError
 	if errors.As(err, &refused) {
-		return !refused.temporary() && !refused.moved() && !refused.elsewhere()
+		return !refused.again()
 	}
 	var noEqual *rdb.NoEqualError
 	var syntax *rdb.SyntaxError

@@ -15,6 +15,8 @@ type CommandError struct {
 	Key     []byte // its first argument, nil if it has none
 	Offset  int64  // of the source, up to which everything was carried out
 	Reply   string
+
+	lost bool // the shard had let go of the key by itself
 }
 
 // newCommandError names the n-th command of a batch.
@@ -25,11 +27,16 @@ func newCommandError(shard string, b *batch, n int, reply string) *CommandError 
 			e.Offset += max(size, 0)
 			return true
 		}
-		if len(args) > 0 {
-			e.Command = string(args[0])
+		if len(args) == 0 {
+			return false
 		}
-		if len(args) > 1 {
-			e.Key = bytes.Clone(args[1])
+		e.Command = string(args[0])
+		at := 1
+		if is(args[0], "xgroup") || is(args[0], "bitop") { // the key comes after another word
+			at = 2
+		}
+		if len(args) > at {
+			e.Key = bytes.Clone(args[at])
 		}
 		return false
 	})
@@ -51,6 +58,9 @@ func (e *CommandError) elsewhere() bool { return strings.Contains(e.Reply, "GODW
 func (e *CommandError) moved() bool {
 	return strings.Contains(e.Reply, "access a non local key") || strings.Contains(e.Reply, "during rehashing of the slot")
 }
+
+// again tells that it may well be carried out when it is tried again.
+func (e *CommandError) again() bool { return e.lost || e.elsewhere() || e.moved() || e.temporary() }
 
 // temporary tells that the same command may succeed later.
 func (e *CommandError) temporary() bool { return temporary(e.Reply) }

@@ -3,8 +3,10 @@ package apply
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"godwit/internal/server"
+	"godwit/internal/slot"
 )
 
 // everywhere gives a command to every shard.
@@ -34,6 +36,13 @@ func (d *dispatcher) flushAll(ctx context.Context, n int, body []byte) error {
 				d.mark[of] = d.fresh()
 			}
 		}
+		// Neither is anything ahead any more.
+		for name := range d.values.ahead {
+			_, key, _ := strings.Cut(name, ":")
+			if int(d.shard[slot.Of([]byte(key))]) == i {
+				delete(d.values.ahead, name)
+			}
+		}
 		d.touched[i] = true
 		l.given.Store(d.end)
 		if err := l.repeat(ctx, n, body, d.db, 0); err != nil {
@@ -48,8 +57,6 @@ func (d *dispatcher) flushAll(ctx context.Context, n int, body []byte) error {
 			return err
 		}
 	}
-	clear(d.values.ahead)
-	d.values.until = 0
 	return nil
 }
 

@@ -34,7 +34,7 @@ func (l *Link) stand(ctx context.Context, now *shards) (*standing, error) {
 	for _, h := range p.Had {
 		m := mark{at: h.At}
 		if h.InDoubt {
-			m.more = inDoubt
+			m.more = 1
 		}
 		each(h.Slots, func(of uint16) { base[of] = m })
 	}

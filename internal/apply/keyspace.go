@@ -76,11 +76,18 @@ type loss struct {
 
 // lose notes a loss for the dispatcher.
 func (l *lane) lose(key []byte, since int64) {
+	if len(l.ever) > maxEver {
+		clear(l.ever) // what is not known to be lost costs no more than a look
+	}
+	l.ever[string(key)] = struct{}{}
 	l.mu.Lock()
 	l.losses = append(l.losses, loss{key, since})
 	l.mu.Unlock()
 	l.lost.Store(true)
 }
+
+// maxEver bounds the keys of which it is remembered that they were lost.
+const maxEver = 100_000
 
 // told takes a push of the shard. since is the first batch that was not answered yet.
 func (l *lane) told(texts [][]byte, since int64) {

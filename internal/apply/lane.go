@@ -34,7 +34,8 @@ type lane struct {
 	recent [slot.Count]int64 // the batch that last got a command of a slot
 	lost   *atomic.Bool      // there are losses, of this lane or another
 	mu     sync.Mutex
-	losses []loss // guarded by mu
+	losses []loss              // guarded by mu
+	ever   map[string]struct{} // keys of all losses, of the goroutine that receives
 
 	given   atomic.Int64 // the source's offset up to which it has been given commands
 	applied atomic.Int64 // the source's offset up to which the shard has everything
@@ -51,7 +52,7 @@ func openLane(ctx context.Context, shard server.Endpoint, key, owner string, los
 	l := &lane{
 		shard: shard, key: []byte(key), owner: []byte(owner), conn: c, sha: scriptSHA(applyScript),
 		free: make(chan *batch, window), out: make(chan *batch, window), sent: make(chan *batch, window),
-		failed: make(chan error, 1), lost: lost,
+		failed: make(chan error, 1), lost: lost, ever: map[string]struct{}{},
 	}
 	for range window {
 		l.free <- new(batch)
@@ -86,14 +87,15 @@ func (l *lane) stop() {
 }
 
 // add gives the shard a command, n arguments in body; end is as in batch.add, expires
-// as in batch.expires.
-func (l *lane) add(ctx context.Context, n int, body []byte, db int, end, expires int64) error {
+// as in batch.expires. inside tells that more belongs to the same transaction.
+func (l *lane) add(ctx context.Context, n int, body []byte, db int, end, expires int64, inside bool) error {
 	b, err := l.filling(ctx)
 	if err != nil {
 		return err
 	}
 	b.add(n, body, db, end)
 	b.expires(expires)
+	b.inside = inside || end == 0
 	if b.full() {
 		l.flush()
 	}
@@ -196,24 +198,33 @@ func (l *lane) receive() {
 
 // answer takes the reply to a batch.
 func (l *lane) answer(b *batch, texts [][]byte) error {
-	if len(texts) != 2 {
+	if len(texts) != 3 {
 		return fmt.Errorf("%s: unexpected reply of the script: %.100q", l.shard.Address, texts)
 	}
-	done, err := strconv.Atoi(string(texts[0]))
-	if err != nil || done < 0 || done > b.commands {
-		return fmt.Errorf("%s: unexpected reply of the script: %.100q", l.shard.Address, texts)
-	}
-	if done < b.commands {
-		return newCommandError(l.shard.Address, b, done, string(texts[1]))
-	}
-	now, err := strconv.ParseInt(string(texts[1]), 10, 64)
-	if err != nil {
+	done, err1 := strconv.Atoi(string(texts[0]))
+	now, err2 := strconv.ParseInt(string(texts[1]), 10, 64)
+	if err1 != nil || err2 != nil || done < 0 || done > b.commands {
 		return fmt.Errorf("%s: unexpected reply of the script: %.100q", l.shard.Address, texts)
 	}
 	if b.deadline > 0 && b.deadline <= now {
 		for _, key := range b.late(now) {
 			l.lose(key, b.number)
 		}
+	}
+	if done < b.commands {
+		e := newCommandError(l.shard.Address, b, done, string(texts[2]))
+		b.each(func(args [][]byte, _ int64) bool {
+			if done--; done >= 0 {
+				return true
+			}
+			for _, arg := range args {
+				if _, lost := l.ever[string(arg)]; lost {
+					e.lost = true
+				}
+			}
+			return false
+		})
+		return e
 	}
 	l.applied.Store(b.to.at)
 	return nil

@@ -14,8 +14,8 @@ import (
 // many bytes of the source's stream end with it (0 if more is to come of the
 // command that the source sent, -1 if this one does not count); and its arguments.
 //
-// It returns how many commands were carried out, and the shard's time, in milliseconds
-// since 1970, or an error. A
+// It returns how many commands were carried out, the shard's time, in milliseconds
+// since 1970, and what the next command was answered if that was an error. A
 // checkpoint that stands elsewhere means that this batch was carried out already,
 // or must not be: nothing is done then.
 //
@@ -26,7 +26,7 @@ const applyScript = `
 local key, owner, base, more = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local was = redis.call('HMGET', key, 'owner', 'at', 'more')
 if was[1] ~= owner or was[2] ~= ARGV[3] or was[3] ~= ARGV[4] then
-  return {0, 'GODWIT-ELSEWHERE ' .. tostring(was[1]) .. ' ' .. tostring(was[2]) .. ' ' .. tostring(was[3])}
+  return {0, 0, 'GODWIT-ELSEWHERE ' .. tostring(was[1]) .. ' ' .. tostring(was[2]) .. ' ' .. tostring(was[3])}
 end
 local i, last, done, at, db, failed = 5, #ARGV, 0, 0, 0, nil
 while i < last do
@@ -43,9 +43,8 @@ end
 if done > 0 then
   redis.call('HSET', key, 'at', string.format('%.0f', base + at), 'more', string.format('%.0f', more), 'db', string.format('%.0f', db))
 end
-if failed then return {done, failed} end
 local now = redis.call('TIME')
-return {done, now[1] * 1000 + math.floor(now[2] / 1000)}
+return {done, now[1] * 1000 + math.floor(now[2] / 1000), failed or ''}
 `
 
 // batchHead is how many arguments of the call come before those of commands.

@@ -69,10 +69,6 @@ type counts struct {
 	split    int64 // transactions that went to several shards
 }
 
-// inDoubt is the part of a command up to which slots have come that have had some of
-// it, and it is not known what.
-const inDoubt = -1
-
 // run reads the stream from the source's offset on until ctx is done or a lane or
 // the source fails.
 func (d *dispatcher) run(ctx context.Context) error {
@@ -125,7 +121,7 @@ func (d *dispatcher) beat(ctx context.Context) error {
 	for _, l := range d.lanes {
 		if behind := d.offset - l.given.Load(); behind > beatBytes || due && behind > 0 {
 			l.given.Store(d.offset)
-			if err := l.add(ctx, 0, nil, d.db, d.offset, 0); err != nil {
+			if err := l.add(ctx, 0, nil, d.db, d.offset, 0, false); err != nil {
 				return err
 			}
 		}
@@ -271,7 +267,7 @@ func (d *dispatcher) single(ctx context.Context, of uint16, args [][]byte, body 
 	if d.end <= d.had[at].at {
 		return nil
 	}
-	doubtful := d.had[at].more == inDoubt
+	doubtful := d.had[at].more != 0
 	if doubtful {
 		d.doubtful = append(d.doubtful, at)
 	}
@@ -289,7 +285,11 @@ func (d *dispatcher) single(ctx context.Context, of uint16, args [][]byte, body 
 		}
 	}
 	if !ahead && !missing && !doubtful {
-		return d.one(ctx, of, len(args), body, expiry(args), last)
+		expires := expiry(args)
+		if expires > 0 && d.offset < d.heard && expires <= time.Now().UnixMilli() {
+			d.gone[string(args[1])] = struct{}{} // it will not be there for the next command
+		}
+		return d.one(ctx, of, len(args), body, expires, last)
 	}
 	if d.late, err = d.placer.AppendWritten(d.late[:0], args); err != nil {
 		return err
@@ -309,12 +309,7 @@ func (d *dispatcher) single(ctx context.Context, of uint16, args [][]byte, body 
 // one gives a command, or a part of one, to the lane of a slot, unless the slot has
 // had it.
 func (d *dispatcher) one(ctx context.Context, of uint16, n int, body []byte, expires int64, whole bool) error {
-	had := &d.had[d.mark[of]]
-	switch {
-	case d.end <= had.at:
-		return nil
-	case had.more > 0:
-		had.more--
+	if d.end <= d.had[d.mark[of]].at {
 		return nil
 	}
 	i := d.shard[of]
@@ -326,13 +321,10 @@ func (d *dispatcher) one(ctx context.Context, of uint16, n int, body []byte, exp
 	} else {
 		d.touched[i] = true
 	}
-	if err := l.add(ctx, n, body, d.db, end, expires); err != nil {
+	if err := l.add(ctx, n, body, d.db, end, expires, d.inside); err != nil {
 		return err
 	}
 	l.recent[of] = l.number
-	if d.inside && l.now != nil {
-		l.now.inside = true
-	}
 	return nil
 }
 
@@ -347,7 +339,7 @@ func (d *dispatcher) settle(ctx context.Context) error {
 			continue
 		}
 		d.touched[i] = false
-		if err := d.lanes[i].add(ctx, 0, nil, d.db, d.end, 0); err != nil {
+		if err := d.lanes[i].add(ctx, 0, nil, d.db, d.end, 0, d.inside); err != nil {
 			return err
 		}
 	}
