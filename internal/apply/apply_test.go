@@ -1,8 +1,12 @@
 package apply
 
 import (
+	"bytes"
 	"context"
+	crand "crypto/rand"
+	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -80,4 +84,57 @@ func background(t *testing.T, do func(ctx context.Context, n uint64) error) (sto
 	}
 	t.Cleanup(func() { stop() })
 	return stop
+}
+
+// Values of any size get through: in parts those that can be taken apart.
+func TestLargeValues(t *testing.T) {
+	t.Parallel()
+	source := sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
+	target := sandboxtest.Cluster(t, "redis-7.0", sandbox.ClusterOptions{})
+	c := sandboxtest.Client(t, source)
+	do := func(args ...any) {
+		t.Helper()
+		if _, err := c.Do(t.Context(), args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	noise := make([]byte, 1<<20)
+	_, _ = crand.Read(noise)
+	for range 24 {
+		do("APPEND", "string", noise)
+		do("APPEND", "string that shrinks", bytes.Repeat([]byte("abc"), 1<<20))
+	}
+	do("PEXPIREAT", "string", time.Now().Add(time.Hour).UnixMilli())
+	for i := range 40 {
+		list, set, hash, zset, stream := []any{"RPUSH", "list"}, []any{"SADD", "set"}, []any{"HSET", "hash"}, []any{"ZADD", "zset"}, []any{"XADD", "stream", fmt.Sprint(i+1, "-1")}
+		for j := range 500 {
+			e := append(noise[i*1000+j:i*1000+j+1000:i*1000+j+1000], fmt.Sprint(i, j)...)
+			list, set, hash, zset, stream = append(list, e), append(set, e), append(hash, fmt.Sprint(i, j), e), append(zset, float64(i)/3+float64(j), e), append(stream, fmt.Sprint(j), e)
+		}
+		do(list...)
+		do(set...)
+		do(hash...)
+		do(zset...)
+		do(stream...)
+	}
+	do("XGROUP", "CREATE", "stream", "group", "3-1")
+	do("FUNCTION", "LOAD", "#!lua name=lib\nredis.register_function('f', function() return 1 end)")
+	e := New(configure(t, source, target))
+	run(t, e)
+	caughtUp(t, e, source)
+	if n := same(t, source, target); n != 7 {
+		t.Errorf("%d keys", n)
+	}
+	do("FUNCTION", "LOAD", "#!lua name=later\nredis.register_function('g', function() return 1 end)")
+	do("FUNCTION", "DELETE", "lib")
+	caughtUp(t, e, source)
+	for _, n := range target.Nodes() {
+		list, err := sandboxtest.Client(t, n).Do(t.Context(), "FUNCTION", "LIST")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := fmt.Sprint(list); !strings.Contains(text, "later") || strings.Contains(text, "lib") && strings.Contains(text, "[f ") {
+			t.Errorf("%s has the libraries %s", n.Address(), text)
+		}
+	}
 }

@@ -8,14 +8,16 @@ import (
 	"sync"
 
 	"godwit/internal/rdb"
+	"godwit/internal/resp"
 	"godwit/internal/slot"
 )
 
-// copy carries the snapshot. What it returns says that the shards have all of it.
-func (l *Link) copy(parent context.Context, now *shards) (SourceProgress, error) {
+// copy carries the snapshot. What it returns says that the shards have all of it. The
+// connection to the source lives on as long as lifetime.
+func (l *Link) copy(parent, lifetime context.Context, now *shards) (SourceProgress, error) {
 	l.keys.Store(0)
 	l.set(Attaching, "")
-	if err := l.in.attach(parent, "", 0); err != nil {
+	if err := l.in.attach(lifetime, "", 0); err != nil {
 		return SourceProgress{}, err
 	}
 	l.set(Copying, "")
@@ -80,7 +82,11 @@ func (l *Link) scan(ctx context.Context, loaders []*loader, now *shards) error {
 			if span.DB != 0 {
 				return fmt.Errorf("%s: key %.200q is in db %d", l.source.Endpoint.Address, span.Key, span.DB)
 			}
-			if err := l.load(ctx, loaders[now.of[slot.Of(span.Key)]], r, span); err != nil {
+			if err := l.load(ctx, loaders[now.of[slot.Of(span.Key)]], r, s, span); err != nil {
+				return err
+			}
+		case rdb.KindOpcode:
+			if err := l.library(ctx, now, span); err != nil {
 				return err
 			}
 		default:
@@ -91,16 +97,35 @@ func (l *Link) scan(ctx context.Context, loaders []*loader, now *shards) error {
 // scanBuffer is up to which size, in bytes, values are sent as they are.
 const scanBuffer = 1 << 20
 
-func (l *Link) load(ctx context.Context, to *loader, r *restorer, span *rdb.Span) error {
+func (l *Link) load(ctx context.Context, to *loader, r *restorer, s *rdb.Scanner, span *rdb.Span) error {
+	if span.More {
+		return l.large(ctx, to, r, s, span)
+	}
 	x, err := to.room(ctx)
 	if err != nil {
 		return err
 	}
-	if span.More {
-		return fmt.Errorf("%s: key %.200q is too large", l.source.Endpoint.Address, span.Key)
-	}
-	if x.buf, err = r.restore(x.buf, span, span.Value()); err != nil {
+	k := itemOf(span)
+	if x.buf, err = r.restore(x.buf, &k, span.Value()); err != nil {
 		return err
 	}
 	return to.added(ctx)
+}
+
+// library loads a function library into every shard.
+func (l *Link) library(ctx context.Context, now *shards, span *rdb.Span) error {
+	if span.Opcode != rdb.OpcodeFunction2 {
+		return nil
+	}
+	code, err := span.Function()
+	if err != nil {
+		return fmt.Errorf("%s: snapshot: %w", l.source.Endpoint.Address, err)
+	}
+	load := resp.AppendArgs(nil, []byte("FUNCTION"), []byte("LOAD"), []byte("REPLACE"), code)
+	for _, shard := range now.primaries {
+		if err := tell(ctx, shard, load, "FUNCTION LOAD"); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -151,7 +151,8 @@ func (e *Engine) all(parent context.Context, do func(context.Context, *Link) err
 }
 
 // copy carries the snapshots of all sources to an empty target.
-func (e *Engine) copy(ctx context.Context) error {
+func (e *Engine) copy(lifetime context.Context) error {
+	ctx := lifetime
 	now, err := readShards(ctx, e.cfg.Target)
 	if err != nil {
 		return err
@@ -168,7 +169,7 @@ func (e *Engine) copy(ctx context.Context) error {
 	}
 	var mu sync.Mutex
 	err = e.all(ctx, func(ctx context.Context, l *Link) error {
-		p, err := l.copy(ctx, now)
+		p, err := l.copy(ctx, lifetime, now)
 		mu.Lock()
 		next.Sources[slices.Index(e.links, l)] = p
 		mu.Unlock()

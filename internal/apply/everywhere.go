@@ -3,8 +3,10 @@ package apply
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
+	"godwit/internal/resp"
 	"godwit/internal/server"
 	"godwit/internal/slot"
 )
@@ -14,7 +16,24 @@ func (d *dispatcher) everywhere(ctx context.Context, args [][]byte, raw []byte) 
 	if is(args[0], "flushall") || is(args[0], "flushdb") {
 		return d.flushAll(ctx, len(args), bodyOf(raw))
 	}
-	return d.outside(ctx, raw, string(args[0]))
+	command, name := again(args, raw)
+	return d.outside(ctx, command, name)
+}
+
+// again is a command as it may be said twice: after a crash it is.
+func again(args [][]byte, raw []byte) (command []byte, name string) {
+	name = string(args[0])
+	if len(args) < 3 || !is(args[0], "function") {
+		return raw, name
+	}
+	name += " " + string(args[1])
+	switch {
+	case is(args[1], "load") && !is(args[2], "replace"):
+		raw = resp.AppendArgs(nil, slices.Insert(slices.Clone(args), 2, []byte("REPLACE"))...)
+	case is(args[1], "restore") && len(args) == 3:
+		raw = resp.AppendArgs(nil, append(slices.Clone(args), []byte("REPLACE"))...)
+	}
+	return raw, name
 }
 
 // flushAll empties the shards. What a slot has had of the commands after it, it gets
@@ -106,7 +125,10 @@ func tell(ctx context.Context, shard server.Endpoint, command []byte, name strin
 	if _, err := c.texts(nil, reply); err != nil {
 		return fmt.Errorf("%s: %s: %w", shard.Address, name, err)
 	}
-	if reply.Kind == '-' {
+	if reply.Kind == resp.Failure {
+		if name == "FUNCTION DELETE" && strings.Contains(string(reply.Line), "not found") {
+			return nil // as it is to be
+		}
 		return server.Replied(shard.Address, name, string(reply.Line))
 	}
 	return nil

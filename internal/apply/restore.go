@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 
@@ -15,7 +16,7 @@ type restorer struct {
 	pass   rdb.Set         // types that it loads as they are
 	body   []byte          // scratch: a payload
 	digits []byte          // scratch
-	large  []byte          // a value that came in several spans
+	large  bytes.Buffer    // a value that came in several spans
 }
 
 // begin is called when the format of the snapshot is known.
@@ -28,44 +29,61 @@ func (r *restorer) begin(from rdb.Format, o rdb.TranscoderOptions) {
 	}
 }
 
+// item is a key of the snapshot, without its value.
+type item struct {
+	key        []byte
+	db         int
+	t          rdb.Type
+	attributes rdb.Attributes
+	module     rdb.ModuleID // of TypeModule2
+}
+
+func itemOf(s *rdb.Span) item {
+	k := item{key: s.Key, db: s.DB, t: s.Type, attributes: s.Attributes}
+	if s.Type == rdb.TypeModule2 {
+		k.module = s.ModuleID()
+	}
+	return k
+}
+
 // restore appends RESTORE for a key with its value.
-func (r *restorer) restore(dst []byte, s *rdb.Span, value []byte) ([]byte, error) {
-	r.body = append(r.body[:0], byte(s.Type))
-	if r.pass.HasType(s.Type) {
+func (r *restorer) restore(dst []byte, s *item, value []byte) ([]byte, error) {
+	r.body = append(r.body[:0], byte(s.t))
+	if r.pass.HasType(s.t) {
 		r.body = append(r.body, value...)
 	} else {
-		if s.Type == rdb.TypeModule2 {
-			if err := r.coder.CheckModule(s.ModuleID()); err != nil {
+		if s.t == rdb.TypeModule2 {
+			if err := r.coder.CheckModule(s.module); err != nil {
 				return dst, err
 			}
 		}
-		t, body, err := r.coder.AppendValue(r.body, s.Type, value)
+		t, body, err := r.coder.AppendValue(r.body, s.t, value)
 		if err != nil {
-			return dst, fmt.Errorf("db %d, key %.200q: %w", s.DB, s.Key, err)
+			return dst, fmt.Errorf("db %d, key %.200q: %w", s.db, s.key, err)
 		}
 		r.body = body
 		r.body[0] = byte(t)
 	}
 	r.body = rdb.AppendDumpFooter(r.body, 0, r.to, r.crc)
-	ttl := max(s.Attributes.ExpireAt, 0)
+	ttl := max(s.attributes.ExpireAt, 0)
 	args := 6
-	if s.Attributes.Idle >= 0 || s.Attributes.Freq >= 0 {
+	if s.attributes.Idle >= 0 || s.attributes.Freq >= 0 {
 		args = 8
 	}
 	dst = append(dst, '*')
 	dst = strconv.AppendInt(dst, int64(args), 10)
 	dst = append(dst, "\r\n$7\r\nRESTORE\r\n"...)
-	dst = appendBulk(dst, s.Key)
+	dst = appendBulk(dst, s.key)
 	dst = r.number(dst, ttl)
 	dst = appendBulk(dst, r.body)
 	dst = append(dst, "$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n"...)
 	switch {
-	case s.Attributes.Idle >= 0:
+	case s.attributes.Idle >= 0:
 		dst = append(dst, "$8\r\nIDLETIME\r\n"...)
-		dst = r.number(dst, s.Attributes.Idle)
-	case s.Attributes.Freq >= 0:
+		dst = r.number(dst, s.attributes.Idle)
+	case s.attributes.Freq >= 0:
 		dst = append(dst, "$4\r\nFREQ\r\n"...)
-		dst = r.number(dst, int64(s.Attributes.Freq))
+		dst = r.number(dst, int64(s.attributes.Freq))
 	}
 	return dst, nil
 }
