@@ -138,3 +138,30 @@ func TestLargeValues(t *testing.T) {
 		}
 	}
 }
+
+// Commands may have more arguments than a script can hand on.
+func TestLongCommands(t *testing.T) {
+	t.Parallel()
+	source := sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
+	target := sandboxtest.Cluster(t, "redis-7.0", sandbox.ClusterOptions{})
+	c := sandboxtest.Client(t, source)
+	e := New(configure(t, source, target))
+	run(t, e)
+	caughtUp(t, e, source)
+	for _, n := range []int{6998, 6999, 7000, 15000, 30001} {
+		push, set, hash, zset, gone := []any{"RPUSH", "list"}, []any{"SADD", fmt.Sprint("set", n)}, []any{"HSET", "hash"}, []any{"ZADD", "zset"}, []any{"UNLINK"}
+		stream, mset := []any{"XADD", "stream", "*"}, []any{"MSET"}
+		for i := range n {
+			v := fmt.Sprint(n, ":", i)
+			push, set, hash, zset, gone = append(push, v), append(set, v), append(hash, v, i), append(zset, i, v), append(gone, "{x}"+v)
+			stream, mset = append(stream, v, i), append(mset, "{x}"+v, i)
+		}
+		for _, args := range [][]any{push, set, hash, zset, mset, gone[:n/2], stream} {
+			if _, err := c.Do(t.Context(), args...); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	caughtUp(t, e, source)
+	t.Log(same(t, source, target), "keys")
+}

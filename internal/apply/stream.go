@@ -53,6 +53,7 @@ type dispatcher struct {
 	made      []byte   // what the rewriter makes of a command
 	parts     [][]byte // arguments of one of these
 	body      []byte   // scratch
+	piece     []byte   // scratch
 	said      []byte   // scratch
 	written   [][]byte // scratch
 	late      [][]byte // scratch
@@ -285,6 +286,9 @@ func (d *dispatcher) single(ctx context.Context, of uint16, args [][]byte, body 
 		}
 	}
 	if !ahead && !missing && !doubtful {
+		if len(args) > maxArgs {
+			return d.long(ctx, of, args)
+		}
 		expires := expiry(args)
 		if expires > 0 && d.offset < d.heard && expires <= time.Now().UnixMilli() {
 			d.gone[string(args[1])] = struct{}{} // it will not be there for the next command
