@@ -6,7 +6,9 @@
 //     are any, and from tables otherwise.
 //   - A [Rewriter] takes the commands of a replication stream and gives those that
 //     have the same effect on the target.
-//   - [Capabilities.AppendKeys] finds the keys of a command.
+//   - A [Placer] says how a command of the stream gets to a cluster: sent as it is,
+//     in parts, by the values that it wrote, …
+//   - [Capabilities.AppendKeys] finds the keys of any command.
 //
 // What a primary propagates is not what its clients sent: see docs/facts.md for
 // what the servers were observed to propagate. Two rules follow, on which the

@@ -70,7 +70,7 @@ func copyAccess(args [][]byte) (first, rest access) {
 }
 
 // copiesToDB finds a COPY that names a db, be it the selected one.
-func copiesToDB(c *placement, args [][]byte) (Placing, uint16, error) {
+func copiesToDB(_ *placement, args [][]byte) (Placing, uint16, error) {
 	if _, named := copyDB(args); named {
 		return Dbs, 0, nil
 	}

@@ -64,7 +64,7 @@ func newMirror(t testing.TB, s subject) *mirror {
 	return m
 }
 
-// play gives the mirror a command, and returns when it has taken it.
+// play gives the mirror a command.
 func (m *mirror) play(args [][]byte) {
 	m.t.Helper()
 	command := resp.AppendArgs(nil, args...)
@@ -72,7 +72,12 @@ func (m *mirror) play(args [][]byte) {
 		m.t.Fatal(err)
 	}
 	m.offset += len(command)
-	for deadline := time.Now().Add(10 * time.Second); ; {
+}
+
+// settle returns when it has played all.
+func (m *mirror) settle() {
+	m.t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; {
 		info, err := m.client.Info(m.t.Context(), "replication")
 		if err != nil {
 			m.t.Fatal(err)
@@ -81,7 +86,7 @@ func (m *mirror) play(args [][]byte) {
 			return
 		}
 		if time.Now().After(deadline) {
-			m.t.Fatalf("%.200q: the mirror does not take it", args)
+			m.t.Fatalf("the mirror stands at %s rather than %d", info["slave_repl_offset"], m.offset)
 		}
 	}
 }

@@ -142,11 +142,11 @@ func placements() map[string]placement {
 		"SCRIPT":   without(undecided).unless(everywhere("LOAD", "FLUSH")), // before 7.0
 		"FUNCTION": without(undecided).unless(everywhere("LOAD", "DELETE", "FLUSH", "RESTORE")),
 		"PUBLISH":  without(Once),
-		"MOVE":     placement{keys: inRange(1, 1, 1), always: Dbs, first: changes},
+		"MOVE":     {keys: inRange(1, 1, 1), always: Dbs, first: changes},
 		"SWAPDB":   without(Dbs),
 
 		"CLUSTER":   without(undecided).unless(clusterCommand),
-		"TRIMSLOTS": without(NoData), // see clusterCommand
+		"TRIMSLOTS": without(Moving),
 
 		"PING": without(NoData), "REPLCONF": without(NoData), "SELECT": without(NoData),
 		"MULTI": without(NoData), "EXEC": without(NoData), "DISCARD": without(NoData),
@@ -182,15 +182,11 @@ func channelSlot(c *placement, args [][]byte) (Placing, uint16, error) {
 	return OneSlot, slot.Of(args[1]), nil
 }
 
-// clusterCommand is for what the primary of a shard tells its replicas. Where slots
-// are migrated, the keys themselves come as ordinary commands: those that the old
-// owner deletes as UNLINK (Valkey 9.1), or all at once as TRIMSLOTS (Redis 8.6),
-// which is not carried, as the keys have a new owner by then, or still the old one
-// where an import was given up.
+// clusterCommand is for what the primary of a shard tells its replicas.
 func clusterCommand(c *placement, args [][]byte) (Placing, uint16, error) {
 	switch {
 	case len(args) > 1 && isOneOf(args[1], "SETSLOT", "SYNCSLOTS"):
-		return NoData, 0, nil
+		return Moving, 0, nil
 	case len(args) > 2 && is(args[1], "FLUSHSLOT"): // Valkey 9.1
 		n, ok := integer(args[2])
 		if !ok || n < 0 || n >= slot.Count {

@@ -30,7 +30,10 @@ const (
 	Dbs
 	// WholeSlot is a command about all keys of one slot, whatever their names.
 	WholeSlot
-	// NoData is what changes no data, or only where a cluster has it.
+	// Moving is what a cluster's primary says of slots that change their owner, see
+	// Move: where the source is a cluster, two streams have the same keys then.
+	Moving
+	// NoData is what changes no data.
 	NoData
 )
 
@@ -50,6 +53,8 @@ func (p Placing) String() string {
 		return "dbs"
 	case WholeSlot:
 		return "a whole slot"
+	case Moving:
+		return "moving slots"
 	case NoData:
 		return "no data"
 	default:
@@ -119,11 +124,14 @@ func (p *Placer) Place(args [][]byte) (Placing, uint16, error) {
 	if c.only > 0 && len(args) > c.only {
 		return OneSlot, slot.Of(args[c.only]), nil
 	}
-	if c.always != undecided {
+	if c.keys.first == 0 {
 		return c.always, 0, nil
 	}
 	if p.positions, err = c.keys.append(p.positions[:0], c, args); err != nil {
 		return undecided, 0, err
+	}
+	if c.always != undecided { // MOVE
+		return c.always, 0, nil
 	}
 	first := slot.Of(args[p.positions[0]])
 	for _, i := range p.positions[1:] {

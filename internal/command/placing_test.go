@@ -97,8 +97,8 @@ func TestPlace(t *testing.T) {
 		{"COPY a b DB 3", command.Dbs, "", "a", false},
 		{"COPY a b REPLACE db 3", command.Dbs, "", "a", false},
 		{"CLUSTER FLUSHSLOT 15495", command.WholeSlot, "", "", false},
-		{"CLUSTER SYNCSLOTS ACK", command.NoData, "", "", false},
-		{"TRIMSLOTS RANGES 1 5649 5649", command.NoData, "", "", false},
+		{"CLUSTER SYNCSLOTS ACK", command.Moving, "", "", false},
+		{"TRIMSLOTS RANGES 1 5649 5649", command.Moving, "", "", false},
 		{"PING", command.NoData, "", "", false},
 		{"", command.NoData, "", "", false},
 	} {
@@ -280,5 +280,38 @@ func BenchmarkPlace(b *testing.B) {
 				_, _, _ = p.Place(command)
 			}
 		})
+	}
+}
+
+// As Valkey 9.1 and Redis 8.6 propagate them.
+func TestMove(t *testing.T) {
+	p := command.NewPlacer(onValkey(9, 1))
+	for line, want := range map[string]command.Move{
+		"CLUSTER SYNCSLOTS ESTABLISH SOURCE node NAME task SLOTSRANGE 5649 5649 7 9": {Event: command.MoveBegins, Import: true, Task: "task", Slots: []command.Range{{5649, 5649}, {7, 9}}},
+		"CLUSTER SYNCSLOTS ACK":                                                        {Import: true},
+		"CLUSTER SYNCSLOTS SNAPSHOT-EOF":                                               {Import: true},
+		"CLUSTER SYNCSLOTS FINISH STATE SUCCESS NAME task MESSAGE m":                   {Event: command.MoveEnds, Import: true, Task: "task"},
+		"CLUSTER SYNCSLOTS FINISH STATE FAILED NAME task MESSAGE m":                    {Event: command.MoveFails, Import: true, Task: "task"},
+		"CLUSTER SYNCSLOTS CONF ASM-TASK task:source:dest:import:connecting:5649-5649": {Event: command.MoveBegins, Import: true, Task: "task", Slots: []command.Range{{5649, 5649}}},
+		"CLUSTER SYNCSLOTS CONF ASM-TASK task:source:dest:migrate:wait-rdbchannel:1-2": {Event: command.MoveBegins, Task: "task", Slots: []command.Range{{1, 2}}},
+		"CLUSTER SYNCSLOTS CONF ASM-TASK task:source:dest:import:completed:1-2":        {Event: command.MoveEnds, Import: true, Task: "task", Slots: []command.Range{{1, 2}}},
+		"CLUSTER SYNCSLOTS CONF ASM-TASK task:source:dest:migrate:failed:1-2":          {Event: command.MoveFails, Task: "task", Slots: []command.Range{{1, 2}}},
+		"CLUSTER SYNCSLOTS CONF SLOT-INFO 5649:1:0":                                    {},
+		"TRIMSLOTS RANGES 2 1 2 5649 5649":                                             {Event: command.MoveDeletes, Slots: []command.Range{{1, 2}, {5649, 5649}}},
+		"CLUSTER SETSLOT 5 NODE node":                                                  {},
+	} {
+		placing, _, err := p.Place(args(t, line))
+		got, err2 := p.Move(args(t, line))
+		if placing != command.Moving || err != nil || err2 != nil || got.Event != want.Event || got.Import != want.Import || got.Task != want.Task || !slices.Equal(got.Slots, want.Slots) {
+			t.Errorf("%s: %v, %v, %+v, %v; want %+v", line, placing, err, got, err2, want)
+		}
+	}
+	for _, line := range []string{
+		"CLUSTER FLUSHSLOT 5", "SET a v", "TRIMSLOTS RANGES 1 5", "TRIMSLOTS RANGES 1 5 99999", "CLUSTER SYNCSLOTS CONF ASM-TASK task",
+		"CLUSTER SYNCSLOTS CONF ASM-TASK a:b:c:import:connecting:x", "CLUSTER SYNCSLOTS ESTABLISH SOURCE node NAME task",
+	} {
+		if got, err := p.Move(args(t, line)); err == nil {
+			t.Errorf("%s: %+v", line, got)
+		}
 	}
 }

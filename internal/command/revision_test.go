@@ -51,12 +51,36 @@ func TestRevision(t *testing.T) {
 // testdata/propagated.txt has, from whichever server propagates them so.
 func results(t *testing.T) (hashes map[string]string, order []string) {
 	t.Helper()
+	digests := make(map[string]hash.Hash)
+	rewriters := pairsOfRewriters()
+	eachPropagated(t, func(from subject, text string) {
+		d, known := digests[text]
+		if !known {
+			d = sha256.New()
+			digests[text], order = d, append(order, text)
+		}
+		list := instance(t, text, from)
+		for _, r := range rewriters[from.name] {
+			r.Reset(3)
+			out, verdict, err := r.Rewrite(nil, list)
+			fmt.Fprintf(d, "%d %t %q\n", verdict, err != nil, out)
+		}
+	})
+	hashes = make(map[string]string)
+	for text, d := range digests {
+		hashes[text] = fmt.Sprintf("%.8x", d.Sum(nil))
+	}
+	return hashes, order
+}
+
+// eachPropagated goes through the commands of testdata/propagated.txt and the
+// servers that propagate them.
+func eachPropagated(t *testing.T, each func(from subject, text string)) {
+	t.Helper()
 	data, err := os.ReadFile("testdata/propagated.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	digests := make(map[string]hash.Hash)
-	rewriters := pairsOfRewriters()
 	for line := range strings.Lines(string(data)) {
 		form, names, _ := strings.Cut(strings.TrimSuffix(line, "]\n"), "   [")
 		form, ok := strings.CutPrefix(form, "    ")
@@ -68,25 +92,10 @@ func results(t *testing.T) (hashes map[string]string, order []string) {
 				continue
 			}
 			for text := range strings.SplitSeq(form, " ; ") {
-				d, known := digests[text]
-				if !known {
-					d = sha256.New()
-					digests[text], order = d, append(order, text)
-				}
-				list := instance(t, text, from)
-				for _, r := range rewriters[from.name] {
-					r.Reset(3)
-					out, verdict, err := r.Rewrite(nil, list)
-					fmt.Fprintf(d, "%d %t %q\n", verdict, err != nil, out)
-				}
+				each(from, text)
 			}
 		}
 	}
-	hashes = make(map[string]string)
-	for text, d := range digests {
-		hashes[text] = fmt.Sprintf("%.8x", d.Sum(nil))
-	}
-	return hashes, order
 }
 
 // pairsOfRewriters are, by the name of the source, those for each target, without

@@ -79,7 +79,7 @@ func (s *streamAdd) taken(r *Rewriter, name string) bool {
 	return s.unknown == nil && (!s.noCreate || r.target.Has("XADD NOMKSTREAM")) &&
 		(s.strategy != "MINID" || has("MINID")) && (s.limit == nil || has("LIMIT")) &&
 		(s.ref == "" || has(s.ref)) && (s.idmp == "" || has(s.idmp)) &&
-		!(r.client && s.ofPrimary())
+		(!r.client || !s.ofPrimary())
 }
 
 // ofPrimary tells of what only a primary says: a LIMIT beside the exact length that

@@ -335,3 +335,35 @@ func TestDroppedWhereTheTargetHasTheCommand(t *testing.T) {
 		}
 	}
 }
+
+// A client may not say all that a primary says to its replica.
+func TestClient(t *testing.T) {
+	for line, want := range map[string]string{
+		"XADD k 1-1 f v":                                "",
+		"XADD k MAXLEN ~ 5 LIMIT 10 1-1 f v":            "",
+		"XADD k MAXLEN = 5 1-1 f v":                     "",
+		"XADD k MAXLEN = 5 LIMIT 10 1-1 f v":            "XADD k MAXLEN = 5 1-1 f v",
+		"XADD k MINID 5-1 LIMIT 10 1-1 f v":             "XADD k MINID 5-1 1-1 f v",
+		"XADD k DELREF MAXLEN = 5 LIMIT 10 1-1 LIMIT 5": "XADD k MAXLEN = 5 DELREF 1-1 LIMIT 5",
+		"XTRIM k MAXLEN = 5 LIMIT 10 ACKED":             "XTRIM k MAXLEN = 5 ACKED",
+		"XTRIM k MAXLEN = 5 ACKED":                      "",
+	} {
+		r := command.NewRewriter(onRedis(8, 6), onRedis(8, 6), command.Options{Client: true})
+		out, verdict, err := r.Rewrite(nil, args(t, line))
+		if want == "" && (verdict != command.Pass || err != nil) || want != "" && string(out) != string(resp.AppendArgs(nil, args(t, want)...)) {
+			t.Errorf("%s: %v, %q, %v; want %q", line, verdict, out, err, want)
+		}
+		r = command.NewRewriter(onRedis(8, 6), onRedis(8, 6), command.Options{})
+		if out, verdict, err := r.Rewrite(nil, args(t, line)); verdict != command.Pass || err != nil {
+			t.Errorf("%s to a replica: %v, %q, %v", line, verdict, out, err)
+		}
+	}
+	r := command.NewRewriter(onRedis(8, 6), onRedis(8, 6), command.Options{Client: true})
+	var noEqual *command.NoEqualError
+	if _, _, err := r.Rewrite(nil, args(t, "XADD k IDMPAUTO p 1-1 f v")); !errors.As(err, &noEqual) || noEqual.Reason == "" {
+		t.Errorf("IDMPAUTO: %v", err)
+	}
+	if placing, _, err := command.NewPlacer(onRedis(8, 6)).Place(args(t, "XADD k IDMPAUTO p 1-1 f v")); placing != command.ByValue || err != nil {
+		t.Errorf("IDMPAUTO is placed %v, %v", placing, err)
+	}
+}
