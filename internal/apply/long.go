@@ -27,11 +27,7 @@ func groups(args [][]byte) (before, together int) {
 func (d *dispatcher) long(ctx context.Context, of uint16, args [][]byte) error {
 	before, together := groups(args)
 	if together == 0 {
-		late, err := d.placer.AppendWritten(d.late[:0], args)
-		if d.late = late; err != nil {
-			return err
-		}
-		return d.byValue(ctx, late, false)
+		return d.effect(ctx, args)
 	}
 	for rest := args[before:]; len(rest) > 0; {
 		n := min(len(rest), maxArgs/together*together-before)

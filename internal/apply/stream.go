@@ -170,38 +170,13 @@ func (d *dispatcher) commands(ctx context.Context) (int, error) {
 // command carries one command of the source. raw is how it came.
 func (d *dispatcher) command(ctx context.Context, args [][]byte, raw []byte) error {
 	d.counts.commands++
-	made, verdict, err := d.rewriter.Rewrite(d.made[:0], args)
-	if err != nil {
-		return fmt.Errorf("%s: stream at offset %d: %w", d.source.Address, d.offset, err)
-	}
-	if verdict == command.Pass {
-		return d.carry(ctx, args, raw, true)
-	}
-	for d.made = made; len(made) > 0; {
-		e, err := resp.Scan(made, d.parts)
-		if err != nil {
-			return fmt.Errorf("%s: stream at offset %d: rewritten: %w", d.source.Address, d.offset, err)
-		}
-		d.parts = e.Args
-		last := e.Size == len(made)
-		if err := d.carry(ctx, e.Args, made[:e.Size], last); err != nil {
-			return err
-		}
-		made = made[e.Size:]
-	}
-	return nil
-}
-
-// carry gives a command to the lanes that it concerns. last says that nothing else
-// is made of the source's command.
-func (d *dispatcher) carry(ctx context.Context, args [][]byte, raw []byte, last bool) error {
 	placing, of, err := d.placer.Place(args)
 	if err != nil {
-		return fmt.Errorf("%s: stream at offset %d: %w", d.source.Address, d.offset, err)
+		return d.broken(err)
 	}
 	switch placing {
 	case command.OneSlot:
-		err = d.single(ctx, of, args, bodyOf(raw), last)
+		err = d.say(ctx, of, args, bodyOf(raw), true)
 	case command.Parts:
 		d.counts.apart++
 		err = d.placer.Split(args, func(of uint16, part [][]byte) error {
@@ -209,29 +184,81 @@ func (d *dispatcher) carry(ctx context.Context, args [][]byte, raw []byte, last 
 			for _, a := range part {
 				d.body = appendBulk(d.body, a)
 			}
-			return d.single(ctx, of, part, d.body, false)
+			return d.say(ctx, of, part, d.body, false)
 		})
 	case command.ByValue:
 		d.counts.byValue++
-		if d.written, err = d.placer.AppendWritten(d.written[:0], args); err == nil {
-			err = d.byValue(ctx, d.written, false)
-		}
+		err = d.effect(ctx, args)
 	case command.Once:
-		err = d.one(ctx, slot.Of(args[1]), len(args), bodyOf(raw), 0, last)
+		err = d.one(ctx, slot.Of(args[1]), len(args), bodyOf(raw), 0, true)
 	case command.Everywhere:
 		err = d.everywhere(ctx, args, raw)
 	case command.Dbs:
+		d.counts.byValue++
 		err = d.beyond(ctx, args)
 	case command.NoData:
-		d.state(args)
+		// The rewriter follows the db and transactions, too.
+		if d.made, _, err = d.rewriter.Rewrite(d.made[:0], args); err == nil {
+			d.state(args)
+		}
 	default:
-		err = fmt.Errorf("%s: stream at offset %d: %s %v cannot be carried to a cluster", d.source.Address, d.offset, args[0], placing)
+		err = fmt.Errorf("%s (%v) cannot be carried to a cluster", args[0], placing)
 	}
 	if err != nil {
+		return d.broken(err)
+	}
+	return d.settle(ctx)
+}
+
+// broken says where in the stream an error was met, unless a shard is the reason.
+func (d *dispatcher) broken(err error) error {
+	if errors.Is(err, context.Canceled) {
 		return err
 	}
-	if last {
-		return d.settle(ctx)
+	return fmt.Errorf("%s: stream at offset %d: %w", d.source.Address, d.offset, err)
+}
+
+// effect carries a command by the values of the keys that it wrote.
+func (d *dispatcher) effect(ctx context.Context, args [][]byte) error {
+	late, err := d.placer.AppendWritten(d.late[:0], args)
+	if d.late = late; err != nil {
+		return err
+	}
+	return d.byValue(ctx, late, false)
+}
+
+// say gives away a command with keys of one slot in the target's words. whole says
+// that it is all of what the source said.
+func (d *dispatcher) say(ctx context.Context, of uint16, args [][]byte, body []byte, whole bool) error {
+	made, verdict, err := d.rewriter.Rewrite(d.made[:0], args)
+	if d.made = made; err != nil {
+		return err
+	}
+	if verdict == command.Pass {
+		return d.single(ctx, of, args, body, whole)
+	}
+	for rest := made; len(rest) > 0; {
+		e, err := resp.Scan(rest, d.parts)
+		if err != nil {
+			return fmt.Errorf("rewritten: %w", err)
+		}
+		d.parts, rest = e.Args, rest[e.Size:]
+		if name := e.Args[0]; is(name, "eval") { // a script cannot call one
+			return d.effect(ctx, args)
+		}
+	}
+	for rest := made; len(rest) > 0; {
+		e, err := resp.Scan(rest, d.parts)
+		if err != nil {
+			return fmt.Errorf("rewritten: %w", err)
+		}
+		d.parts = e.Args
+		if name := e.Args[0]; !is(name, "multi") && !is(name, "exec") { // it goes into one batch anyway
+			if err := d.single(ctx, of, e.Args, bodyOf(rest[:e.Size]), false); err != nil {
+				return err
+			}
+		}
+		rest = rest[e.Size:]
 	}
 	return nil
 }
@@ -243,7 +270,7 @@ func (d *dispatcher) beyond(ctx context.Context, args [][]byte) error {
 	case err != nil:
 		return err
 	case b.Key == nil:
-		return fmt.Errorf("%s: stream at offset %d: a cluster cannot carry out %s", d.source.Address, d.offset, args[0])
+		return fmt.Errorf("a cluster cannot carry out %s", args[0])
 	}
 	if d.written, err = d.placer.AppendWritten(d.written[:0], args); err != nil {
 		return err
