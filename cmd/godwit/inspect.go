@@ -21,6 +21,7 @@ import (
 type inspectOptions struct {
 	output    outputOptions
 	endpoints endpointsOptions // only from is used
+	node      bool
 }
 
 func newInspectCommand(s streams) *cobra.Command {
@@ -28,10 +29,14 @@ func newInspectCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "inspect URL",
 		GroupID: groupLook,
-		Short:   "Show a server as godwit finds it",
+		Short:   "Show a server or a cluster as godwit finds it",
 		Long: `Connects to a server and shows its role, version, offsets, memory, dbs, what it
-permits and who is connected. It changes nothing. The password may be in the
-URL, in --password-file or in ` + passwordVariable("") + `.`,
+permits and who is connected. Of a cluster, any node of which will do, it shows
+the shards, and the slots as a picture: a letter for 32 slots, > where slots are
+being moved, ! and . where no node serves them. --node shows one node of it.
+
+It changes nothing. The password may be in the URL, in --password-file or in
+` + passwordVariable("") + `.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -40,6 +45,7 @@ URL, in --password-file or in ` + passwordVariable("") + `.`,
 	}
 	o.output.addFlags(cmd)
 	cmd.Flags().StringVar(&o.endpoints.from.passwordFile, "password-file", "", "`file` that holds the password")
+	cmd.Flags().BoolVar(&o.node, "node", false, "of a cluster, show only the node at the URL")
 	addTLSFlags(cmd.Flags(), &o.endpoints.tls, "tls", "the server")
 	return cmd
 }
@@ -55,6 +61,13 @@ func runInspect(ctx context.Context, url string, o *inspectOptions, s streams) (
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
+	mode, err := topology.ModeOf(ctx, client)
+	if err != nil {
+		return err
+	}
+	if mode == topology.Cluster && !o.node {
+		return inspectCluster(ctx, endpoint, o.output.json(), s)
+	}
 	node, err := topology.Inspect(ctx, client)
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ type Extent struct {
 	Args  [][]byte // those wholly in the buffer, pointing into it
 	Total int      // arguments that the command has
 	Size  int      // bytes up to its end, or, when incomplete, up to the end of Args
+	Need  int64    // when incomplete within an argument: bytes up to that one's end; else 0
 }
 
 // Scan finds the first command in buf without copying. args is reused for
@@ -54,6 +55,7 @@ func Scan(buf []byte, args [][]byte) (Extent, error) {
 			return e, err
 		}
 		if int64(len(buf)-start) < size+2 {
+			e.Need = int64(start) + size + 2
 			return e, ErrIncomplete
 		}
 		e.Args = append(e.Args, buf[start:start+int(size)])

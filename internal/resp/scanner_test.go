@@ -69,6 +69,26 @@ func TestScanDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// Within an argument, Scan tells where it ends.
+func TestScanTellsWhatItNeeds(t *testing.T) {
+	in := []byte("*2\r\n$3\r\nDEL\r\n$1\r\nk\r\n")
+	for size := range in {
+		want := int64(0)
+		switch {
+		case size >= 8 && size < 13:
+			want = 13
+		case size >= 17:
+			want = 20
+		}
+		if e, err := resp.Scan(in[:size], nil); !errors.Is(err, resp.ErrIncomplete) || e.Need != want {
+			t.Errorf("%q: %d bytes needed, %v; want %d", in[:size], e.Need, err, want)
+		}
+	}
+	if e, err := resp.Scan(in, nil); err != nil || e.Need != 0 {
+		t.Errorf("the whole command: %d bytes needed, %v", e.Need, err)
+	}
+}
+
 func TestBodyRefuses(t *testing.T) {
 	head, err := resp.Scan([]byte("*3\r\n$3\r\nSET\r\n"), nil)
 	if !errors.Is(err, resp.ErrIncomplete) {

@@ -29,6 +29,7 @@ type ClusterNode struct {
 	ID       string          `json:"id"`
 	Endpoint server.Endpoint `json:"-"`       // with the user, password and TLS of the URL that was asked
 	Address  string          `json:"address"` // host:port, the host as clients of the cluster are told it; empty where nobody knows it
+	IP       string          `json:"ip,omitempty"`
 	Hostname string          `json:"hostname,omitempty"`
 	Role     Role            `json:"role"`
 	Primary  string          `json:"primary,omitempty"`  // of a replica: the ID of its primary, empty when it has none

@@ -63,7 +63,7 @@ func (m *member) ask(ctx context.Context, slots bool) (answer, error) {
 			asked, commands = append(asked, q), append(commands, q.command())
 		}
 	}
-	var a answer
+	a := answer{at: m.client.Endpoint(), shardID: m.shardID}
 	for i, r := range pipeline(ctx, m.client.Redis(), commands) {
 		var err error
 		switch q := asked[i]; {
@@ -81,8 +81,8 @@ func (m *member) ask(ctx context.Context, slots bool) (answer, error) {
 		case q == askSlots:
 			a.slots = r.value
 		case q == askShardID:
-			m.shardID, _ = r.value.(string)
-			m.done[q] = true
+			a.shardID, _ = r.value.(string)
+			m.shardID, m.done[q] = a.shardID, true
 		case q == askMigrations || q == askTasks:
 			a.moves, err = parseJobs(r.value)
 		}
@@ -90,7 +90,6 @@ func (m *member) ask(ctx context.Context, slots bool) (answer, error) {
 			return answer{}, fmt.Errorf("%s: %v: %w", m.client.Endpoint().Address, asked[i].command(), err)
 		}
 	}
-	a.shardID = m.shardID
 	return a, nil
 }
 

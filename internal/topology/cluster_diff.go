@@ -187,7 +187,7 @@ func (c *ClusterMap) agrees(a answer, name naming) bool {
 			return false
 		case !line.is("myself") && (n.Health == Failed) != line.is("fail"):
 			return false
-		case n.Address != name.endpoint(line, line.is("myself")).Address && !(line.is("myself") && line.host == ""):
+		case line.host != "" && n.Address != name.endpoint(line, nil).Address:
 			return false
 		}
 	}

@@ -2,6 +2,7 @@ package topology
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"godwit/internal/slot"
@@ -127,7 +128,7 @@ func (c *ClusterMap) legend(width int) []string {
 		lines = append(lines, what+":", indent+FormatSlots(ranges, width-len(indent)))
 	}
 	if missing := c.Unserved(); len(missing) > 0 {
-		add(fmt.Sprintf("%c %c  %d slots served by no node", unservedMark, holeMark, CountSlots(missing)), missing)
+		add(fmt.Sprintf("%c %c  %s served by no node", unservedMark, holeMark, manySlots(missing)), missing)
 	}
 	letter := make(map[string]string)
 	for i, s := range c.Shards() {
@@ -148,7 +149,15 @@ func (c *ClusterMap) legend(width int) []string {
 		if m.State != "" {
 			how += ", " + m.State
 		}
-		add(fmt.Sprintf("%c    %d moving from %s to %s (%s)", mark, CountSlots(m.Slots), name(m.From), name(m.To), how), m.Slots)
+		add(fmt.Sprintf("%c    %s moving from %s to %s (%s)", mark, manySlots(m.Slots), name(m.From), name(m.To), how), m.Slots)
 	}
 	return lines
+}
+
+// manySlots is how many slots there are, with the noun.
+func manySlots(ranges []SlotRange) string {
+	if n := CountSlots(ranges); n != 1 {
+		return strconv.Itoa(n) + " slots"
+	}
+	return "1 slot"
 }

@@ -45,8 +45,8 @@ func TestDrawSlots(t *testing.T) {
 12288  CCCCCCCCCCCCCCCCCCCCCC>CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC
 14336  CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC
        . !  923 slots served by no node: 9001, 10001-10922
-       >    2 moving from A to B (by keys, migrating): 100-101
-            101 moving from C to unknown node ` + idD + ` (atomic, snapshotting):
+       >    2 slots moving from A to B (by keys, migrating): 100-101
+            101 slots moving from C to unknown node ` + idD + ` (atomic, snapshotting):
             12000-12099, 13000
 `},
 	} {

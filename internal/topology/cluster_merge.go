@@ -11,6 +11,7 @@ import (
 
 // answer is what one node said when it was asked.
 type answer struct {
+	at      server.Endpoint // where it was asked
 	view    *nodesView
 	epoch   int64
 	ok      bool
@@ -26,23 +27,29 @@ type naming struct {
 	sameHost  bool            // by the host that we asked, with their own port
 }
 
-// endpoint is where a node is reached; without an address where nobody knows it. own
-// tells that it was at this host of ours that the node was asked itself.
-func (n naming) endpoint(l *nodesLine, own bool) server.Endpoint {
-	asked := n.as.Host()
-	if n.as.Network != "tcp" {
-		asked = "127.0.0.1"
-	}
+// endpoint is where a node is reached; without an address where nobody knows it. at is
+// where the node has told so itself, nil for what another says of it.
+func (n naming) endpoint(l *nodesLine, at *server.Endpoint) server.Endpoint {
 	host := l.host
 	switch {
 	case n.hostnames && l.hostname != "":
 		host = l.hostname
-	case n.sameHost, host == "" && own:
-		host = asked
+	case n.sameHost:
+		host = hostOf(n.as)
+	case host == "" && at != nil:
+		host = hostOf(*at)
 	}
 	e := n.as
 	e.Network, e.Address = "tcp", l.address(host)
 	return e
+}
+
+// hostOf is the host that a server was reached at.
+func hostOf(e server.Endpoint) string {
+	if e.Network == "unix" {
+		return "127.0.0.1"
+	}
+	return e.Host()
 }
 
 // learnNaming finds out from CLUSTER SLOTS how clients are to call the nodes. The host
@@ -106,17 +113,18 @@ func merge(answers []answer, name naming) *ClusterMap {
 // what the others think of it.
 func mergeNode(line nodesLine, own *answer, answers []answer, name naming) ClusterNode {
 	n := ClusterNode{Health: Healthy, Slots: []SlotRange{}}
+	var at *server.Endpoint
 	if own != nil {
-		line = *own.view.myself()
+		line, at = *own.view.myself(), &own.at
 		n.Answered, n.ShardID = true, own.shardID
 	}
-	n.ID, n.Hostname, n.Epoch, n.LinkUp = line.id, line.hostname, line.epoch, line.linkUp
+	n.ID, n.IP, n.Hostname, n.Epoch, n.LinkUp = line.id, line.host, line.hostname, line.epoch, line.linkUp
 	n.Role, n.Primary = Primary, line.primary
 	if line.is("slave") {
 		n.Role = Replica
 	}
 	n.Handshake, n.NoAddress, n.NoFailover = line.is("handshake"), line.is("noaddr"), line.is("nofailover")
-	n.Endpoint = name.endpoint(&line, own != nil)
+	n.Endpoint = name.endpoint(&line, at)
 	n.Address = n.Endpoint.Address
 	for _, a := range answers {
 		for i := range a.view.nodes {

@@ -175,6 +175,23 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// A node that does not know its own address is where it was asked, if no other says.
+func TestMergeAddress(t *testing.T) {
+	v, err := parseNodes(idA + " :7000@17000 myself,master - 0 0 1 connected 0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at, want := range map[server.Endpoint]string{
+		{Network: "tcp", Address: "10.0.0.9:7000"}:   "10.0.0.9:7000",
+		{Network: "unix", Address: "/run/node.sock"}: "127.0.0.1:7000",
+	} {
+		c := merge([]answer{{at: at, view: v}}, naming{as: server.Endpoint{Network: "tcp", Address: "10.0.0.1:1", Username: "me"}})
+		if n := c.Nodes[0]; n.Address != want || n.Endpoint.Network != "tcp" || n.Endpoint.Username != "me" {
+			t.Errorf("asked at %s: %s", at, n.Address)
+		}
+	}
+}
+
 // By which host nodes are called, as CLUSTER SLOTS tells it.
 func TestNaming(t *testing.T) {
 	v, err := parseNodes(idA + " 10.0.0.1:7000@17000,one.example myself,master - 0 0 1 connected 0\n" +
@@ -200,7 +217,7 @@ func TestNaming(t *testing.T) {
 		n.learnNaming(c.slots, v)
 		var addresses []string
 		for i := range v.nodes {
-			addresses = append(addresses, n.endpoint(&v.nodes[i], i == 0).Address)
+			addresses = append(addresses, n.endpoint(&v.nodes[i], nil).Address)
 		}
 		if got := strings.Join(addresses, " "); got != c.want {
 			t.Errorf("%s: %s", c.name, got)

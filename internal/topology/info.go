@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"context"
 	"net"
 	"slices"
 	"strconv"
@@ -39,6 +40,15 @@ func (n *Node) readInfo(text string) {
 	n.Clients.Connected = info.Int("connected_clients")
 	n.Clients.Blocked = info.Int("blocked_clients")
 	n.Monitors = infoMonitors(info)
+}
+
+// ModeOf asks a server what it is run as.
+func ModeOf(ctx context.Context, c *server.Client) (Mode, error) {
+	info, err := c.Info(ctx, "server")
+	if err != nil {
+		return "", err
+	}
+	return infoMode(info), nil
 }
 
 func infoMode(info server.Info) Mode {
