@@ -95,9 +95,9 @@ func (p pair) compareLargeSet(ctx context.Context, it item, step int64) (string,
 		for i, member := range piece {
 			commands[i] = command{"SISMEMBER", it.key, member}
 		}
-		inB, err := ask(ctx, p.connB, commands)
+		inB, err := p.atB.Ask(ctx, commands)
 		if err != nil {
-			return "", p.named(p.b, err)
+			return "", err
 		}
 		for i, member := range piece {
 			if number(inB[i]) == 0 {
@@ -115,9 +115,9 @@ func (p pair) compareLargeHash(ctx context.Context, it item, step int64) (string
 		if len(names) == 0 {
 			return "", nil
 		}
-		inB, err := ask(ctx, p.connB, []command{append(command{"HMGET", it.key}, names...)})
+		inB, err := p.atB.Ask(ctx, []command{append(command{"HMGET", it.key}, names...)})
 		if err != nil {
-			return "", p.named(p.b, err)
+			return "", err
 		}
 		for i, value := range array(inB[0]) {
 			if value != piece[2*i+1] {
@@ -129,7 +129,7 @@ func (p pair) compareLargeHash(ctx context.Context, it item, step int64) (string
 }
 
 func (p pair) compareLargeFieldTTLs(ctx context.Context, it item) (string, error) {
-	if !p.a.hpexpiretime && !p.b.hpexpiretime {
+	if !p.a.fieldTTLs() && !p.b.fieldTTLs() {
 		return "", nil
 	}
 	return p.eachPiece(ctx, "HSCAN", it, maxElements, func(piece []any) (string, error) {
@@ -144,9 +144,9 @@ func (p pair) compareLargeFieldTTLs(ctx context.Context, it item) (string, error
 // eachPiece scans a collection of a until something differs.
 func (p pair) eachPiece(ctx context.Context, scan string, it item, step int64, compare func([]any) (string, error)) (string, error) {
 	for cursor := "0"; ; {
-		replies, err := ask(ctx, p.connA, []command{{scan, it.key, cursor, "COUNT", step}})
+		replies, err := p.atA.Ask(ctx, []command{{scan, it.key, cursor, "COUNT", step}})
 		if err != nil {
-			return "", p.named(p.a, err)
+			return "", err
 		}
 		reply := array(replies[0])
 		if len(reply) != 2 {

@@ -5,60 +5,112 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
+
+	"godwit/internal/shards"
 )
 
-// pair is a connection to either server, both with the same db selected.
+// pair is a session of either side, both with the same db selected.
 type pair struct {
-	a, b         *side
-	connA, connB *redis.Conn
-	db           int
-	options      Options
+	a, b     *side
+	atA, atB *shards.Session
+	db       int
+	options  Options
 }
 
 func openPair(ctx context.Context, a, b *side, db int, o Options) (pair, error) {
 	p := pair{a: a, b: b, db: db, options: o}
 	var err error
-	if p.connA, err = a.open(ctx, db); err != nil {
+	if p.atA, err = a.deployment.Session(ctx, db); err != nil {
 		return pair{}, err
 	}
-	if p.connB, err = b.open(ctx, db); err != nil {
-		_ = p.connA.Close() // the first error is the one that tells
+	if p.atB, err = b.deployment.Session(ctx, db); err != nil {
+		p.atA.Close()
 		return pair{}, err
 	}
 	return p, nil
 }
 
 func (p pair) close() {
-	_ = p.connA.Close() // every reply has been read
-	_ = p.connB.Close()
+	p.atA.Close()
+	p.atB.Close()
 }
 
-// ask sends commands to both servers at the same time.
+// of is the session of one of the two sides.
+func (p pair) of(s *side) *shards.Session {
+	if s == p.a {
+		return p.atA
+	}
+	return p.atB
+}
+
+// ask sends commands to both sides at the same time.
 func (p pair) ask(ctx context.Context, toA, toB []command) (fromA, fromB []any, err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
-		fromA, err = ask(ctx, p.connA, toA)
-		return p.named(p.a, err)
+		fromA, err = p.atA.Ask(ctx, toA)
+		return err
 	})
 	group.Go(func() (err error) {
-		fromB, err = ask(ctx, p.connB, toB)
-		return p.named(p.b, err)
+		fromB, err = p.atB.Ask(ctx, toB)
+		return err
 	})
-	return fromA, fromB, group.Wait()
+	err = group.Wait()
+	return fromA, fromB, err
 }
 
 func (p pair) askSame(ctx context.Context, commands []command) (fromA, fromB []any, err error) {
 	return p.ask(ctx, commands, commands)
 }
 
-func (p pair) named(s *side, err error) error {
-	if err == nil {
-		return nil
+// place sees that keys which a shard of one side has are there alone, and looks where
+// the other side has them. It gives those to be compared: not those that are in another
+// shard as well, or belong to another.
+func (p pair) place(ctx context.Context, s *side, b batch) (keys []string, found []Difference, err error) {
+	session := p.of(s)
+	doubled, err := session.Locate(ctx, b.keys)
+	if err != nil {
+		return nil, nil, err
 	}
-	return fmt.Errorf("%s: %w", s.client.Endpoint().Address, err)
+	twice := make(map[string]bool)
+	for _, key := range doubled {
+		twice[key] = true
+	}
+	var strays []string
+	for _, key := range b.keys {
+		switch owner := session.Owner(key); {
+		case owner == b.shard:
+			keys = append(keys, key)
+		case twice[key]:
+			found = append(found, p.difference(key, Twice, "in %s: at %s and %s", s.name, s.address(owner), s.address(b.shard)))
+		case s.deployment.IsCluster():
+			strays = append(strays, key)
+		} // else it was there when it was scanned, and has expired
+	}
+	exist := make([]command, len(strays))
+	for i, key := range strays {
+		exist[i] = command{"EXISTS", key}
+	}
+	there, err := session.Ask(ctx, exist)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i, key := range strays {
+		if number(there[i]) == 1 {
+			found = append(found, p.difference(key, Twice, "in %s: at %s, who serves its slot, and at %s", s.name, s.address(session.Owner(key)), s.address(b.shard)))
+		} else {
+			found = append(found, p.difference(key, Stray, "in %s: at %s, its slot is served by %s", s.name, s.address(b.shard), s.address(session.Owner(key))))
+		}
+	}
+	other := p.atA
+	if s == p.a {
+		other = p.atB
+	}
+	_, err = other.Locate(ctx, keys)
+	return keys, found, err
 }
+
+func (s *side) address(shard int) string { return s.deployment.Shards()[shard].Endpoint().Address }
 
 func (p pair) difference(key string, kind Kind, format string, args ...any) Difference {
 	return Difference{DB: p.db, Key: key, Kind: kind, Detail: fmt.Sprintf(format, args...)}
@@ -110,12 +162,12 @@ func (p pair) compareKeys(ctx context.Context, keys []string) ([]Difference, err
 	var inA, inB []header
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
-		inA, err = p.a.headers(groupCtx, p.connA, keys)
-		return p.named(p.a, err)
+		inA, err = p.a.headers(groupCtx, p.atA, keys)
+		return err
 	})
 	group.Go(func() (err error) {
-		inB, err = p.b.headers(groupCtx, p.connB, keys)
-		return p.named(p.b, err)
+		inB, err = p.b.headers(groupCtx, p.atB, keys)
+		return err
 	})
 	if err := group.Wait(); err != nil {
 		return nil, err
@@ -172,40 +224,6 @@ type header struct {
 	typ    string
 	expiry expiry
 	memory int64 // bytes, as the server estimates
-}
-
-func (s *side) headers(ctx context.Context, conn *redis.Conn, keys []string) ([]header, error) {
-	ttl := "PEXPIRETIME"
-	if !s.pexpiretime {
-		ttl = "PTTL"
-	}
-	commands := make([]command, 0, 3*len(keys)+2)
-	for _, key := range keys {
-		commands = append(commands, command{"TYPE", key}, command{ttl, key}, command{"MEMORY", "USAGE", key})
-	}
-	// Only the times of before and after bound when a PTTL was answered.
-	commands = append([]command{{"TIME"}}, append(commands, command{"TIME"})...)
-	replies, err := ask(ctx, conn, commands)
-	if err != nil {
-		return nil, err
-	}
-	before, after := milliseconds(replies[0]), milliseconds(replies[len(replies)-1])
-	headers := make([]header, len(keys))
-	for i := range keys {
-		reply := replies[1+3*i:]
-		h := header{typ: text(reply[0]), memory: number(reply[2])}
-		at := number(reply[1])
-		switch {
-		case at < 0:
-			h.expiry = expiry{never, never}
-		case s.pexpiretime:
-			h.expiry = expiry{at, at}
-		default:
-			h.expiry = expiry{before + at, after + at}
-		}
-		headers[i] = h
-	}
-	return headers, nil
 }
 
 // milliseconds reads a reply to TIME: seconds and microseconds.

@@ -248,7 +248,7 @@ type hashFields struct {
 // compareFieldTTLs gives what differs for each of the hashes, "" for nothing. On
 // a server without HPEXPIRETIME no field has a TTL.
 func (p pair) compareFieldTTLs(ctx context.Context, hashes []hashFields) ([]string, error) {
-	if !p.a.hpexpiretime && !p.b.hpexpiretime {
+	if !p.a.fieldTTLs() && !p.b.fieldTTLs() {
 		return nil, nil
 	}
 	commands := make([]command, len(hashes))
@@ -256,7 +256,7 @@ func (p pair) compareFieldTTLs(ctx context.Context, hashes []hashFields) ([]stri
 		commands[i] = append(command{"HPEXPIRETIME", h.key, "FIELDS", len(h.fields)}, h.fields...)
 	}
 	commandsFor := func(s *side) []command {
-		if s.hpexpiretime {
+		if s.fieldTTLs() {
 			return commands
 		}
 		return nil

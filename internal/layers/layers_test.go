@@ -28,7 +28,7 @@ var layers = [][]string{
 // tests import it, and it knows nothing of the layers above server.
 var support = []string{
 	"internal/sandbox", "internal/sandbox/sandboxtest", "internal/load", "internal/audit",
-	"internal/dataset", "internal/faultproxy", "internal/traffic",
+	"internal/dataset", "internal/faultproxy", "internal/traffic", "internal/shards",
 }
 
 // supportMay is what support packages import of the layers.

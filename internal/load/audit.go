@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-
-	"github.com/redis/go-redis/v9"
 
 	"godwit/internal/server"
+	"godwit/internal/shards"
 )
 
 // Report compares what the writers were told with what a server holds.
@@ -36,58 +34,58 @@ func (r Report) String() string {
 
 const (
 	maxSamples = 20
-	// pageSize is how many keys or list elements one command asks for.
+	// pageSize is how many keys or list elements one command or pipeline asks for.
 	pageSize = 1000
 )
 
-// Audit reads every key of the load from e, which must be the primary in the
-// end, and compares. The load must have been stopped.
-func (l *Load) Audit(ctx context.Context, e server.Endpoint) (Report, error) {
+// Audit reads every key of the load from where the endpoints lead, the primary or the
+// cluster in the end, and compares. The load must have been stopped. With a Mix it
+// waits until the keys that were given a short life are dead.
+func (l *Load) Audit(ctx context.Context, endpoints ...server.Endpoint) (Report, error) {
 	if l.stopped.Load() == 0 {
 		return Report{}, errors.New("load: audit before the load was stopped")
 	}
 	a := &audit{load: l}
-	if err := a.run(ctx, e); err != nil {
-		return Report{}, fmt.Errorf("load: audit of %s: %w", e, err)
+	if err := a.run(ctx, endpoints); err != nil {
+		return Report{}, fmt.Errorf("load: audit of %v: %w", endpoints, err)
 	}
 	return a.report, nil
 }
 
 type audit struct {
-	load   *Load
-	conn   *redis.Conn
-	report Report
+	load    *Load
+	session *shards.Session
+	report  Report
 }
 
-func (a *audit) run(ctx context.Context, e server.Endpoint) error {
-	client, err := server.Dial(ctx, e, "")
+func (a *audit) run(ctx context.Context, endpoints []server.Endpoint) error {
+	deployment, err := shards.Open(ctx, endpoints...)
 	if err != nil {
 		return err
 	}
-	defer client.Close() //nolint:errcheck // every reply has been read
-	a.conn = client.Redis().Conn()
-	defer a.conn.Close() //nolint:errcheck // every reply has been read
-	if err := a.conn.Select(ctx, e.DB).Err(); err != nil {
+	defer deployment.Close()
+	if n := len(deployment.Shards()); n > 1 && !deployment.IsCluster() {
+		return fmt.Errorf("%d servers that are no cluster", n)
+	}
+	if a.session, err = deployment.Session(ctx, endpoints[0].DB); err != nil {
 		return err
 	}
+	defer a.session.Close()
 	for _, w := range a.load.writers {
-		a.report.Attempted += w.history.attempts
-		for kind := range kinds {
-			acks, _ := w.history.count(kind)
+		a.report.Attempted += w.attempted
+		for _, acks := range w.acked {
 			a.report.Acked += acks
 		}
 	}
-	if err := a.sharedCounter(ctx); err != nil {
+	if err := a.counters(ctx); err != nil {
 		return err
 	}
-	for _, w := range a.load.writers {
-		if err := a.ownCounter(ctx, w); err != nil {
-			return err
+	for i, work := range a.load.works {
+		tasks := make([]task, len(a.load.writers))
+		for id, w := range a.load.writers {
+			tasks[id] = w.tasks[i]
 		}
-		if err := a.uniqueKeys(ctx, w); err != nil {
-			return err
-		}
-		if err := a.list(ctx, w); err != nil {
+		if err := work.check(ctx, a, tasks); err != nil {
 			return err
 		}
 	}
@@ -110,129 +108,92 @@ func (a *audit) sample(format string, args ...any) {
 	}
 }
 
-func (a *audit) counter(ctx context.Context, key string, low, high int64) error {
-	found, err := a.conn.Get(ctx, key).Int64()
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return fmt.Errorf("GET %s: %w", key, err)
+// ask gives the replies to some commands.
+func (a *audit) ask(ctx context.Context, commands ...shards.Command) ([]any, error) {
+	return a.session.Ask(ctx, commands)
+}
+
+// askText is ask for one command that replies with a string, empty for nil.
+func (a *audit) askText(ctx context.Context, command ...any) (string, error) {
+	replies, err := a.ask(ctx, command)
+	if err != nil {
+		return "", err
 	}
+	text, _ := replies[0].(string)
+	return text, nil
+}
+
+// number compares a number that was raised with how often.
+func (a *audit) number(what string, found, low, high int64) {
 	a.report.Found += found
 	if found < low {
-		a.lost(low-found, "%s is %d, acknowledged %d", key, found, low)
+		a.lost(low-found, "%s is %d, acknowledged %d", what, found, low)
 	}
 	if found > high {
-		a.doubled(found-high, "%s is %d, attempted %d", key, found, high)
+		a.doubled(found-high, "%s is %d, attempted %d", what, found, high)
 	}
-	return nil
 }
 
-func (a *audit) sharedCounter(ctx context.Context) error {
-	var low, high int64
-	for _, w := range a.load.writers {
-		acks, unknowns := w.history.count(IncrShared)
-		low += acks
-		high += acks + unknowns
-	}
-	return a.counter(ctx, sharedKey(a.load.keyPrefix), low, high)
-}
-
-func (a *audit) ownCounter(ctx context.Context, w *writer) error {
-	key, b := ownKey(a.load.keyPrefix, w.id), w.history.counter
+// replied counts what replies during the load have told of a number.
+func (a *audit) replied(what string, b bounds) {
 	if b.lost > 0 {
-		a.lost(b.lost, "%s went back by %d during the load", key, b.lost)
+		a.lost(b.lost, "%s went back by %d during the load", what, b.lost)
 	}
 	if b.doubled > 0 {
-		a.doubled(b.doubled, "%s was ahead of the writer by %d during the load", key, b.doubled)
-	}
-	return a.counter(ctx, key, b.low, b.high)
-}
-
-func (a *audit) uniqueKeys(ctx context.Context, w *writer) error {
-	prefix := uniqueKey(a.load.keyPrefix, w.id)
-	total := w.history.sequences(SetUnique)
-	for first := int64(0); first < total; first += pageSize {
-		last := min(first+pageSize, total)
-		keys := make([]string, 0, pageSize)
-		for seq := first; seq < last; seq++ {
-			keys = append(keys, prefix+strconv.FormatInt(seq, 10))
-		}
-		values, err := a.conn.MGet(ctx, keys...).Result()
-		if err != nil {
-			return fmt.Errorf("MGET %s...: %w", keys[0], err)
-		}
-		for i, value := range values {
-			a.uniqueKey(w, keys[i], first+int64(i), value)
-		}
-	}
-	return nil
-}
-
-func (a *audit) uniqueKey(w *writer, key string, seq int64, value any) {
-	outcome := w.history.outcome(SetUnique, seq)
-	switch {
-	case value == strconv.FormatInt(seq, 10):
-		a.report.Found++
-		if outcome == refused {
-			a.doubled(1, "%s is there, its SET was answered by an error", key)
-		}
-	case value != nil:
-		a.lost(1, "%s has the value %.40q", key, value)
-	case outcome == acked:
-		a.lost(1, "%s is not there", key)
+		a.doubled(b.doubled, "%s was ahead of the writer by %d during the load", what, b.doubled)
 	}
 }
 
-func (a *audit) list(ctx context.Context, w *writer) error {
-	l := list{audit: a, key: listKey(a.load.keyPrefix, w.id), history: &w.history, latest: -1}
-	l.found = make([]int64, w.history.sequences(PushUnique))
-	for first := int64(0); ; first += pageSize {
-		elements, err := a.conn.LRange(ctx, l.key, first, first+pageSize-1).Result()
-		if err != nil {
-			return fmt.Errorf("LRANGE %s %d: %w", l.key, first, err)
-		}
-		for _, element := range elements {
-			l.element(element)
-		}
-		if len(elements) < pageSize {
-			break
-		}
-	}
-	for seq, n := range l.found {
-		if n == 0 && w.history.outcome(PushUnique, int64(seq)) == acked {
-			a.lost(1, "%s does not hold %d", l.key, seq)
-		}
-	}
-	return nil
-}
-
-// list is the audit of one writer's list, element by element.
-type list struct {
+// tokens is the audit of a value made of things that were added once, each by a writer
+// with a number of its own.
+type tokens struct {
 	*audit
-	key     string
-	history *history
-	found   []int64 // how often, by sequence number
-	latest  int64   // the greatest sequence number so far
+	what     string // the key
+	verb     string // of what adds them, such as "pushed"
+	outcomes func(writer int, n int64) outcome
+	found    map[token]int64
+	latest   map[int]int64 // by writer, the greatest number so far
 }
 
-func (l *list) element(text string) {
-	l.report.Found++
-	seq, err := strconv.ParseInt(text, 10, 64)
-	outcome := never
-	if err == nil {
-		outcome = l.history.outcome(PushUnique, seq)
+type token struct {
+	writer int
+	n      int64
+}
+
+func (a *audit) newTokens(what, verb string, outcomes func(writer int, n int64) outcome) *tokens {
+	return &tokens{audit: a, what: what, verb: verb, outcomes: outcomes, found: make(map[token]int64), latest: make(map[int]int64)}
+}
+
+// see looks at a token; text is how the value has it, and understood whether it is one.
+func (t *tokens) see(k token, text string, understood bool) {
+	t.report.Found++
+	is := never
+	if understood {
+		is = t.outcomes(k.writer, k.n)
 	}
-	if outcome == never {
-		l.doubled(1, "%s holds %.40q, never pushed", l.key, text)
+	if is == never {
+		t.doubled(1, "%s holds %.40q, never %s", t.what, text, t.verb)
 		return
 	}
-	l.found[seq]++
+	latest, any := t.latest[k.writer]
+	t.found[k]++
 	switch {
-	case l.found[seq] > 1:
-		l.doubled(1, "%s holds %d %d times", l.key, seq, l.found[seq])
-	case outcome == refused:
-		l.doubled(1, "%s holds %d, its RPUSH was answered by an error", l.key, seq)
-	case outcome == acked && seq < l.latest: // an unknown one may have been done late
-		l.report.Reordered++
-		l.sample("reordered: %s holds %d behind %d", l.key, seq, l.latest)
+	case t.found[k] > 1:
+		t.doubled(1, "%s holds %s %d times", t.what, text, t.found[k])
+	case is == refused:
+		t.doubled(1, "%s holds %s, which was %s with an error for an answer", t.what, text, t.verb)
+	case is == acked && any && k.n < latest: // an unknown one may have been done late
+		t.report.Reordered++
+		t.sample("reordered: %s holds %d of writer %d behind %d", t.what, k.n, k.writer, latest)
 	}
-	l.latest = max(l.latest, seq)
+	t.latest[k.writer] = max(t.latest[k.writer], k.n)
+}
+
+// missing looks for a writer's numbers from first to last that were not seen.
+func (t *tokens) missing(writer int, first, last int64) {
+	for n := first; n < last; n++ {
+		if t.outcomes(writer, n) == acked && t.found[token{writer, n}] == 0 {
+			t.lost(1, "%s does not hold %d of writer %d", t.what, n, writer)
+		}
+	}
 }

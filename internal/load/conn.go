@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"strings"
@@ -13,16 +14,23 @@ import (
 	"godwit/internal/server"
 )
 
-// refusedError is the code word of an error reply: the command was not done.
-type refusedError string
+// refusedError is an error reply: the command was not done.
+type refusedError struct{ text string }
 
-func (e refusedError) Error() string { return "the server replied " + string(e) }
+func (e *refusedError) Error() string { return "the server replied " + e.text }
+
+// code is the first word, such as READONLY or MOVED.
+func (e *refusedError) code() string {
+	code, _, _ := strings.Cut(e.text, " ")
+	return code
+}
 
 // conn is a bare connection. A client library costs several times as much
 // processor time, and the load runs beside what it measures.
 type conn struct {
 	net.Conn
 	reader   *bufio.Reader
+	address  string
 	timeout  time.Duration
 	deadline time.Time // as set on the connection
 	release  func() bool
@@ -36,7 +44,7 @@ func dial(ctx context.Context, e server.Endpoint, timeout time.Duration) (*conn,
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: nc, reader: bufio.NewReaderSize(nc, 512), timeout: timeout}
+	c := &conn{Conn: nc, reader: bufio.NewReaderSize(nc, 512), address: e.Address, timeout: timeout}
 	c.release = context.AfterFunc(ctx, func() { _ = nc.Close() }) // fails what reads or writes
 	if err := c.login(e); err != nil {
 		c.close()
@@ -51,12 +59,12 @@ func (c *conn) login(e server.Endpoint) error {
 		if e.Username != "" {
 			auth = []string{"AUTH", e.Username, e.Password}
 		}
-		if _, err := c.roundTrip(encode(auth...)); err != nil {
+		if _, err := c.roundTrip(encode(auth...), 1); err != nil {
 			return err
 		}
 	}
 	if e.DB != 0 {
-		if _, err := c.roundTrip(encode("SELECT", strconv.Itoa(e.DB))); err != nil {
+		if _, err := c.roundTrip(encode("SELECT", strconv.Itoa(e.DB)), 1); err != nil {
 			return err
 		}
 	}
@@ -68,29 +76,105 @@ func (c *conn) close() {
 	_ = c.Close() // nothing can be done about it
 }
 
-// roundTrip sends one command and reads its reply, an integer or +OK, which is
-// given as 0. The error is a refusedError when the server said no; after any
-// other the command was done or not, and the connection is of no more use.
-func (c *conn) roundTrip(command []byte) (int64, error) {
+// reply is one that is no error. text is that of a bulk or simple string.
+type reply struct {
+	integer  int64
+	text     string
+	null     bool
+	elements []reply
+	failure  *refusedError // only within elements
+}
+
+// roundTrip sends commands and gives the last of their replies. The error is a
+// refusedError when the server said no to one of them, the first to which it did;
+// after any other they were done or not, and the connection is of no more use.
+func (c *conn) roundTrip(commands []byte, replies int) (reply, error) {
 	if err := c.extendDeadline(); err != nil {
-		return 0, err
+		return reply{}, err
 	}
-	if _, err := c.Write(command); err != nil {
-		return 0, err
+	if _, err := c.Write(commands); err != nil {
+		return reply{}, err
 	}
+	var first *refusedError
+	var last reply
+	for range replies {
+		var err error
+		if last, err = c.read(); err != nil {
+			return reply{}, err
+		}
+		if first == nil {
+			first = last.failure
+		}
+	}
+	if first != nil {
+		return reply{}, first
+	}
+	return last, nil
+}
+
+// read reads one reply of any type (the protocol's specification, RESP2).
+func (c *conn) read() (reply, error) {
 	line, err := c.reader.ReadSlice('\n')
 	if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-		return 0, err
+		return reply{}, err
+	}
+	if err != nil || len(line) < 3 {
+		return reply{}, fmt.Errorf("unexpected reply %.40q", line)
+	}
+	kind, line := line[0], line[1:len(line)-2]
+	switch kind {
+	case '+':
+		if string(line) == "OK" {
+			return reply{}, nil
+		}
+		return reply{text: string(line)}, nil
+	case '-':
+		return reply{failure: &refusedError{text: string(line)}}, nil
+	}
+	n, err := parseInteger(line)
+	if err != nil {
+		return reply{}, fmt.Errorf("unexpected reply %c%.20q", kind, line)
 	}
 	switch {
-	case line[0] == ':' && err == nil:
-		return parseInteger(line[1:])
-	case line[0] == '+' && err == nil:
-		return 0, nil
-	case line[0] == '-':
-		return 0, refusedError(codeWord(line[1:]))
+	case kind == ':':
+		return reply{integer: n}, nil
+	case kind == '$' && n >= 0:
+		text := make([]byte, n+2)
+		if _, err := io.ReadFull(c.reader, text); err != nil {
+			return reply{}, err
+		}
+		return reply{text: string(text[:n])}, nil
+	case kind == '*' && n >= 0:
+		r := reply{elements: make([]reply, 0, n)}
+		for range n {
+			element, err := c.read()
+			if err != nil {
+				return reply{}, err
+			}
+			r.elements = append(r.elements, element)
+		}
+		return r, nil
+	case kind == '$' || kind == '*':
+		return reply{null: true}, nil
+	}
+	return reply{}, fmt.Errorf("unexpected reply %c%.20q", kind, line)
+}
+
+// value is the reply as client libraries give it.
+func (r reply) value() any {
+	switch {
+	case r.elements != nil:
+		list := make([]any, len(r.elements))
+		for i, element := range r.elements {
+			list[i] = element.value()
+		}
+		return list
+	case r.null:
+		return nil
+	case r.text != "":
+		return r.text
 	default:
-		return 0, fmt.Errorf("unexpected reply %.40q", line)
+		return r.integer
 	}
 }
 
@@ -105,23 +189,26 @@ func (c *conn) extendDeadline() error {
 	return c.SetDeadline(c.deadline)
 }
 
+// parseInteger does without the string that strconv wants.
 func parseInteger(line []byte) (int64, error) {
+	digits, negative := line, false
+	if len(digits) > 0 && digits[0] == '-' {
+		digits, negative = digits[1:], true
+	}
 	var n int64
-	for _, digit := range line {
-		switch {
-		case digit == '\r':
-			return n, nil
-		case digit < '0' || digit > '9': // no counter and no length is negative
-			return 0, fmt.Errorf("unexpected reply :%.20q", line)
+	for _, digit := range digits {
+		if digit < '0' || digit > '9' {
+			return 0, fmt.Errorf("%.20q is no number", line)
 		}
 		n = 10*n + int64(digit-'0')
 	}
-	return 0, fmt.Errorf("unexpected reply :%.20q", line)
-}
-
-func codeWord(line []byte) string {
-	code, _, _ := strings.Cut(strings.TrimRight(string(line), "\r\n"), " ")
-	return code
+	if len(digits) == 0 {
+		return 0, errors.New("no number")
+	}
+	if negative {
+		n = -n
+	}
+	return n, nil
 }
 
 // encode is a command in RESP.
@@ -142,61 +229,3 @@ func appendBulk(to []byte, s string) []byte {
 	to = append(to, s...)
 	return append(to, "\r\n"...)
 }
-
-// commands makes a writer's commands. The INCRs never change; the others end in
-// a number that is written into a buffer used again and again.
-type commands struct {
-	fixed  [kinds][]byte // complete
-	buffer []byte
-	digits []byte
-	list   string
-	unique string
-	expiry []byte // the last arguments of a SET, nil if its key is to stay
-}
-
-func newCommands(prefix string, id int, ttl time.Duration) *commands {
-	c := &commands{list: listKey(prefix, id), unique: uniqueKey(prefix, id)}
-	c.fixed[IncrShared] = encode("INCR", sharedKey(prefix))
-	c.fixed[IncrOwn] = encode("INCR", ownKey(prefix, id))
-	if ttl > 0 {
-		c.expiry = appendBulk(appendBulk(nil, "PX"), strconv.FormatInt(ttl.Milliseconds(), 10))
-	}
-	return c
-}
-
-// encode gives a command that is good until the next call.
-func (c *commands) encode(kind Kind, seq int64) []byte {
-	if c.fixed[kind] != nil {
-		return c.fixed[kind]
-	}
-	c.digits = strconv.AppendInt(c.digits[:0], seq, 10)
-	if kind == PushUnique {
-		c.buffer = append(c.buffer[:0], "*3\r\n$5\r\nRPUSH\r\n"...)
-		c.buffer = appendBulk(c.buffer, c.list)
-	} else {
-		head := "*3\r\n$3\r\nSET\r\n$"
-		if c.expiry != nil {
-			head = "*5\r\n$3\r\nSET\r\n$"
-		}
-		c.buffer = append(c.buffer[:0], head...)
-		c.buffer = strconv.AppendInt(c.buffer, int64(len(c.unique)+len(c.digits)), 10)
-		c.buffer = append(c.buffer, "\r\n"...)
-		c.buffer = append(c.buffer, c.unique...)
-		c.buffer = append(c.buffer, c.digits...)
-		c.buffer = append(c.buffer, "\r\n"...)
-	}
-	c.buffer = append(c.buffer, '$')
-	c.buffer = strconv.AppendInt(c.buffer, int64(len(c.digits)), 10)
-	c.buffer = append(c.buffer, "\r\n"...)
-	c.buffer = append(c.buffer, c.digits...)
-	c.buffer = append(c.buffer, "\r\n"...)
-	if kind == SetUnique {
-		c.buffer = append(c.buffer, c.expiry...)
-	}
-	return c.buffer
-}
-
-func sharedKey(prefix string) string         { return prefix + "shared" }
-func ownKey(prefix string, id int) string    { return fmt.Sprintf("%s%d:counter", prefix, id) }
-func listKey(prefix string, id int) string   { return fmt.Sprintf("%s%d:list", prefix, id) }
-func uniqueKey(prefix string, id int) string { return fmt.Sprintf("%s%d:unique:", prefix, id) }

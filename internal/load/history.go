@@ -1,44 +1,5 @@
 package load
 
-// history records the outcome of each of a writer's attempts. Attempt n is of
-// kind n mod 4, and n / 4 is its sequence number within the kind: with the
-// writer's id that is its identity.
-type history struct {
-	attempts int64
-	acked    bitset // by attempt
-	refused  bitset
-	counter  bounds // of the writer's own counter
-}
-
-// next begins an attempt. One of acknowledge, refuse or lose ends it.
-func (h *history) next() (Kind, int64) {
-	h.attempts++
-	return h.last()
-}
-
-func (h *history) last() (Kind, int64) {
-	n := h.attempts - 1
-	return Kind(n % int64(kinds)), n / int64(kinds)
-}
-
-// acknowledge ends an attempt that the server confirmed with this reply.
-func (h *history) acknowledge(reply int64) {
-	h.acked.set(h.attempts - 1)
-	if kind, _ := h.last(); kind == IncrOwn {
-		h.counter.confirm(reply)
-	}
-}
-
-// refuse ends an attempt that the server did not do.
-func (h *history) refuse() { h.refused.set(h.attempts - 1) }
-
-// lose ends an attempt of which nothing is known.
-func (h *history) lose() {
-	if kind, _ := h.last(); kind == IncrOwn {
-		h.counter.high++
-	}
-}
-
 // outcome of one attempt.
 type outcome int
 
@@ -49,18 +10,83 @@ const (
 	never // not attempted at all
 )
 
-func (h *history) outcome(kind Kind, seq int64) outcome {
-	n := seq*int64(kinds) + int64(kind)
+// outcomes is what became of attempts, numbered from 0.
+type outcomes struct {
+	attempts int64
+	acked    bitset // by attempt
+	refused  bitset
+}
+
+// next begins an attempt and gives its number; end ends it.
+func (o *outcomes) next() int64 {
+	o.attempts++
+	return o.attempts - 1
+}
+
+// end says what became of the last attempt.
+func (o *outcomes) end(is outcome) {
+	switch is {
+	case acked:
+		o.acked.set(o.attempts - 1)
+	case refused:
+		o.refused.set(o.attempts - 1)
+	case unknown, never:
+	}
+}
+
+func (o *outcomes) of(n int64) outcome {
 	switch {
-	case seq < 0 || n >= h.attempts:
+	case n < 0 || n >= o.attempts:
 		return never
-	case h.acked.has(n):
+	case o.acked.has(n):
 		return acked
-	case h.refused.has(n):
+	case o.refused.has(n):
 		return refused
 	default:
 		return unknown
 	}
+}
+
+// count adds up the outcomes of every step-th attempt, from the first on.
+func (o *outcomes) count(first, step int64) (acks, unknowns int64) {
+	for n := first; n < o.attempts; n += step {
+		switch o.of(n) {
+		case acked:
+			acks++
+		case unknown:
+			unknowns++
+		case refused, never:
+		}
+	}
+	return acks, unknowns
+}
+
+// history records the attempts of the four kinds. Attempt n is of kind n mod 4, and
+// n / 4 is its sequence number within the kind: with the writer's id that is its
+// identity.
+type history struct {
+	outcomes
+	counter bounds // of the writer's own counter
+}
+
+func (h *history) last() (Kind, int64) {
+	n := h.attempts - 1
+	return Kind(n % int64(kinds)), n / int64(kinds)
+}
+
+// end ends an attempt, that the server confirmed with this reply if it is acked.
+func (h *history) end(is outcome, reply int64) {
+	h.outcomes.end(is)
+	if kind, _ := h.last(); kind == IncrOwn {
+		h.counter.end(is, reply)
+	}
+}
+
+func (h *history) outcome(kind Kind, seq int64) outcome {
+	if seq < 0 {
+		return never
+	}
+	return h.of(seq*int64(kinds) + int64(kind))
 }
 
 // sequences is how many attempts there were of a kind.
@@ -70,15 +96,7 @@ func (h *history) sequences(kind Kind) int64 {
 
 // count adds up the outcomes of one kind.
 func (h *history) count(kind Kind) (acks, unknowns int64) {
-	for seq := range h.sequences(kind) {
-		switch h.outcome(kind, seq) {
-		case acked:
-			acks++
-		case unknown:
-			unknowns++
-		}
-	}
-	return acks, unknowns
+	return h.outcomes.count(int64(kind), int64(kinds))
 }
 
 // bounds is what a counter must be between that only one writer raises: low is
@@ -90,10 +108,17 @@ type bounds struct {
 	lost, doubled int64 // found out from replies
 }
 
-func (b *bounds) confirm(value int64) {
-	b.lost += max(0, b.low+1-value)
-	b.doubled += max(0, value-(b.high+1))
-	b.low, b.high = value, value
+// end says what became of an attempt to raise it, and its value if that was confirmed.
+func (b *bounds) end(is outcome, value int64) {
+	switch is {
+	case acked:
+		b.lost += max(0, b.low+1-value)
+		b.doubled += max(0, value-(b.high+1))
+		b.low, b.high = value, value
+	case unknown:
+		b.high++
+	case refused, never:
+	}
 }
 
 // bitset grows as it is set.

@@ -1,8 +1,8 @@
 // Package load is an audited load generator. Its writers keep a record of each
 // write that a server acknowledged, and Audit says whether a server holds all of
 // them, and none twice. The writers behave as a good client does at a switch:
-// they turn to the next server at once, and never repeat a write of which they do
-// not know whether it was done.
+// they turn to the next server at once, follow the redirections of a cluster, and
+// never repeat a write of which they do not know whether it was done.
 //
 // Goroutines: one per writer, owned by Load; they end when Stop is called or the
 // context of Start is done.
@@ -22,9 +22,10 @@ import (
 
 // Config says who writes what, where and how fast.
 type Config struct {
-	// Endpoints are the candidates for the primary, the present one first.
-	// Their DB and credentials are used.
+	// Endpoints are the candidates for the primary, the present one first, or nodes of
+	// a cluster, or both. Their DB and credentials are used.
 	Endpoints []server.Endpoint
+	Mix       Mix           // what is written; default Counters
 	Writers   int           // connections, each with one write at a time; default 8
 	Rate      int           // writes a second of all writers together; 0: as fast as they can
 	Prefix    string        // of every key, before the name of the run; default "load:"
@@ -51,10 +52,20 @@ func (c *Config) setDefaults() error {
 	return nil
 }
 
-// Kind is what a write does.
+// Mix says what is written besides the kinds of counters.
+type Mix int
+
+// The mixes.
+const (
+	Counters Mix = iota // nothing: what costs the least, for measuring
+	OneSlot             // commands of all types whose keys are in one slot
+	AnySlots            // these, and commands on keys in several slots: a cluster refuses them
+)
+
+// Kind is what a write of the counters does.
 type Kind int
 
-// The kinds of writes; a writer takes them in turn.
+// The kinds of counters; a writer takes them in turn.
 const (
 	IncrShared Kind = iota // INCR of one counter that all writers share
 	IncrOwn                // INCR of the writer's own counter
@@ -73,6 +84,7 @@ func (k Kind) String() string {
 type Load struct {
 	keyPrefix string // with the name of the run, so that no two loads meet
 	config    Config
+	works     []work // besides the counters
 	started   time.Time
 	cancel    context.CancelFunc
 	stopping  chan struct{}
@@ -97,6 +109,7 @@ func Start(ctx context.Context, c Config) (*Load, error) {
 		cancel:    cancel,
 		stopping:  make(chan struct{}),
 	}
+	l.works = works(c.Mix)
 	for id := range c.Writers {
 		l.writers = append(l.writers, newWriter(l, id))
 	}
@@ -125,7 +138,7 @@ type Stats struct {
 	Acked        int64            // writes that a server acknowledged
 	Refused      int64            // writes answered by an error: not done
 	Unknown      int64            // writes whose reply never came: done or not
-	AckedByKind  [kinds]int64     // indexed by Kind
+	AckedByKind  map[string]int64 // by the name of the Kind, or of what a Mix adds
 	Errors       map[string]int64 // by the server's code word, or "connect" and "connection"
 	OpsPerSecond float64          // acknowledged writes since the start
 	Stall        time.Duration    // see Load.Stall
@@ -135,7 +148,7 @@ type Stats struct {
 // Snapshot adds up the writers' counts.
 func (l *Load) Snapshot() Stats {
 	now := l.now()
-	s := Stats{Elapsed: now, Errors: make(map[string]int64), Writing: make(map[string]int)}
+	s := Stats{Elapsed: now, AckedByKind: make(map[string]int64), Errors: make(map[string]int64), Writing: make(map[string]int)}
 	if stopped := l.stopped.Load(); stopped != 0 {
 		s.Elapsed = time.Duration(stopped)
 	}
@@ -151,8 +164,8 @@ func (l *Load) Snapshot() Stats {
 		for code, n := range w.errors {
 			s.Errors[code] += n
 		}
-		if w.ackedBy >= 0 {
-			s.Writing[l.config.Endpoints[w.ackedBy].Address]++
+		if w.ackedBy != "" {
+			s.Writing[w.ackedBy]++
 		}
 		s.Stall = max(s.Stall, w.stall.longest(now))
 		w.mu.Unlock()

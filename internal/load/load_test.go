@@ -84,7 +84,7 @@ func TestEveryWriteIsFound(t *testing.T) {
 			}
 			for kind, n := range stats.AckedByKind {
 				if n < stats.Acked/5 {
-					t.Errorf("%v: only %d of %d", load.Kind(kind), n, stats.Acked)
+					t.Errorf("%v: only %d of %d", kind, n, stats.Acked)
 				}
 			}
 			if stats.Writing[s.Address()] != 8 {

@@ -3,6 +3,7 @@ package load
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 )
@@ -12,50 +13,87 @@ const (
 	// endpoints has failed it.
 	minBackoff = time.Millisecond
 	maxBackoff = 5 * time.Millisecond
+	// maxTries is how often a write is sent to keys of a slot that is half moved:
+	// that may last for long, and then the writer goes on to its next write.
+	maxTries = 16
+	// maxMoves is how often a write is sent elsewhere: the servers do not agree, or a
+	// transaction is of keys on several of them.
+	maxMoves = 8
 )
 
-// writer sends one write at a time on one connection, and records the outcome.
+// task makes the writes of one kind of one writer, and remembers what became of them.
+type task interface {
+	// name is of the kind of the present write.
+	name() string
+	// next gives the next write, good until the call after it, with an identity that
+	// no other has.
+	next(now time.Duration) write
+	// end says what became of it, and the reply if it is acked.
+	end(is outcome, r reply)
+}
+
+// write is one command, or a transaction.
+type write struct {
+	key     []byte // by which it is routed
+	wire    []byte
+	replies int // the last of which tells
+}
+
+func newWrite(key string, args ...string) write {
+	return write{key: []byte(key), wire: encode(args...), replies: 1}
+}
+
+// writer sends one write at a time, and records the outcome.
 type writer struct {
 	load     *Load
 	id       int
-	conn     *conn // nil when there is none
-	endpoint int   // index of the one in use, or to be tried next
-	failures int   // endpoints that failed since the last acknowledgement
+	router   router
+	counters *counters
+	tasks    []task // the others, in the order of works
+	failures int    // servers that failed since the last acknowledgement
 	backoff  time.Duration
 	timer    *time.Timer
-
-	// history is the goroutine's own until the load has stopped.
-	history history
 
 	mu        sync.Mutex // guards what follows, for Snapshot
 	attempted int64
 	refused   int64
 	unknown   int64
-	acked     [kinds]int64
+	acked     map[string]int64 // by task.name
 	errors    map[string]int64
-	ackedBy   int // endpoint that acknowledged last, -1 before
+	ackedBy   string // address that acknowledged last, empty before
 	stall     stall
 }
 
 func newWriter(l *Load, id int) *writer {
-	return &writer{
-		load:    l,
-		id:      id,
-		backoff: minBackoff,
-		errors:  make(map[string]int64),
-		ackedBy: -1,
-		stall:   stall{waiting: true},
+	w := &writer{
+		load:     l,
+		id:       id,
+		router:   router{config: &l.config, conns: make(map[string]*conn)},
+		counters: newCounters(l.keyPrefix, id, l.config.TTL),
+		backoff:  minBackoff,
+		acked:    make(map[string]int64),
+		errors:   make(map[string]int64),
+		stall:    stall{waiting: true},
 	}
+	for _, work := range l.works {
+		w.tasks = append(w.tasks, work.start(l.keyPrefix, id))
+	}
+	return w
 }
 
-// run writes until it is told to stop.
+// run writes until it is told to stop: all kinds of counters, then a write of each
+// other task, and so on.
 func (w *writer) run(ctx context.Context) {
 	w.timer = time.NewTimer(time.Hour) // reset before each use
 	defer w.timer.Stop()
-	defer w.disconnect()
-	commands := newCommands(w.load.keyPrefix, w.id, w.load.config.TTL)
+	defer w.router.close()
+	turns := make([]task, 0, int(kinds)+len(w.tasks))
+	for range kinds {
+		turns = append(turns, w.counters)
+	}
+	turns = append(turns, w.tasks...)
 	pace := newPace(w.load.config, w.id)
-	for {
+	for turn := 0; ; turn = (turn + 1) % len(turns) {
 		due, ok := w.await(ctx, pace)
 		if !ok {
 			return
@@ -65,7 +103,7 @@ func (w *writer) run(ctx context.Context) {
 			w.stall.begin(due)
 		}
 		w.mu.Unlock()
-		if !w.write(ctx, commands) && !w.rest(ctx) {
+		if !w.write(ctx, turns[turn]) {
 			return
 		}
 	}
@@ -74,12 +112,8 @@ func (w *writer) run(ctx context.Context) {
 // await returns the moment from which the next write was wanted, once that has
 // come; false when the load is to stop.
 func (w *writer) await(ctx context.Context, p *pace) (time.Duration, bool) {
-	select {
-	case <-w.load.stopping:
+	if w.stopped(ctx) {
 		return 0, false
-	case <-ctx.Done():
-		return 0, false
-	default:
 	}
 	now := w.load.now()
 	due := p.next(now)
@@ -89,10 +123,21 @@ func (w *writer) await(ctx context.Context, p *pace) (time.Duration, bool) {
 	return due, w.sleep(ctx, due-now)
 }
 
-// rest waits a little if every endpoint has failed in turn.
+func (w *writer) stopped(ctx context.Context) bool {
+	select {
+	case <-w.load.stopping:
+		return true
+	case <-ctx.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// rest waits a little if every endpoint has failed in turn; false when the load is to stop.
 func (w *writer) rest(ctx context.Context) bool {
 	if w.failures < len(w.load.config.Endpoints) {
-		return true
+		return !w.stopped(ctx)
 	}
 	w.failures = 0
 	defer func() { w.backoff = min(2*w.backoff, maxBackoff) }()
@@ -111,105 +156,157 @@ func (w *writer) sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// write makes one attempt at the next write, with an identity that no other
-// attempt has. It tells whether the write was acknowledged.
-func (w *writer) write(ctx context.Context, commands *commands) bool {
-	if w.conn == nil && !w.connect(ctx) {
-		return false
+// write makes one attempt, and tells whether to go on. The same write is sent again
+// only if it is certain that it was not done, and would be done elsewhere or later.
+func (w *writer) write(ctx context.Context, t task) bool {
+	a := attempt{writer: w, task: t, write: t.next(w.load.now()), until: w.load.now() + w.load.config.Timeout}
+	a.to = w.router.route(a.write.key)
+	for {
+		done, ok := a.try(ctx)
+		if done || !ok {
+			return ok
+		}
 	}
-	kind, seq := w.history.next()
-	w.mu.Lock()
-	w.attempted++
-	w.mu.Unlock()
-	reply, err := w.conn.roundTrip(commands.encode(kind, seq))
-	now := w.load.now()
+}
+
+// attempt is one write on its way.
+type attempt struct {
+	*writer
+	task  task
+	write write
+	to    route
+	sent  bool
+	tries int           // answered by TRYAGAIN
+	moves int           // answered by MOVED or ASK
+	until time.Duration // of Load.now: for so long it waits for a cluster that is down
+}
+
+// try sends it. It is done when its outcome is recorded; ok is false when the load is
+// to stop.
+func (a *attempt) try(ctx context.Context) (done, ok bool) {
+	c, err := a.router.connect(ctx, a.to)
 	if err != nil {
-		w.fail(err)
-		return false
+		return a.unreachable(ctx, err)
 	}
-	w.history.acknowledge(reply)
-	w.failures, w.backoff = 0, minBackoff
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.acked[kind]++
-	w.ackedBy = w.endpoint
-	w.stall.end(now)
-	return true
+	wire, replies := a.write.wire, a.write.replies
+	if a.to.asking {
+		wire, replies = append(encode("ASKING"), wire...), replies+1
+	}
+	if !a.sent {
+		a.sent = true
+		a.mu.Lock()
+		a.attempted++
+		a.mu.Unlock()
+	}
+	r, err := c.roundTrip(wire, replies)
+	now := a.load.now()
+	var refusal *refusedError
+	switch {
+	case errors.As(err, &refusal):
+		return a.refusedBy(ctx, c, refusal)
+	case err != nil:
+		a.lose()
+		return true, a.rest(ctx)
+	}
+	a.task.end(acked, r)
+	a.failures, a.backoff = 0, minBackoff
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.acked[a.task.name()]++
+	a.ackedBy = c.address
+	a.stall.end(now)
+	return true, true
 }
 
-// fail records why a write was not acknowledged, and goes on to the next endpoint.
-func (w *writer) fail(err error) {
-	defer w.turn()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	var refusal refusedError
-	if errors.As(err, &refusal) {
-		w.history.refuse()
-		w.refused++
-		w.errors[string(refusal)]++
-		return
-	}
-	w.history.lose()
-	w.unknown++
-	w.errors["connection"]++
-}
-
-func (w *writer) connect(ctx context.Context) bool {
-	c, err := dial(ctx, w.load.config.Endpoints[w.endpoint], w.load.config.Timeout)
-	if err == nil {
-		w.conn = c
-		return true
-	}
+// unreachable turns to the next endpoint with the same write.
+func (a *attempt) unreachable(ctx context.Context, err error) (done, ok bool) {
 	code := "connect"
-	var refusal refusedError
+	var refusal *refusedError
 	if errors.As(err, &refusal) {
-		code = string(refusal)
+		code = refusal.code()
 	}
-	w.mu.Lock()
-	w.errors[code]++
-	w.mu.Unlock()
-	w.turn()
-	return false
+	a.note(code)
+	a.failures++
+	if a.to.address != "" { // the others do not know better for a while
+		a.failures = len(a.load.config.Endpoints)
+	}
+	a.router.lost(a.to)
+	a.to = a.router.route(a.write.key)
+	if a.rest(ctx) {
+		return false, true
+	}
+	a.refuse()
+	return true, false
 }
 
-// turn goes on to the next endpoint.
-func (w *writer) turn() {
-	w.disconnect()
-	w.failures++
-	w.endpoint = (w.endpoint + 1) % len(w.load.config.Endpoints)
+func (a *attempt) note(code string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.errors[code]++
 }
 
-func (w *writer) disconnect() {
-	if w.conn != nil {
-		w.conn.close()
-		w.conn = nil
+// refuse ends an attempt that was not done.
+func (a *attempt) refuse() {
+	a.task.end(refused, reply{})
+	if a.sent {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.refused++
 	}
 }
 
-// pace spreads a writer's writes evenly over time.
-type pace struct {
-	interval time.Duration // 0: no pace
-	due      time.Duration
+// lose ends an attempt of which nothing is known, and goes on to the next endpoint.
+func (a *attempt) lose() {
+	a.note("connection")
+	a.task.end(unknown, reply{})
+	a.failures++
+	a.router.lost(a.to)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.unknown++
 }
 
-// maxBurst is how far behind its pace a writer may fall and still catch up: the
-// resolution of timers, not the length of a stall, after which a burst would
-// distort what the servers see.
-const maxBurst = 20 * time.Millisecond
-
-func newPace(c Config, id int) *pace {
-	if c.Rate == 0 {
-		return &pace{}
+// refusedBy does what an error reply asks for.
+func (a *attempt) refusedBy(ctx context.Context, by *conn, e *refusedError) (done, ok bool) {
+	a.note(e.code())
+	switch e.code() {
+	case "MOVED", "ASK":
+		if to, understood := a.router.redirect(ctx, by, e); understood {
+			a.to = to
+			if a.moves++; a.moves < maxMoves {
+				return false, true
+			}
+			a.refuse()
+			return true, a.sleep(ctx, minBackoff)
+		}
+	case "TRYAGAIN":
+		if a.tries++; a.tries < maxTries {
+			return a.again(ctx)
+		}
+		a.refuse()
+		return true, true
+	case "CLUSTERDOWN":
+		if a.load.now() < a.until {
+			return a.again(ctx)
+		}
+	case "CROSSSLOT", "ERR":
+		if e.code() == "CROSSSLOT" || strings.HasPrefix(e.text, "ERR unknown command") { // no other server would do it
+			a.refuse()
+			return true, true
+		}
 	}
-	interval := time.Second * time.Duration(c.Writers) / time.Duration(c.Rate)
-	return &pace{interval: interval, due: interval * time.Duration(id) / time.Duration(c.Writers)}
+	a.refuse()
+	a.failures++
+	a.router.leave(a.to)
+	return true, a.rest(ctx)
 }
 
-// next is when the next write is due.
-func (p *pace) next(now time.Duration) time.Duration {
-	if p.interval == 0 {
-		return now
+// again lets the same write be sent after a little while.
+func (a *attempt) again(ctx context.Context) (done, ok bool) {
+	a.to = a.router.route(a.write.key)
+	if a.sleep(ctx, maxBackoff) {
+		return false, true
 	}
-	p.due = max(p.due+p.interval, now-maxBurst)
-	return p.due
+	a.refuse()
+	return true, false
 }
