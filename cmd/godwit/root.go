@@ -54,8 +54,8 @@ for milliseconds, and until you say "complete", one command goes back.
   godwit complete                                          end it for good
 
 Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 refused by the
-plan, 4 differences found, 5 a switch gave up and the old primary serves as
-before, 130 interrupted.`,
+plan, 4 differences found, or calls that a cluster would refuse, 5 a switch gave
+up and the old primary serves as before, 130 interrupted.`,
 		Version:       programVersion(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -72,7 +72,7 @@ before, 130 interrupted.`,
 	root.AddCommand(
 		newPlanCommand(s), newRunCommand(s), newDemoCommand(s),
 		newCutoverCommand(s), newRollbackCommand(s), newCompleteCommand(s), newAbortCommand(s),
-		newStatusCommand(s), newVerifyCommand(s), newInspectCommand(s),
+		newStatusCommand(s), newVerifyCommand(s), newInspectCommand(s), newAuditCommand(s),
 		newVersionCommand(s), newManCommand(s),
 	)
 	return root

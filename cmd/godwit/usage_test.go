@@ -56,6 +56,11 @@ func TestBadUsage(t *testing.T) {
 		{[]string{"verify", "show", "--kind", "odd"}, `invalid argument "odd" for "--kind" flag: "odd": use missing, extra, db, type, value, ttl, unstable`, "see `godwit verify show --help`"},
 		{[]string{"verify", "show", "--format", "xml"}, `invalid argument "xml" for "--format" flag: use table, csv, jsonl`, "see `godwit verify show --help`"},
 		{[]string{"verify", "show", "--offset", "-1", "--state-dir", dir}, "--offset, --limit and --samples must not be negative", ""},
+		{[]string{"audit"}, "what to audit is missing: a URL or a file", "for example `godwit audit redis://127.0.0.1:6379 --for 60s`, or --monitor-file FILE"},
+		{[]string{"audit", "redis://h", "--monitor-file", "x"}, "a URL is given, and --monitor-file too", "give one of the two"},
+		{[]string{"audit", "--monitor-file", "x", "--for", "5s"}, "--for and --monitor-share are for a server, and a file is given", "leave it out"},
+		{[]string{"audit", "redis://h", "--for", "1ms"}, "--for 1ms: use at least 1s", ""},
+		{[]string{"audit", "redis://h", "--monitor-share", "2"}, `invalid argument "2" for "--monitor-share" flag: use a share such as 1% or 0.01`, "see `godwit audit --help`"},
 		{[]string{"inspect"}, "accepts 1 arg(s), received 0", "see `godwit inspect --help`"},
 		{[]string{"inspect", "redis://h:99999"}, "URL: redis://h:99999: port 99999 is not between 1 and 65535", ""},
 		{[]string{"cutover", "--state-dir", dir, "--max-pause", "-1s"}, "--max-pause -1s: use at least 1ms", ""},
@@ -129,7 +134,7 @@ func TestManPagesAndCompletion(t *testing.T) {
 	if got := godwit(t, nil, "man", dir); got.code != 0 {
 		t.Fatal(got.err)
 	}
-	for _, verb := range []string{"", "-plan", "-run", "-status", "-cutover", "-rollback", "-complete", "-abort", "-inspect", "-verify", "-verify-show", "-demo"} {
+	for _, verb := range []string{"", "-plan", "-run", "-status", "-cutover", "-rollback", "-complete", "-abort", "-inspect", "-audit", "-verify", "-verify-show", "-demo"} {
 		page, err := os.ReadFile(filepath.Join(dir, "godwit"+verb+".1"))
 		if err != nil || !strings.Contains(string(page), ".SH SYNOPSIS") {
 			t.Errorf("godwit%s.1: %v", verb, err)

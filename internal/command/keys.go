@@ -43,6 +43,9 @@ func (c *Capabilities) AppendKeys(dst, args [][]byte) [][]byte {
 		}
 		return dst
 	}
+	if keys, found := appendCounted(dst, args, name); found {
+		return keys
+	}
 	if command, known := c.Learnt.commands[name]; known {
 		return command.keys.append(dst, args)
 	}
@@ -83,13 +86,18 @@ func counted(dst, args [][]byte, at, step int) [][]byte {
 // keySpec is for servers that were not asked.
 func keySpec(name string) KeySpec {
 	switch name {
-	case "DEL", "UNLINK", "SINTERSTORE", "SUNIONSTORE", "SDIFFSTORE", "PFMERGE", "PFCOUNT":
+	case "DEL", "UNLINK", "SINTERSTORE", "SUNIONSTORE", "SDIFFSTORE", "PFMERGE", "PFCOUNT",
+		"MGET", "EXISTS", "TOUCH", "WATCH", "SINTER", "SUNION", "SDIFF", "SSUBSCRIBE", "SUNSUBSCRIBE":
 		return KeySpec{1, -1, 1}
+	case "BLPOP", "BRPOP", "BZPOPMIN", "BZPOPMAX":
+		return KeySpec{1, -2, 1}
 	case "MSET", "MSETNX":
 		return KeySpec{1, -1, 2}
-	case "RENAME", "RENAMENX", "COPY", "SMOVE", "RPOPLPUSH", "LMOVE", "BRPOPLPUSH", "BLMOVE", "GEOSEARCHSTORE", "ZRANGESTORE":
+	case "RENAME", "RENAMENX", "COPY", "SMOVE", "RPOPLPUSH", "LMOVE", "BRPOPLPUSH", "BLMOVE", "GEOSEARCHSTORE", "ZRANGESTORE", "LCS":
 		return KeySpec{1, 2, 1}
-	default:
-		return KeySpec{1, 1, 1}
 	}
+	if keyless(name) {
+		return KeySpec{}
+	}
+	return KeySpec{1, 1, 1}
 }

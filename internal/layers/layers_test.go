@@ -16,7 +16,7 @@ var layers = [][]string{
 	{"internal/resp", "internal/rdb", "internal/glob", "internal/slot"},
 	{"internal/command", "internal/digest", "internal/route"},
 	{"internal/server"},
-	{"internal/topology", "internal/psync", "internal/spool", "internal/refresh", "internal/persist"},
+	{"internal/topology", "internal/psync", "internal/spool", "internal/refresh", "internal/persist", "internal/census"},
 	{"internal/plan"},
 	{"internal/relay", "internal/apply", "internal/cutover", "internal/verify"},
 	{"internal/migrate"},
