@@ -108,7 +108,7 @@ func TestVerdictsAreTheClusters(t *testing.T) {
 		alone := sandboxtest.Start(t, name, sandbox.Options{})
 		var cluster []*sandbox.Server
 		if name != "redis-6.0" { // its cluster needs another way to get its slots
-			cluster = sandboxtest.Cluster(t, name)
+			cluster = sandboxtest.Cluster(t, name, sandbox.ClusterOptions{}).Nodes()
 		}
 		client := sandboxtest.Client(t, alone)
 		info, err := client.Info(t.Context(), "server")

@@ -96,7 +96,7 @@ func newCarrier(t *testing.T, s subject, capabilities command.Capabilities) *car
 		t.Fatal(err)
 	}
 	_, c.values = c.connect(c.mirror.server)
-	for _, node := range sandboxtest.Cluster(t, s.name) {
+	for _, node := range sandboxtest.Cluster(t, s.name, sandbox.ClusterOptions{}).Nodes() {
 		conn, values := c.connect(node)
 		c.nodes, c.writers = append(c.nodes, conn), append(c.writers, values)
 	}
