@@ -44,7 +44,7 @@ func TestPlantedDifferences(t *testing.T) {
 			from, to := sandboxtest.Client(t, a), sandboxtest.Client(t, b)
 			keys := 4000
 			if long {
-				keys = 300_000
+				keys = 100_000
 			}
 			o := dataset.Options{Keys: keys, DBs: []int{0, 3}, Now: time.Now(), NoFieldTTLs: !tt.fieldTTLs, NoFunctions: strings.HasPrefix(tt.source, "redis-6")}
 			fill(t, a, o)
@@ -86,7 +86,7 @@ func TestUnderLoad(t *testing.T) {
 			load := startLoad(t, p.source, 20_000, true)
 			runs := 2
 			if long {
-				runs = 25
+				runs = 10
 			}
 			for range runs {
 				cfg := p.config(t)
