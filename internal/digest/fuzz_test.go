@@ -161,7 +161,9 @@ func FuzzSnapshot(f *testing.F) {
 
 // FuzzPayload digests anything as a value of any type. What a Decoder can decode,
 // and nothing else, has a digest, the same one as from its parts and from another
-// encoding.
+// encoding. A Decoder reads through a Reader too, but what a value of a type and a
+// stream's node are made of both know by themselves; what is in packed values has
+// an oracle in package rdb (FuzzPacked).
 func FuzzPayload(f *testing.F) {
 	for i, format := range formats() {
 		for _, v := range seeds() {

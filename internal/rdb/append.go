@@ -36,15 +36,6 @@ func appendString(dst, s []byte) []byte {
 	return append(appendLength(dst, uint64(len(s))), s...)
 }
 
-// appendPacked saves an entry of a listpack or ziplist as a string.
-func appendPacked(dst []byte, e packed) []byte {
-	if !e.isInt {
-		return appendString(dst, e.text)
-	}
-	var digits [20]byte
-	return appendString(dst, strconv.AppendInt(digits[:0], e.integer, 10))
-}
-
 func appendMillisecondTime(dst []byte, ms int64) []byte {
 	return binary.LittleEndian.AppendUint64(dst, uint64(ms))
 }

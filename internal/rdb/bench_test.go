@@ -119,3 +119,85 @@ func BenchmarkDecode(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkDecodeSnapshot decodes what a real server has made of keys of all types
+// and encodings.
+func BenchmarkDecodeSnapshot(b *testing.B) {
+	type value struct {
+		typ  rdb.Type
+		body []byte
+	}
+	var values []value
+	size := 0
+	s := rdb.NewScanner(bytes.NewReader(saved(b, filled(b, "redis-7.0", dataset.Options{Keys: 20_000, Seed: 1}))), rdb.ScannerOptions{
+		Single: rdb.AllCodes(), BufferSize: 1 << 20,
+	})
+	for {
+		span, err := s.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		if span.Kind == rdb.KindKey && !span.More {
+			values = append(values, value{span.Type, bytes.Clone(span.Value())})
+			size += len(span.Value())
+		}
+	}
+	var d rdb.Decoder
+	r := new(bytes.Reader)
+	for name, decode := range map[string]func(v value) error{
+		"whole": func(v value) error { return d.Decode(s.Format(), v.typ, v.body, rdb.Ignore{}) },
+		"in pieces": func(v value) error {
+			r.Reset(v.body)
+			return d.DecodeReader(s.Format(), v.typ, r, rdb.Ignore{})
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				for _, v := range values {
+					if err := decode(v); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(values)), "ns/value")
+		})
+	}
+}
+
+// BenchmarkCopyValue rewrites large values in pieces.
+func BenchmarkCopyValue(b *testing.B) {
+	list, hash := &rdb.Value{Kind: rdb.ListValue}, &rdb.Value{Kind: rdb.HashValue}
+	for i := range 100_000 {
+		text := fmt.Appendf(nil, "value:%d", i*i)
+		list.Elements = append(list.Elements, rdb.Element{Value: text})
+		hash.Elements = append(hash.Elements, rdb.Element{Field: text, Value: text, ExpireAt: 1999999999999})
+	}
+	for _, test := range []struct {
+		value    *rdb.Value
+		from, to rdb.Format
+	}{
+		{list, rdb.Format{Version: 10}, rdb.Format{Version: 9}},
+		{hash, rdb.Format{Version: 12}, rdb.Format{Family: rdb.Valkey, Version: 80}},
+		{hash, rdb.Format{Family: rdb.Valkey, Version: 80}, rdb.Format{Version: 12}},
+	} {
+		t, body, err := test.from.AppendValue(nil, test.value)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(fmt.Sprintf("%s of %s for %s", t, test.from, test.to), func(b *testing.B) {
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			tc := rdb.NewTranscoder(test.from, test.to, rdb.TranscoderOptions{})
+			for b.Loop() {
+				if err := tc.CopyValue(io.Discard, t, bytes.NewReader(body)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,9 +1,7 @@
 package rdb
 
 import (
-	"encoding/binary"
 	"io"
-	"math"
 	"strconv"
 )
 
@@ -42,20 +40,27 @@ func (Ignore) Module(ModuleData) error { return nil }
 // Decoder takes values apart. The zero value is ready; one that is used again and
 // again allocates next to nothing. It is not safe for concurrent use.
 type Decoder struct {
-	in     input
-	h      Handler
-	own    []byte // what a reader is read into
-	packed [3]packed
-	digits [2][20]byte // integers as text
-	ids    []byte      // the same, for an entry of a stream
-	fields [][]byte
+	r     Reader
+	h     Handler
+	own   []byte    // the reader's buffer for values that come in pieces
+	spare []byte    // where a string is decompressed while one before is still in use
+	texts [2][]byte // strings that are in no buffer as they are
+
+	// Of a stream's node and of one of its entries: their texts, and the bytes of
+	// those that are in no buffer.
+	names, fields         [][]byte
+	nameBytes, fieldBytes []byte
 }
+
+// decodeBuffer is the size of the buffer for a value that comes in pieces, and the
+// most memory that is kept for the next one, in bytes.
+const decodeBuffer = 64 << 10
 
 // Decode takes a value of type t apart, as format f saves it. Errors are a
 // *SyntaxError, or come from the handler. Whether a set, hash or zset holds the
 // same member twice is not checked.
 func (d *Decoder) Decode(f Format, t Type, value []byte, h Handler) error {
-	d.open(value)
+	d.r.Reset(value)
 	return d.decode(f, t, h)
 }
 
@@ -77,277 +82,224 @@ func DecodeValue(f Format, t Type, value []byte) (*Value, error) {
 	return &c.value, nil
 }
 
-func (d *Decoder) open(value []byte) {
-	d.in = input{buf: value, scratch: d.in.scratch[:0]}
-}
+func (d *Decoder) openReader(r io.Reader) { d.r.resetReader(r, d.own, decodeBuffer) }
 
-func (d *Decoder) openReader(r io.Reader) {
-	d.in = input{r: r, buf: d.own[:0], scratch: d.in.scratch[:0]}
-}
-
-// closeReader keeps the buffer for the next reader, unless a large string has
-// made it grow.
+// closeReader keeps the buffer for the next reader, but not what a large string
+// has made grow.
 func (d *Decoder) closeReader() {
-	if d.own = d.in.buf; cap(d.own) > inputBuffer {
-		d.own = nil
+	d.own = d.r.buf
+	for _, b := range []*[]byte{&d.texts[0], &d.texts[1], &d.nameBytes, &d.fieldBytes} {
+		if cap(*b) > decodeBuffer {
+			*b = nil
+		}
 	}
 }
 
 func (d *Decoder) decode(f Format, t Type, h Handler) error {
 	if layoutOf(f, byte(t)) == "" || t.Kind() == 0 {
-		return d.in.errorf("%s does not have the type %s", f, t)
+		d.r.Failf("%s does not have the type %s", f, t)
+		return d.r.err
 	}
 	d.h = h
-	if err := d.value(f, t); err != nil {
-		return err
-	}
-	return d.in.end()
+	d.value(f, t)
+	d.r.End()
+	return d.r.err
 }
 
-func (d *Decoder) value(f Format, t Type) error {
+// value reads a value. What is wrong with it, or what the handler says, is the
+// reader's error.
+func (d *Decoder) value(f Format, t Type) {
+	r := &d.r
 	switch t {
 	case TypeString:
-		value, err := d.in.string()
-		if err != nil {
-			return err
-		}
-		return d.h.Element(Element{Value: value, ExpireAt: None})
+		d.element(d.string(0))
 	case TypeList, TypeSet:
-		return d.counted(d.element)
+		for n := r.Length(); n > 0 && r.err == nil; n-- {
+			d.element(d.string(0))
+		}
 	case TypeHash:
-		return d.counted(d.pair)
+		for n := r.Length(); n > 0 && r.err == nil; n-- {
+			d.pair(None)
+		}
 	case TypeZset:
-		return d.counted(d.memberWithText)
+		for n := r.Length(); n > 0 && r.err == nil; n-- {
+			member := d.held(0)
+			d.deliver(Element{Value: member, Score: r.TextScore(), ExpireAt: None})
+		}
 	case TypeZset2:
-		return d.counted(d.member)
+		for n := r.Length(); n > 0 && r.err == nil; n-- {
+			member := d.held(0)
+			d.deliver(Element{Value: member, Score: r.Score(), ExpireAt: None})
+		}
 	case TypeListQuicklist:
-		return d.counted(func() error { return d.packedElements(true) })
+		for n := r.Length(); n > 0 && r.err == nil; n-- {
+			d.elements(r.Ziplist())
+		}
 	case TypeListQuicklist2:
-		return d.counted(d.quicklistNode)
+		for n := r.Length(); n > 0 && r.err == nil; n-- {
+			d.quicklistNode()
+		}
 	case TypeListZiplist:
-		return d.packedElements(true)
+		d.elements(r.Ziplist())
 	case TypeSetListpack:
-		return d.packedElements(false)
+		d.elements(r.Listpack())
 	case TypeSetIntset:
-		return d.intset()
+		d.integers(r.Intset())
 	case TypeHashZipmap:
-		return d.zipmap()
+		d.pairs(r.Zipmap())
 	case TypeHashZiplist:
-		return d.packedPairs(true, 2)
+		d.pairs(r.Ziplist())
 	case TypeHashListpack:
-		return d.packedPairs(false, 2)
+		d.pairs(r.Listpack())
 	case TypeZsetZiplist:
-		return d.packedMembers(true)
+		d.members(r.Ziplist())
 	case TypeZsetListpack:
-		return d.packedMembers(false)
-	case TypeHashListpackExPreGA:
-		return d.packedPairs(false, 3)
-	case TypeHashListpackEx:
-		if _, err := d.in.take(8); err != nil { // the least TTL, for the server's own use
-			return err
-		}
-		return d.packedPairs(false, 3)
-	case TypeHashMetadata:
-		return d.hashMetadata()
-	case TypeHash2: // also TypeHashMetadataPreGA
-		if f.Family == Valkey {
-			return d.counted(d.hash2Pair)
-		}
-		return d.counted(func() error { return d.pairWithTTL(1) })
+		d.members(r.Listpack())
+	case TypeHashListpackEx, TypeHashListpackExPreGA, TypeHashMetadata, TypeHash2: // also TypeHashMetadataPreGA
+		d.expiringHash(f, t)
 	case TypeStreamListpacks, TypeStreamListpacks2, TypeStreamListpacks3, TypeStreamListpacks4:
-		return d.stream(t)
+		d.stream(t)
 	case TypeModule2:
-		return d.module()
+		d.module()
 	default:
-		return d.in.errorf("no decoder of the type %s", t)
+		r.Failf("no decoder of the type %s", t)
 	}
 }
 
-// counted reads a length and calls f that many times.
-func (d *Decoder) counted(f func() error) error {
-	n, err := d.in.length()
-	if err != nil {
-		return err
-	}
-	for range n {
-		d.in.release()
-		if err := f(); err != nil {
-			return err
+// deliver calls the handler, unless something has failed.
+func (d *Decoder) deliver(e Element) {
+	if d.r.err == nil {
+		if err := d.h.Element(e); err != nil {
+			d.r.Fail(err)
 		}
 	}
-	return nil
 }
 
-func (d *Decoder) element() error {
-	value, err := d.in.string()
-	if err != nil {
-		return err
+// string reads a string. It is valid until the slot is used again, or the next
+// read.
+func (d *Decoder) string(slot int) []byte {
+	if b, ok := d.r.plain(); ok {
+		return b
 	}
-	return d.h.Element(Element{Value: value, ExpireAt: None})
+	if n, ok := d.r.integer(); ok {
+		return d.digits(slot, n)
+	}
+	return d.text(slot, d.r.anyString())
 }
 
-func (d *Decoder) pair() error {
-	field, value, err := d.twoStrings()
-	if err != nil {
-		return err
+// held reads a string that stays valid while more is read, until two more are.
+func (d *Decoder) held(slot int) []byte {
+	if d.r.src == nil { // what is in the buffer stays there
+		if b, ok := d.r.plain(); ok {
+			return b
+		}
 	}
-	return d.h.Element(Element{Field: field, Value: value, ExpireAt: None})
+	if n, ok := d.r.integer(); ok {
+		return d.digits(slot, n)
+	}
+	t := d.r.anyString()
+	d.r.scratch, d.spare = d.spare, d.r.scratch // where the next one may be decompressed
+	return d.hold(slot, t, &d.r)
 }
 
-func (d *Decoder) twoStrings() (first, second []byte, err error) {
-	if first, err = d.in.string(); err == nil {
-		second, err = d.in.string()
-	}
-	return first, second, err
+// digits gives an integer as a text, as long as held does.
+func (d *Decoder) digits(slot int, n int64) []byte {
+	d.texts[slot] = strconv.AppendInt(d.texts[slot][:0], n, 10)
+	return d.texts[slot]
 }
 
-func (d *Decoder) member() error {
-	member, err := d.in.string()
-	if err != nil {
-		return err
+// text gives a text as a whole, as long as string does.
+func (d *Decoder) text(slot int, t Text) []byte {
+	if !t.IsInt && !t.Large() {
+		return t.Bytes
 	}
-	bits, err := d.in.take(8)
-	if err != nil {
-		return err
-	}
-	score := math.Float64frombits(binary.LittleEndian.Uint64(bits))
-	if math.IsNaN(score) {
-		return d.in.errorf("a score that is no number")
-	}
-	return d.h.Element(Element{Value: member, Score: score, ExpireAt: None})
+	d.texts[slot] = appendText(d.texts[slot][:0], t)
+	return d.texts[slot]
 }
 
-func (d *Decoder) memberWithText() error {
-	member, err := d.in.string()
-	if err != nil {
-		return err
+// hold gives a text that in has read, as long as held does.
+func (d *Decoder) hold(slot int, t Text, in *Reader) []byte {
+	if in.src == nil {
+		return d.text(slot, t)
 	}
-	score, err := d.textScore()
-	if err != nil {
-		return err
-	}
-	return d.h.Element(Element{Value: member, Score: score, ExpireAt: None})
+	d.texts[slot] = appendText(d.texts[slot][:0], t)
+	return d.texts[slot]
 }
 
-// textScore reads a score as it was saved before version 8.
-func (d *Decoder) textScore() (float64, error) {
-	size, err := d.in.take(1)
-	if err != nil {
-		return 0, err
-	}
-	switch size[0] {
-	case scoreInf:
-		return math.Inf(1), nil
-	case scoreNegInf:
-		return math.Inf(-1), nil
-	case scoreNaN:
-		return 0, d.in.errorf("a score that is no number")
-	}
-	text, err := d.in.take(uint64(size[0]))
-	if err != nil {
-		return 0, err
-	}
-	return d.parseScore(text)
+func (d *Decoder) element(value []byte) {
+	d.deliver(Element{Value: value, ExpireAt: None})
 }
 
-func (d *Decoder) parseScore(text []byte) (float64, error) {
-	score, err := strconv.ParseFloat(string(text), 64)
-	if err != nil || math.IsNaN(score) {
-		return 0, d.in.errorf("%.40q is no score", text)
-	}
-	return score, nil
+// pair reads a field, which expires at that time, and its value.
+func (d *Decoder) pair(expireAt int64) {
+	field := d.held(0)
+	d.deliver(Element{Field: field, Value: d.string(1), ExpireAt: expireAt})
 }
 
-// maxFieldTTL is the last time at which a field may expire in Redis, in
-// milliseconds since 1970 (ebuckets.h EB_EXPIRE_TIME_MAX).
-const maxFieldTTL = 1<<48 - 1
-
-func (d *Decoder) hashMetadata() error {
-	least, err := d.leastTTL()
-	if err != nil {
-		return err
+// expiringHash reads a hash whose fields may have TTLs.
+func (d *Decoder) expiringHash(f Format, t Type) {
+	r := &d.r
+	least := uint64(1)
+	switch {
+	case t == TypeHashListpackEx:
+		r.Uint64() // the least TTL, for the server's own use
+		d.triples(r.Listpack())
+		return
+	case t == TypeHashListpackExPreGA:
+		d.triples(r.Listpack())
+		return
+	case t == TypeHashMetadata:
+		least = r.LeastTTL()
+	case f.Family == Valkey: // TypeHash2
+		for n := r.Length(); n > 0 && r.err == nil; n-- {
+			field, value := d.held(0), d.held(1)
+			d.deliver(Element{Field: field, Value: value, ExpireAt: r.AbsoluteTTL()})
+		}
+		return
 	}
-	return d.counted(func() error { return d.pairWithTTL(least) })
+	for n := r.Length(); n > 0 && r.err == nil; n-- {
+		d.pair(r.RelativeTTL(least))
+	}
 }
 
-// leastTTL reads what the TTLs of TypeHashMetadata count from.
-func (d *Decoder) leastTTL() (uint64, error) {
-	b, err := d.in.take(8)
-	if err != nil {
-		return 0, err
+func (d *Decoder) module() {
+	r := &d.r
+	id := r.Length()
+	data := d.rest()
+	if r.err != nil {
+		return
 	}
-	least := binary.LittleEndian.Uint64(b)
-	if least > maxFieldTTL+1 { // that itself says that no field has any
-		return 0, d.in.errorf("%d is no time at which a field may expire", least)
+	r.walker.beginPart(layoutModule)
+	n, done, err := r.walker.walk(data)
+	if done && n == len(data) {
+		if err := d.h.Module(ModuleData{ID: ModuleID(id), Data: data}); err != nil {
+			r.Fail(err)
+		}
+		return
 	}
-	return least, nil
-}
-
-// pairWithTTL reads a field whose TTL counts from least, 1 being least itself.
-func (d *Decoder) pairWithTTL(least uint64) error {
-	expireAt, err := d.relativeTTL(least)
-	if err != nil {
-		return err
-	}
-	field, value, err := d.twoStrings()
-	if err != nil {
-		return err
-	}
-	return d.h.Element(Element{Field: field, Value: value, ExpireAt: expireAt})
-}
-
-func (d *Decoder) relativeTTL(least uint64) (int64, error) {
-	ttl, err := d.in.length()
-	if err != nil || ttl == 0 {
-		return None, err
-	}
-	if ttl > maxFieldTTL || ttl+least-1 > maxFieldTTL {
-		return None, d.in.errorf("a field expires %d milliseconds after %d", ttl-1, least)
-	}
-	return int64(ttl + least - 1), nil // at most maxFieldTTL
-}
-
-func (d *Decoder) hash2Pair() error {
-	field, value, err := d.twoStrings()
-	if err != nil {
-		return err
-	}
-	expireAt, err := d.absoluteTTL()
-	if err != nil {
-		return err
-	}
-	return d.h.Element(Element{Field: field, Value: value, ExpireAt: expireAt})
-}
-
-// absoluteTTL reads when a field expires as Valkey saves it, -1 if never.
-func (d *Decoder) absoluteTTL() (int64, error) {
-	expireAt, err := d.millisecondTime()
-	if err == nil && expireAt < None {
-		err = d.in.errorf("%d is no time at which a field may expire", expireAt)
-	}
-	return expireAt, err
-}
-
-func (d *Decoder) module() error {
-	id, err := d.in.length()
-	if err != nil {
-		return err
-	}
-	data, err := d.in.rest()
-	if err != nil {
-		return err
-	}
-	var w walker
-	w.beginPart(layoutModule)
-	n, done, err := w.walk(data)
-	d.in.at += n - len(data)
+	at, reason := r.Offset(), "the value is cut short"
 	switch {
 	case err != nil:
-		return d.in.errorf("%v", err)
-	case !done:
-		return d.in.truncated()
-	case n < len(data):
-		return d.in.errorf("the value should end here")
+		at, reason = at-int64(len(data)-n), err.Error()
+	case done:
+		at, reason = at-int64(len(data)-n), "the value should end here"
 	}
-	return d.h.Module(ModuleData{ID: ModuleID(id), Data: data})
+	r.Fail(&SyntaxError{Offset: at, Reason: reason})
+}
+
+// rest returns all that comes before the end.
+func (d *Decoder) rest() []byte {
+	r := &d.r
+	if r.src == nil {
+		rest := r.buf[r.at:]
+		r.at = len(r.buf)
+		return rest
+	}
+	rest := d.texts[0][:0]
+	for r.at < len(r.buf) || r.try(1) {
+		rest = append(rest, r.buf[r.at:]...)
+		r.at = len(r.buf)
+	}
+	d.texts[0] = rest
+	return rest
 }

@@ -1,11 +1,6 @@
 package rdb
 
-import (
-	"bytes"
-	"encoding/binary"
-	"errors"
-	"strconv"
-)
+import "bytes"
 
 // Flags of a stream's entry (t_stream.c STREAM_ITEM_FLAG_*).
 const (
@@ -13,317 +8,174 @@ const (
 	entrySameFields = 2 // as the node's first entry, so that only values follow
 )
 
-var (
-	errOdd    = errors.New("an entry without its partner")
-	errTTL    = errors.New("a field's TTL is none")
-	errScore  = errors.New("a score that is no number")
-	errStream = errors.New("a stream's node is malformed")
-)
-
 // stream reads a value of any of the stream types.
-func (d *Decoder) stream(t Type) error {
-	var first *StreamID
-	err := d.counted(func() error {
-		return d.streamNode(func(e StreamEntry) error {
-			if first == nil {
-				id := e.ID
-				first = &id
-			}
-			return d.h.Entry(e)
-		})
-	})
-	if err != nil {
-		return err
+func (d *Decoder) stream(t Type) {
+	r, s := &d.r, new(Stream)
+	for n := r.Length(); n > 0 && r.err == nil; n-- {
+		d.streamNode(s)
 	}
-	s := new(Stream)
-	if err := d.lengths(&s.Length, &s.LastID.Ms, &s.LastID.Seq); err != nil {
-		return err
-	}
+	s.Length = r.Length()
+	s.LastID = r.lengthID()
 	if t == TypeStreamListpacks {
 		s.EntriesAdded = s.Length // as rdbLoadObject does
-		if first != nil {
-			s.FirstID = *first
-		}
-	} else if err := d.lengths(&s.FirstID.Ms, &s.FirstID.Seq, &s.MaxDeletedID.Ms, &s.MaxDeletedID.Seq, &s.EntriesAdded); err != nil {
-		return err
+	} else {
+		s.FirstID, s.MaxDeletedID = r.lengthID(), r.lengthID()
+		s.EntriesAdded = r.Length()
 	}
-	err = d.counted(func() error {
-		g, err := d.streamGroup(t, s)
-		s.Groups = append(s.Groups, g)
-		return err
-	})
-	if err != nil {
-		return err
+	for n := r.Length(); n > 0 && r.err == nil; n-- {
+		s.Groups = append(s.Groups, d.streamGroup(t, s))
 	}
 	if t == TypeStreamListpacks4 {
-		if s.IDMP, err = d.streamIDMP(); err != nil {
-			return err
-		}
+		s.IDMP = d.streamIDMP()
 	}
-	return d.h.Stream(s)
+	if r.err == nil {
+		r.Fail(d.h.Stream(s))
+	}
 }
 
-// lengths reads several numbers saved as lengths.
-func (d *Decoder) lengths(to ...*uint64) (err error) {
-	for _, n := range to {
-		if *n, err = d.in.length(); err != nil {
-			return err
-		}
+// streamNode reads a listpack of entries and the ID that theirs count from: how
+// many there are, how many of them deleted, the names of the first one's fields,
+// and the entries (t_stream.c streamAppendItem). It counts the entries and takes
+// down the first one's ID.
+func (d *Decoder) streamNode(s *Stream) {
+	master := d.r.NodeID()
+	p := d.r.Listpack()
+	live, deleted := p.Integer(), p.Integer()
+	d.names, d.nameBytes = d.names[:0], d.nameBytes[:0]
+	for n := count(p); n > 0 && p.in.err == nil; n-- {
+		var name []byte
+		name, d.nameBytes = entryText(p, d.nameBytes)
+		d.names = append(d.names, name)
 	}
-	return nil
-}
-
-func (d *Decoder) streamID() (id StreamID, err error) {
-	err = d.lengths(&id.Ms, &id.Seq)
-	return id, err
-}
-
-// rawStreamID reads an ID as it is in a radix tree, 128 bits, big endian.
-func (d *Decoder) rawStreamID() (StreamID, error) {
-	b, err := d.in.take(16)
-	if err != nil {
-		return StreamID{}, err
+	if end := p.Integer(); end != 0 || live < 0 || deleted < 0 {
+		p.Failf("a stream's node is malformed")
 	}
-	return rawID(b), nil
-}
-
-func rawID(b []byte) StreamID {
-	return StreamID{Ms: binary.BigEndian.Uint64(b), Seq: binary.BigEndian.Uint64(b[8:])}
-}
-
-// millisecondTime reads a time, in milliseconds since 1970.
-func (d *Decoder) millisecondTime() (int64, error) {
-	b, err := d.in.take(8)
-	if err != nil {
-		return 0, err
-	}
-	return signed(b), nil
-}
-
-// streamNode reads a listpack of entries and the ID that theirs count from.
-func (d *Decoder) streamNode(f func(StreamEntry) error) error {
-	start := d.in.offset()
-	key, err := d.in.string()
-	if err != nil {
-		return err
-	}
-	if len(key) != 16 {
-		return &SyntaxError{Offset: start, Reason: "a stream's node is not named by an ID"}
-	}
-	master := rawID(key)
-	return d.blob(func(blob []byte) error {
-		p, err := openListpack(blob)
-		if err != nil {
-			return err
-		}
-		n := node{p: &p}
-		return d.entries(&n, master, f)
-	})
-}
-
-// node reads a listpack whose entries have their meaning by their place.
-type node struct {
-	p   *packs
-	err error // of any of the methods
-}
-
-func (n *node) next() packed {
-	if n.err != nil {
-		return packed{}
-	}
-	e, ok, err := n.p.next()
-	if n.err = err; err == nil && !ok {
-		n.err = errStream
-	}
-	return e
-}
-
-func (n *node) integer() int64 {
-	e := n.next()
-	if n.err == nil && !e.isInt {
-		n.err = errStream
-	}
-	return e.integer
-}
-
-// count reads a number of things, each of which takes at least one entry.
-func (n *node) count() int {
-	c := n.integer()
-	if n.err == nil && (c < 0 || c > int64(n.p.left())) {
-		n.err = errStream
-	}
-	if n.err != nil {
-		return 0
-	}
-	return int(c)
-}
-
-// fail is why the node cannot be read on.
-func (n *node) fail() error {
-	if n.err != nil {
-		return n.err
-	}
-	return errStream
-}
-
-// entries reads a node: how many entries there are, how many of them deleted,
-// the fields of the first, and the entries (t_stream.c streamAppendItem).
-func (d *Decoder) entries(n *node, master StreamID, f func(StreamEntry) error) error {
-	live, deleted, names := n.integer(), n.integer(), n.count()
-	namesAt := *n.p
-	for range names {
-		n.next()
-	}
-	if end := n.integer(); n.err != nil || end != 0 || live < 0 || deleted < 0 {
-		return n.fail()
-	}
-	for n.p.at < len(n.p.blob)-1 {
-		flags := n.integer()
-		id := StreamID{Ms: master.Ms + uint64(n.integer()), Seq: master.Seq + uint64(n.integer())} // differences, modulo 2^64
-		d.ids, d.fields = d.ids[:0], d.fields[:0]
-		pieces := int64(3) // of the entry, without the last, which counts them
-		if flags&entrySameFields != 0 {
-			again := namesAt
-			for range names {
-				name, _, _ := again.next() // read before
-				d.fields = append(d.fields, d.entryText(name), d.entryText(n.next()))
-			}
-			pieces += int64(names)
-		} else {
-			count := n.count()
-			for range 2 * count {
-				d.fields = append(d.fields, d.entryText(n.next()))
-			}
-			pieces += 1 + 2*int64(count)
-		}
-		if n.integer() != pieces || n.err != nil {
-			return n.fail()
-		}
-		if flags&entryDeleted != 0 {
+	for p.More() && d.r.err == nil {
+		e, isDeleted := d.streamEntry(p)
+		if isDeleted {
 			deleted--
 			continue
 		}
 		live--
-		if err := f(StreamEntry{ID: id, Fields: d.fields}); err != nil {
-			return handlerError{err}
+		e.ID = StreamID{Ms: master.Ms + e.ID.Ms, Seq: master.Seq + e.ID.Seq} // modulo 2^64
+		if s.Length == 0 {
+			s.FirstID = e.ID
+		}
+		s.Length++
+		if d.r.err == nil {
+			d.r.Fail(d.h.Entry(e))
 		}
 	}
-	if _, _, err := n.p.next(); err != nil { // compares the listpack's header
-		return err
-	}
+	p.End()
 	if live != 0 || deleted != 0 {
-		return errStream
+		p.Failf("a stream's node has another number of entries than it says")
 	}
-	return nil
 }
 
-// entryText gives a packed entry as text, valid until the next stream entry.
-func (d *Decoder) entryText(e packed) []byte {
-	if !e.isInt {
-		return e.text
+// streamEntry reads an entry, whose ID counts from that of its node.
+func (d *Decoder) streamEntry(p *Pack) (e StreamEntry, isDeleted bool) {
+	flags := p.Integer()
+	e.ID.Ms = uint64(p.Integer())
+	e.ID.Seq = uint64(p.Integer())
+	fields, texts := d.fields[:0], d.fieldBytes[:0]
+	pieces := 3 // of the entry, without the last, which counts them
+	var name, value []byte
+	if flags&entrySameFields != 0 {
+		for _, name := range d.names {
+			value, texts = entryText(p, texts)
+			fields = append(fields, name, value)
+		}
+		pieces += len(d.names)
+	} else {
+		for n := count(p); n > 0 && p.in.err == nil; n-- {
+			name, texts = entryText(p, texts)
+			value, texts = entryText(p, texts)
+			fields = append(fields, name, value)
+		}
+		pieces += 1 + len(fields)
 	}
-	start := len(d.ids)
-	d.ids = strconv.AppendInt(d.ids, e.integer, 10)
-	return d.ids[start:]
+	if p.Integer() != int64(pieces) {
+		p.Failf("a stream's entry is malformed")
+	}
+	d.fields, d.fieldBytes = fields, texts
+	e.Fields = fields
+	return e, flags&entryDeleted != 0
 }
 
-func (d *Decoder) streamGroup(t Type, s *Stream) (g StreamGroup, err error) {
-	if g.Name, err = d.name(); err != nil {
-		return g, err
+// count reads a number of things, each of which takes at least one entry.
+func count(p *Pack) int64 {
+	n := p.Integer()
+	if n < 0 || n > p.Left() {
+		p.Failf("a stream's node or entry with %d fields", n)
 	}
-	if g.LastID, err = d.streamID(); err != nil {
-		return g, err
+	return n
+}
+
+// entryText reads a text that stays valid while more is read. If it is in no
+// buffer that stays, it is appended to texts, which are returned.
+func entryText(p *Pack, texts []byte) (text, all []byte) {
+	t, ok := p.Next()
+	switch {
+	case !ok:
+		p.Failf("a stream's node is malformed")
+		return nil, texts
+	case p.in.src == nil && !t.IsInt && !t.Large():
+		return t.Bytes, texts
 	}
+	start := len(texts)
+	texts = appendText(texts, t)
+	return texts[start:], texts
+}
+
+func (d *Decoder) streamGroup(t Type, s *Stream) (g StreamGroup) {
+	r := &d.r
+	g.Name = d.name()
+	g.LastID = r.lengthID()
 	if t == TypeStreamListpacks {
 		g.EntriesRead = s.estimateEntriesRead(g.LastID)
 	} else {
-		read, err := d.in.length()
-		if err != nil {
-			return g, err
-		}
-		g.EntriesRead = int64(read) // -1 is saved so
+		g.EntriesRead = int64(r.Length()) // -1 is saved so
 	}
-	err = d.counted(func() error {
-		p, err := d.pendingEntry()
-		g.Pending = append(g.Pending, p)
-		return err
-	})
-	if err != nil {
-		return g, err
+	for n := r.Length(); n > 0 && r.err == nil; n-- {
+		g.Pending = append(g.Pending, PendingEntry{
+			ID: r.StreamID(), DeliveredAt: int64(r.Uint64()), Deliveries: r.Length(),
+		})
 	}
-	err = d.counted(func() error {
-		c, err := d.consumer(t)
-		g.Consumers = append(g.Consumers, c)
-		return err
-	})
-	return g, err
+	for n := r.Length(); n > 0 && r.err == nil; n-- {
+		g.Consumers = append(g.Consumers, d.consumer(t))
+	}
+	return g
 }
 
 // name reads a string that is kept.
-func (d *Decoder) name() ([]byte, error) {
-	name, err := d.in.string()
-	return bytes.Clone(name), err
-}
+func (d *Decoder) name() []byte { return bytes.Clone(d.string(0)) }
 
-func (d *Decoder) pendingEntry() (p PendingEntry, err error) {
-	if p.ID, err = d.rawStreamID(); err != nil {
-		return p, err
-	}
-	if p.DeliveredAt, err = d.millisecondTime(); err != nil {
-		return p, err
-	}
-	p.Deliveries, err = d.in.length()
-	return p, err
-}
-
-func (d *Decoder) consumer(t Type) (c StreamConsumer, err error) {
-	if c.Name, err = d.name(); err != nil {
-		return c, err
-	}
-	if c.SeenAt, err = d.millisecondTime(); err != nil {
-		return c, err
-	}
+func (d *Decoder) consumer(t Type) (c StreamConsumer) {
+	r := &d.r
+	c.Name = d.name()
+	c.SeenAt = int64(r.Uint64())
 	c.ActiveAt = c.SeenAt // the best estimate, as in rdbLoadObject
 	if t != TypeStreamListpacks && t != TypeStreamListpacks2 {
-		if c.ActiveAt, err = d.millisecondTime(); err != nil {
-			return c, err
-		}
+		c.ActiveAt = int64(r.Uint64())
 	}
-	err = d.counted(func() error {
-		id, err := d.rawStreamID()
-		c.Pending = append(c.Pending, id)
-		return err
-	})
-	return c, err
+	for n := r.Length(); n > 0 && r.err == nil; n-- {
+		c.Pending = append(c.Pending, r.StreamID())
+	}
+	return c
 }
 
-func (d *Decoder) streamIDMP() (*StreamIDMP, error) {
-	m := new(StreamIDMP)
-	if err := d.lengths(&m.Duration, &m.MaxSize); err != nil {
-		return nil, err
-	}
-	err := d.counted(func() error {
-		name, err := d.name()
-		if err != nil {
-			return err
+func (d *Decoder) streamIDMP() *StreamIDMP {
+	r := &d.r
+	m := &StreamIDMP{Duration: r.Length(), MaxSize: r.Length()}
+	for n := r.Length(); n > 0 && r.err == nil; n-- {
+		p := StreamProducer{Name: d.name()}
+		for n := r.Length(); n > 0 && r.err == nil; n-- {
+			p.IDs = append(p.IDs, ProducedID{ID: d.name(), Entry: r.lengthID()})
 		}
-		p := StreamProducer{Name: name}
-		err = d.counted(func() error {
-			id, err := d.name()
-			if err != nil {
-				return err
-			}
-			entry, err := d.streamID()
-			p.IDs = append(p.IDs, ProducedID{ID: id, Entry: entry})
-			return err
-		})
 		m.Producers = append(m.Producers, p)
-		return err
-	})
-	if err != nil {
-		return nil, err
 	}
-	return m, d.lengths(&m.Added, &m.Duplicates)
+	m.Added, m.Duplicates = r.Length(), r.Length()
+	return m
 }
 
 // estimateEntriesRead is what a server takes for a group's entries read where

@@ -120,10 +120,10 @@ func (e *endless) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// TestLargeValuesNeedLittleMemory rewrites and decodes values of half a gigabyte.
+// TestLargeValuesNeedLittleMemory rewrites and decodes values of 128 MiB.
 func TestLargeValuesNeedLittleMemory(t *testing.T) {
-	const count, size = 1 << 15, 16 << 10 // half a gigabyte
-	head := "\x80\x00\x00\x80\x00"        // the count
+	const count, size = 1 << 13, 16 << 10
+	head := "\x80\x00\x00\x20\x00" // the count
 	text := "\x80\x00\x00\x40\x00" + strings.Repeat("x", size)
 	for _, test := range []struct {
 		from, to      rdb.Format

@@ -6,7 +6,8 @@
 //   - A [Decoder] gives the parts of one value to a [Handler]; [DecodeValue]
 //     collects them in a [Value], which [Format.AppendValue] encodes.
 //   - A [Reader] reads a snapshot or a value in place, for those who go through
-//     all of it and keep nothing, such as package digest.
+//     all of it and keep nothing, such as package digest, and for the Decoder. Its
+//     [Pack] and [Intset] are all that knows the packed encodings.
 //   - A [Transcoder] rewrites a value for a server that does not know its
 //     encoding, a [Converter] a whole snapshot.
 //   - [OpenDump] and [AppendDumpFooter] read and write what DUMP and RESTORE use.

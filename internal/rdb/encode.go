@@ -98,7 +98,7 @@ func appendQuicklist(dst []byte, elements []Element) []byte {
 	for _, node := range nodes {
 		w.reset()
 		for _, e := range node {
-			w.add(packed{text: e.Value})
+			w.add(Text{Bytes: e.Value})
 		}
 		dst = appendString(dst, w.finish())
 	}
@@ -162,8 +162,8 @@ func appendPairs(dst []byte, packs bool, n int, pair func(i int) (first, second 
 			lp.add(first)
 			lp.add(second)
 		} else {
-			zl.add(packed{text: first})
-			zl.add(packed{text: second})
+			zl.add(Text{Bytes: first})
+			zl.add(Text{Bytes: second})
 		}
 	}
 	if packs {

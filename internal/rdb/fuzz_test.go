@@ -164,7 +164,9 @@ func FuzzScan(f *testing.F) {
 func badKey(err error) bool { return strings.Contains(err.Error(), "LZF") }
 
 // FuzzDecode decodes anything as a value of any type. What can be decoded must be
-// the same in pieces, and after encoding it again.
+// the same in pieces, and after encoding it again, and end where a scanner, which
+// has its own way through it, finds its end. FuzzPacked looks at what is in its
+// packed parts.
 func FuzzDecode(f *testing.F) {
 	for i, format := range formats() {
 		for _, v := range samples() {
@@ -198,6 +200,7 @@ func FuzzDecode(f *testing.F) {
 		if inPieces.elements != len(value.Elements) || inPieces.entries != len(value.Entries) {
 			t.Errorf("%+v in pieces, %d elements, %d entries as a whole", inPieces, len(value.Elements), len(value.Entries))
 		}
+		checkExtent(t, format, rdb.Type(typ), data)
 		for _, to := range formats() {
 			checkEncoding(t, to, value)
 			tc := rdb.NewTranscoder(format, to, rdb.TranscoderOptions{
@@ -214,6 +217,17 @@ func FuzzDecode(f *testing.F) {
 			if err := tc.CopyValue(&copied, rdb.Type(typ), &chunks{data: data, sizes: sizes}); err != nil || !bytes.Equal(copied.Bytes(), changed) {
 				t.Errorf("transcoded to %s in pieces: %v", to, err)
 			}
+		}
+	})
+}
+
+// checkExtent fails unless a scanner finds the value to be just as long.
+func checkExtent(t *testing.T, f rdb.Format, typ rdb.Type, value []byte) {
+	t.Helper()
+	snapshot := snapshotOf(t, f, string(rune(typ)), "\x03key", string(value))
+	scan(t, rdb.NewScanner(bytes.NewReader(snapshot), rdb.ScannerOptions{Single: rdb.AllCodes(), BufferSize: 1 << 20}), func(span *rdb.Span) {
+		if span.Kind == rdb.KindKey && !span.More && (span.Type != typ || !bytes.Equal(span.Value(), value)) {
+			t.Errorf("a scanner finds %s of %d bytes, not %s of %d", span.Type, len(span.Value()), typ, len(value))
 		}
 	})
 }

@@ -2,40 +2,12 @@ package rdb
 
 import (
 	"encoding/binary"
-	"fmt"
 	"math"
 )
 
 // An intset (intset.c) is the size of a number in bytes (32 bits), how many
 // there are (32 bits), and the numbers, ascending.
 const intsetHeader = 4 + 4
-
-// eachInteger calls f with each number of an intset.
-func eachInteger(blob []byte, f func(int64) error) error {
-	if len(blob) < intsetHeader {
-		return fmt.Errorf("an intset of %d bytes", len(blob))
-	}
-	width, count := uint64(binary.LittleEndian.Uint32(blob)), uint64(binary.LittleEndian.Uint32(blob[4:]))
-	if width != 2 && width != 4 && width != 8 {
-		return fmt.Errorf("an intset with numbers of %d bytes", width)
-	}
-	if intsetHeader+count*width != uint64(len(blob)) {
-		return fmt.Errorf("an intset of %d numbers in %d bytes", count, len(blob))
-	}
-	numbers := blob[intsetHeader:]
-	last := int64(math.MinInt64)
-	for i := range count {
-		n := signed(numbers[i*width : (i+1)*width])
-		if i > 0 && n <= last {
-			return fmt.Errorf("an intset's number %d does not ascend", i)
-		}
-		if err := f(n); err != nil {
-			return err
-		}
-		last = n
-	}
-	return nil
-}
 
 // newIntset makes an intset of numbers that ascend.
 func newIntset(numbers []int64) []byte {
@@ -80,10 +52,12 @@ func (r *Reader) Intset() *Intset {
 	if !s.in.need(intsetHeader) {
 		return s
 	}
-	width, count := uint64(s.in.Signed(4)), uint64(uint32(s.in.Signed(4)))
+	head := s.in.buf[s.in.at:]
+	s.in.at += intsetHeader
+	width, count := uint64(binary.LittleEndian.Uint32(head)), uint64(binary.LittleEndian.Uint32(head[4:]))
 	switch {
 	case width != 2 && width != 4 && width != 8:
-		s.in.Failf("an intset with numbers of %d bytes", uint32(width))
+		s.in.Failf("an intset with numbers of %d bytes", width)
 	case intsetHeader+count*width != size:
 		s.in.Failf("an intset of %d numbers in %d bytes", count, size)
 	default:

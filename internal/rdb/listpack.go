@@ -3,7 +3,6 @@ package rdb
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"math"
 )
 
@@ -19,76 +18,81 @@ const (
 	countUnknown = math.MaxUint16
 )
 
-func openListpack(blob []byte) (packs, error) {
-	if len(blob) < listpackHeader+1 || uint64(binary.LittleEndian.Uint32(blob)) != uint64(len(blob)) ||
-		blob[len(blob)-1] != listpackEnd {
-		return packs{}, fmt.Errorf("a listpack of another size than its %d bytes", len(blob))
-	}
-	return packs{blob: blob, at: listpackHeader}, nil
-}
-
 var errListpack = errors.New("a listpack's entry is malformed")
 
-func (p *packs) nextListpack() (packed, bool, error) {
-	b := p.blob[p.at : len(p.blob)-1]
-	if len(b) == 0 {
-		if n := int(binary.LittleEndian.Uint16(p.blob[4:])); n != countUnknown && n != p.count {
-			return packed{}, false, fmt.Errorf("a listpack has %d entries, not %d", p.count, n)
-		}
-		return packed{}, false, nil
-	}
-	var (
-		e    packed
-		head = 1
-		body uint64
-	)
+// listEntry reads an entry of a listpack, of which b has at least the beginning.
+func (p *Pack) listEntry(b []byte) (Text, bool) {
 	switch first := b[0]; {
 	case first < 0x80: // 7 bits
-		e = packed{integer: int64(first), isInt: true}
+		if len(b) < 2 || b[1] != 1 {
+			return p.malformed(errListpack)
+		}
+		p.in.at += 2
+		return Text{Integer: int64(first), IsInt: true}, true
 	case first < 0xc0: // up to 63 bytes of text
-		body = uint64(first & 0x3f)
-	case first < 0xe0: // 13 bits, signed
-		if len(b) < 2 {
-			return e, false, errListpack
+		end := 1 + int(first&0x3f)
+		if len(b) <= end || b[end] != byte(end) {
+			return p.malformed(errListpack)
 		}
-		n := int64(first&0x1f)<<8 | int64(b[1])
-		e = packed{integer: n << 51 >> 51, isInt: true}
-		head = 2
-	case first < 0xf0: // up to 4095 bytes of text
-		if len(b) < 2 {
-			return e, false, errListpack
-		}
-		head, body = 2, uint64(first&0xf)<<8|uint64(b[1])
-	case first == 0xf0:
-		if len(b) < 5 {
-			return e, false, errListpack
-		}
-		head, body = 5, uint64(binary.LittleEndian.Uint32(b[1:]))
-	case first <= 0xf4: // 16, 24, 32 or 64 bits
-		size := [...]int{2, 3, 4, 8}[first-0xf1]
-		if len(b) < 1+size {
-			return e, false, errListpack
-		}
-		e = packed{integer: signed(b[1 : 1+size]), isInt: true}
-		head = 1 + size
+		p.in.at += end + 1
+		return Text{Bytes: b[1:end]}, true
+	case first >= 0xe0 && first <= 0xf0:
+		return p.longText(b)
 	default:
-		return e, false, errListpack
+		return p.listInteger(b)
 	}
-	size := uint64(head) + body
-	if uint64(len(b)) < size {
-		return e, false, errListpack
+}
+
+// listInteger reads an integer of more than 7 bits.
+func (p *Pack) listInteger(b []byte) (Text, bool) {
+	end := 2
+	first := b[0]
+	if first >= 0xe0 {
+		if first > 0xf4 {
+			return p.malformed(errListpack)
+		}
+		end = 1 + [...]int{2, 3, 4, 8}[first-0xf1]
 	}
-	if !e.isInt {
-		e.text = b[head:size:size]
+	if len(b) <= end || b[end] != byte(end) {
+		return p.malformed(errListpack)
+	}
+	p.in.at += end + 1
+	if first < 0xe0 { // 13 bits
+		n := int64(first&0x1f)<<8 | int64(b[1])
+		return Text{Integer: n << 51 >> 51, IsInt: true}, true
+	}
+	return Text{Integer: signed(b[1:end]), IsInt: true}, true
+}
+
+// longText reads a text of more than 63 bytes.
+func (p *Pack) longText(b []byte) (Text, bool) {
+	head, body := uint64(2), uint64(0)
+	if b[0] == 0xf0 {
+		head = 5
+	}
+	if uint64(len(b)) < head {
+		return p.malformed(errListpack)
+	}
+	if head == 2 {
+		body = uint64(b[0]&0xf)<<8 | uint64(b[1])
+	} else {
+		body = uint64(binary.LittleEndian.Uint32(b[1:]))
 	}
 	var own [maxBacklen]byte
-	back := appendBacklen(own[:0], size)
-	if rest := b[size:]; len(rest) < len(back) || string(rest[:len(back)]) != string(back) {
-		return e, false, errListpack
+	back := appendBacklen(own[:0], head+body)
+	size := head + body + uint64(len(back))
+	if int64(size) > p.end-p.in.base-int64(p.in.at) {
+		return p.malformed(errListpack)
 	}
-	p.at += int(size) + len(back)
-	p.count++
-	return e, true, nil
+	if entry, ok := p.whole(b, size); ok {
+		if string(entry[head+body:]) != string(back) {
+			return p.malformed(errListpack)
+		}
+		p.in.at += int(size)
+		return Text{Bytes: entry[head : head+body]}, true
+	}
+	p.late = int(head + body)
+	return p.large(head, body)
 }
 
 const maxBacklen = 5

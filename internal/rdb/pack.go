@@ -102,6 +102,10 @@ func (r *Reader) packed(kind packKind, header int) (*Pack, uint64) {
 func (r *Reader) within(in *Reader, own *[]byte) (size uint64) {
 	in.at, in.base, in.rest = 0, 0, 0
 	in.parent, in.origin, in.err = r, r.Offset(), nil
+	if b, ok := r.plain(); ok {
+		in.buf, in.src = b, nil
+		return uint64(len(b))
+	}
 	h, ok := r.stringHead()
 	switch {
 	case !ok:
@@ -125,7 +129,7 @@ func (r *Reader) within(in *Reader, own *[]byte) (size uint64) {
 		r.rest = h.size
 		in.src = pieces{r}
 	default:
-		r.Failf("an integer for a packed value")
+		r.Fail(&SyntaxError{Offset: h.start, Reason: "an integer for a packed value"})
 		in.buf, in.src, in.err = nil, nil, r.err
 		return 0
 	}
@@ -221,7 +225,7 @@ func (p *Pack) Score() float64 {
 	case t.IsInt:
 		return float64(t.Integer)
 	case t.Large():
-		p.Failf("%v", errScore)
+		p.Failf("a score of more bytes than a score has")
 		return 0
 	default:
 		return p.in.score(t.Bytes)
@@ -273,11 +277,15 @@ func (p *Pack) FieldTTL() int64 {
 		p.Odd()
 		return None
 	}
-	ttl, err := packedTTL(packed{integer: t.Integer, isInt: t.IsInt})
-	if err != nil {
-		p.Failf("%v", err)
+	switch {
+	case !t.IsInt || t.Integer < 0 || t.Integer > maxFieldTTL:
+		p.Failf("a field's TTL is none")
+		return None
+	case t.Integer == 0:
+		return None
+	default:
+		return t.Integer
 	}
-	return ttl
 }
 
 // More tells whether there is another entry, which is left to be read.
@@ -328,7 +336,7 @@ func (p *Pack) finish() {
 	case zipmapKind:
 		what = "zipmap"
 		if p.count%2 != 0 {
-			p.Failf("%v", errOdd)
+			p.Odd()
 		}
 	}
 	if got := p.in.Byte(); p.in.err == nil && got != mark {
@@ -352,6 +360,40 @@ func (p *Pack) whole(b []byte, n uint64) ([]byte, bool) {
 	return p.in.buf[p.in.at : p.in.at+int(n)], true
 }
 
+// large returns a text that comes in pieces.
+func (p *Pack) large(head, body uint64) (Text, bool) {
+	if p.in.err != nil {
+		return Text{}, false
+	}
+	p.in.at += int(head)
+	p.in.rest = body
+	return Text{Bytes: p.in.piece(), more: &p.in}, true
+}
+
+// endLate looks at what follows a large text.
+func (p *Pack) endLate() bool {
+	if p.in.rest > 0 {
+		p.Failf("an entry has not been read to its end") // a mistake of the caller
+		return false
+	}
+	late := p.late
+	p.late = 0
+	if p.kind == zipmapKind {
+		return p.unused(late)
+	}
+	var own [maxBacklen]byte
+	back := appendBacklen(own[:0], uint64(late))
+	if !p.in.need(len(back)) {
+		return false
+	}
+	if string(p.in.buf[p.in.at:p.in.at+len(back)]) != string(back) {
+		p.malformed(errListpack)
+		return false
+	}
+	p.in.at += len(back)
+	return true
+}
+
 // malformed fails.
 func (p *Pack) malformed(err error) (Text, bool) {
 	p.Failf("%v", err)
@@ -359,7 +401,7 @@ func (p *Pack) malformed(err error) (Text, bool) {
 }
 
 // Odd fails because an entry has no partner.
-func (p *Pack) Odd() { p.Failf("%v", errOdd) }
+func (p *Pack) Odd() { p.Failf("an entry without its partner") }
 
 // Err is the first error there was.
 func (p *Pack) Err() error { return p.in.err }

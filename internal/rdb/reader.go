@@ -13,8 +13,8 @@ import (
 // that is larger than the buffer comes in pieces, so that the memory does not
 // depend on what is read.
 //
-// It is for those who go through everything and keep nothing: no part is copied,
-// and no method of anybody is called for it. After an error every method returns
+// It is for those who go through everything and keep nothing, and what a Decoder
+// stands on: no part is copied, and no method of anybody is called for it. After an error every method returns
 // zero values; Err tells which it was, and has to be asked in loops whose number
 // of turns was read. It is not safe for concurrent use.
 type Reader struct {
@@ -23,6 +23,7 @@ type Reader struct {
 	base int64     // offset of buf[0]
 	src  io.Reader // nil if buf is all there is
 	size int       // of buf, where src is not nil
+	one  bool      // src gives one value: that it ends too early is the value's mistake
 	err  error
 
 	parent *Reader // whose string this one reads; errors go there too
@@ -58,6 +59,14 @@ func NewReader(src io.Reader, crc *CRC64, size int) *Reader {
 // Reset has the reader read value, which is all there is.
 func (r *Reader) Reset(value []byte) {
 	r.buf, r.at, r.base, r.src = value, 0, 0, nil
+	r.err, r.rest = nil, 0
+}
+
+// resetReader has the reader read a value from src, of which no more than size
+// bytes are in buf at a time.
+func (r *Reader) resetReader(src io.Reader, buf []byte, size int) {
+	r.buf, r.at, r.base, r.src = buf[:0], 0, 0, src
+	r.size, r.one = size, true
 	r.err, r.rest = nil, 0
 }
 
@@ -107,7 +116,7 @@ func (r *Reader) need(n int) bool {
 	}
 	switch {
 	case r.err != nil:
-	case r.src == nil || r.parent != nil:
+	case r.src == nil || r.parent != nil || r.one:
 		r.at = len(r.buf)
 		r.Failf("the value is cut short")
 	default:
@@ -146,6 +155,20 @@ func (r *Reader) try(n int) bool {
 		}
 	}
 	return true
+}
+
+// readSome reads at least one byte, or returns why there is none.
+func readSome(r io.Reader, p []byte) (int, error) {
+	for range 100 {
+		n, err := r.Read(p)
+		if n > 0 {
+			return n, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return 0, io.ErrNoProgress
 }
 
 // addSum takes all that has been read into the checksum.
@@ -205,6 +228,12 @@ func (r *Reader) Signed(size int) int64 {
 	return signed(r.buf[r.at-size : r.at])
 }
 
+// lengthID reads an ID saved as two lengths.
+func (r *Reader) lengthID() StreamID {
+	ms := r.Length()
+	return StreamID{Ms: ms, Seq: r.Length()}
+}
+
 // StreamID reads an ID as it is in a radix tree, 128 bits, big endian.
 func (r *Reader) StreamID() StreamID {
 	if !r.need(16) {
@@ -212,6 +241,10 @@ func (r *Reader) StreamID() StreamID {
 	}
 	r.at += 16
 	return rawID(r.buf[r.at-16:])
+}
+
+func rawID(b []byte) StreamID {
+	return StreamID{Ms: binary.BigEndian.Uint64(b), Seq: binary.BigEndian.Uint64(b[8:])}
 }
 
 // Length reads a length, or a number saved as one.
@@ -296,13 +329,18 @@ func (r *Reader) Skip(f Format, code byte) {
 
 // NodeID reads the name of a stream's node, an ID.
 func (r *Reader) NodeID() StreamID {
-	h, ok := r.stringHead()
-	if !ok || h.code != encPlain || h.size != 16 {
-		r.Failf("a stream's node is not named by an ID")
+	start := r.Offset()
+	t := r.String()
+	if t.IsInt || t.Large() || len(t.Bytes) != 16 {
+		r.Fail(&SyntaxError{Offset: start, Reason: "a stream's node is not named by an ID"})
 		return StreamID{}
 	}
-	return r.StreamID()
+	return rawID(t.Bytes)
 }
+
+// maxFieldTTL is the last time at which a field may expire in Redis, in
+// milliseconds since 1970 (ebuckets.h EB_EXPIRE_TIME_MAX).
+const maxFieldTTL = 1<<48 - 1
 
 // LeastTTL reads what the TTLs of TypeHashMetadata count from.
 func (r *Reader) LeastTTL() uint64 {

@@ -1,6 +1,10 @@
 package rdb
 
-import "io"
+import (
+	"encoding/binary"
+	"io"
+	"strconv"
+)
 
 // Text is a string: bytes, or an integer that stands for its decimal digits.
 type Text struct {
@@ -17,23 +21,81 @@ func (t *Text) Large() bool { return t.more != nil }
 // to its end before anything else is.
 func (t *Text) Next() []byte { return t.more.piece() }
 
+// appendText appends a text as a whole.
+func appendText(dst []byte, t Text) []byte {
+	if t.IsInt {
+		return strconv.AppendInt(dst, t.Integer, 10)
+	}
+	dst = append(dst, t.Bytes...)
+	if t.Large() {
+		for p := t.Next(); len(p) > 0; p = t.Next() {
+			dst = append(dst, p...)
+		}
+	}
+	return dst
+}
+
 // stringHead is what a string begins with.
 type stringHead struct {
 	start      int64  // its offset
-	code       byte   // encInt8 and so on, or encPlain
 	size, want uint64 // bytes that follow, and that they are when decompressed
+	bytes      int    // of the head
+	code       byte   // encInt8 and so on, or encPlain
 }
 
 const encPlain = 0xff // no encoding of the servers'
 
 // String reads a string.
 func (r *Reader) String() Text {
-	if r.at < len(r.buf) {
-		if first := r.buf[r.at]; first>>6 == len6Bits && len(r.buf)-r.at > int(first) {
-			start := r.at + 1
-			r.at = start + int(first)
-			return Text{Bytes: r.buf[start:r.at]}
-		}
+	if b, ok := r.plain(); ok {
+		return Text{Bytes: b}
+	}
+	return r.anyString()
+}
+
+// plain reads a string that is in the buffer as it is, if it is not a long one.
+func (r *Reader) plain() ([]byte, bool) {
+	if r.at >= len(r.buf) {
+		return nil, false
+	}
+	start, end := r.at+1, r.at+1
+	switch first := r.buf[r.at]; {
+	case first>>6 == len6Bits:
+		end += int(first)
+	case first>>6 == len14Bits && start < len(r.buf):
+		start++
+		end += 1 + (int(first&0x3f)<<8 | int(r.buf[r.at+1]))
+	default:
+		return nil, false
+	}
+	if end > len(r.buf) {
+		return nil, false
+	}
+	r.at = end
+	return r.buf[start:end], true
+}
+
+// integer reads a string that is saved as an integer and in the buffer.
+func (r *Reader) integer() (int64, bool) {
+	switch b := r.buf[r.at:]; {
+	case len(b) >= 2 && b[0] == lenEncVal<<6|encInt8:
+		r.at += 2
+		return int64(int8(b[1])), true
+	case len(b) >= 3 && b[0] == lenEncVal<<6|encInt16:
+		r.at += 3
+		return int64(int16(binary.LittleEndian.Uint16(b[1:]))), true
+	case len(b) >= 5 && b[0] == lenEncVal<<6|encInt32:
+		r.at += 5
+		return int64(int32(binary.LittleEndian.Uint32(b[1:]))), true
+	default:
+		return 0, false
+	}
+}
+
+// anyString reads a string of any kind.
+func (r *Reader) anyString() Text {
+	if n, ok := r.integer(); ok {
+		return Text{Integer: n, IsInt: true}
 	}
 	h, ok := r.stringHead()
 	switch {
@@ -70,7 +132,7 @@ func (r *Reader) stringHead() (stringHead, bool) {
 		if head < 0 || r.err != nil {
 			continue
 		}
-		h.size, h.want = size, size
+		h.size, h.want, h.bytes = size, size, head
 		if raw[0]>>6 == lenEncVal {
 			h.code = raw[0] & 0x3f
 		}
@@ -86,6 +148,19 @@ func (r *Reader) stringHead() (stringHead, bool) {
 		return h, true
 	}
 	return h, false
+}
+
+// appendRaw appends a string as it is encoded.
+func (r *Reader) appendRaw(dst []byte) []byte {
+	start := r.at
+	if _, ok := r.plain(); ok {
+		return append(dst, r.buf[start:r.at]...)
+	}
+	h, ok := r.stringHead()
+	if !ok {
+		return dst
+	}
+	return appendText(append(dst, r.buf[r.at-h.bytes:r.at]...), r.bytes(h.size))
 }
 
 // fits tells whether a string can be had as a whole.

@@ -79,28 +79,38 @@ func readTexts(r *rdb.Reader, t rdb.Type) (texts []string, known bool) {
 	return texts, true
 }
 
-// A reader finds what a decoder finds, in a buffer that holds all of it and in one
-// that next to nothing fits into.
-func TestReaderReadsWhatADecoderDoes(t *testing.T) {
+// A reader, and a decoder, find what was encoded, in a buffer that holds all of it
+// and in one that next to nothing fits into.
+func TestReaderReadsWhatWasEncoded(t *testing.T) {
 	type encoded struct {
 		format rdb.Format
 		typ    rdb.Type
 		body   []byte
+		want   []string // field, value, field, value of a hash
+	}
+	texts := func(elements []rdb.Element) (texts []string) {
+		for _, e := range elements {
+			if e.Field != nil {
+				texts = append(texts, string(e.Field))
+			}
+			texts = append(texts, string(e.Value))
+		}
+		return texts
 	}
 	var values []encoded
 	for _, format := range formats() {
 		for _, v := range samples() {
 			if typ, body, err := format.AppendValue(nil, v); err == nil {
-				values = append(values, encoded{format, typ, body})
+				values = append(values, encoded{format, typ, body, texts(v.Elements)})
 			}
 		}
 	}
 	long := strings.Repeat("0123456789", 30)
 	zipmap := "\x02\x03foo\x03\x02bar..\x05hello\xfe\x2c\x01\x00\x00\x01" + long + ".\xff"
 	values = append(values,
-		encoded{rdb.Format{Version: 6}, rdb.TypeHashZipmap, append(binary.BigEndian.AppendUint32([]byte{0x80}, uint32(len(zipmap))), zipmap...)},
+		encoded{rdb.Format{Version: 6}, rdb.TypeHashZipmap, append(binary.BigEndian.AppendUint32([]byte{0x80}, uint32(len(zipmap))), zipmap...), []string{"foo", "bar", "hello", long}},
 		// "0", then references to it: 11 times 264 bytes, and 94 more.
-		encoded{rdb.Format{Version: 6}, rdb.TypeString, []byte("\xc3\x26\x4b\xb7\x000" + strings.Repeat("\xe0\xff\x00", 11) + "\xe0\x55\x00")},
+		encoded{rdb.Format{Version: 6}, rdb.TypeString, []byte("\xc3\x26\x4b\xb7\x000" + strings.Repeat("\xe0\xff\x00", 11) + "\xe0\x55\x00"), []string{strings.Repeat("0", 1+11*264+94)}},
 	)
 	tried := 0
 	for _, v := range values {
@@ -109,12 +119,8 @@ func TestReaderReadsWhatADecoderDoes(t *testing.T) {
 			t.Errorf("%s: %v", v.typ, err)
 			continue
 		}
-		var want []string
-		for _, e := range decoded.Elements {
-			if e.Field != nil {
-				want = append(want, string(e.Field))
-			}
-			want = append(want, string(e.Value))
+		if got := texts(decoded.Elements); !slices.Equal(got, v.want) {
+			t.Errorf("%s of %s, decoded: %.200q, want %.200q", v.typ, v.format, got, v.want)
 		}
 		whole := new(rdb.Reader)
 		whole.Reset(v.body)
@@ -124,8 +130,8 @@ func TestReaderReadsWhatADecoderDoes(t *testing.T) {
 				continue
 			}
 			tried++
-			if r.End(); r.Err() != nil || !slices.Equal(got, want) {
-				t.Errorf("%s of %s, %s: %.200q (%v), want %.200q", v.typ, v.format, name, got, r.Err(), want)
+			if r.End(); r.Err() != nil || !slices.Equal(got, v.want) {
+				t.Errorf("%s of %s, %s: %.200q (%v), want %.200q", v.typ, v.format, name, got, r.Err(), v.want)
 			}
 			// Cut short anywhere it is an error.
 			for n := 0; n < len(v.body); n += 1 + len(v.body)/100 {

@@ -97,13 +97,13 @@ type Scanner struct {
 	complete bool // the present element ends at at, and is to be handed out by itself
 	partial  bool // a part of the present element has been handed out by itself
 
-	sum     uint64 // checksum of the snapshot up to buf[summed]
-	summed  int    // as late as possible: many bytes at once are faster
-	db      int
-	keys    int64
-	span    Span
-	scratch []byte
-	err     error // of Next, from now on
+	sum    uint64 // checksum of the snapshot up to buf[summed]
+	summed int    // as late as possible: many bytes at once are faster
+	db     int
+	keys   int64
+	span   Span
+	names  Decoder // of names that are compressed or integers
+	err    error   // of Next, from now on
 }
 
 // NewScanner prepares to read a snapshot from r, or, if that is nil, from what
@@ -286,8 +286,7 @@ func (s *Scanner) part(more bool) (*Span, error) {
 	switch kind {
 	case KindKey:
 		span.Type, span.DB, span.valueAt = Type(s.walker.code), s.db, valueAt
-		var err error
-		if s.scratch, err = span.readKey(s.scratch); err != nil {
+		if err := span.readKey(&s.names); err != nil {
 			return nil, err
 		}
 	case KindOpcode:

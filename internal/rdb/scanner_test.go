@@ -42,7 +42,7 @@ func TestScanServers(t *testing.T) {
 	for _, subject := range subjects() {
 		t.Run(subject.name, func(t *testing.T) {
 			t.Parallel()
-			source := filled(t, subject.name, dataset.Options{Keys: 800, DBs: []int{0, 3}, VectorSets: true})
+			source := filled(t, subject.name, dataset.Options{Keys: 400, DBs: []int{0, 3}, VectorSets: true})
 			client := sandboxtest.Client(t, source)
 			fillBoundaries(t, client)
 			info, err := client.Info(t.Context(), "keyspace")
@@ -202,7 +202,7 @@ func TestScannerErrors(t *testing.T) {
 // TestLargeValueInPieces sees that a value larger than the buffer needs no more
 // memory than that, and that its key is known before it.
 func TestLargeValueInPieces(t *testing.T) {
-	const size = 64 << 20
+	const size = 16 << 20
 	var snapshot bytes.Buffer
 	w := rdb.NewWriter(&snapshot, rdb.Format{Version: 9}, rdb.WriterOptions{})
 	attributes := rdb.Attributes{ExpireAt: 1234, Idle: rdb.None, Freq: 7}

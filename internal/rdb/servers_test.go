@@ -64,15 +64,12 @@ func saved(tb testing.TB, s *sandbox.Server) []byte {
 	return snapshot
 }
 
-// fillBoundaries writes values at the limits of encodings, in the present db.
+// fillBoundaries writes values at the limits of encodings, in db 0.
 func fillBoundaries(tb testing.TB, c *server.Client) {
 	tb.Helper()
-	do := func(args ...any) {
-		tb.Helper()
-		if _, err := c.Do(tb.Context(), args...); err != nil {
-			tb.Fatal(err)
-		}
-	}
+	commands := &restorer{tb: tb, client: c}
+	defer commands.flush()
+	do := commands.do
 	rng := rand.New(rand.NewPCG(7, 7))
 	random := func(n int) string {
 		b := make([]byte, n)
@@ -95,11 +92,14 @@ func fillBoundaries(tb testing.TB, c *server.Client) {
 		do("SET", fmt.Sprintf("string:zeros:%d", n), strings.Repeat("0", n))
 		do("RPUSH", fmt.Sprintf("list:one:%d", n), random(n))
 		do("RPUSH", "list:sizes", random(n), strings.Repeat("a", n))
+		do("XADD", "stream:sizes", fmt.Sprintf("%d-1", n+1), "field", random(n), random(n), "0")
+		if n > 1<<14 {
+			continue // what follows has no more encodings, and those of strings
+		}
 		do("HSET", "hash:sizes", fmt.Sprintf("field:%d", n), random(n))
 		do("HSET", fmt.Sprintf("hash:one:%d", n), random(n), strings.Repeat("v", n))
 		do("ZADD", fmt.Sprintf("zset:one:%d", n), n, random(n))
 		do("SADD", fmt.Sprintf("set:one:%d", n), random(n))
-		do("XADD", "stream:sizes", fmt.Sprintf("%d-1", n+1), "field", random(n), random(n), "0")
 	}
 	var integers []any
 	for shift := range 64 {
@@ -144,10 +144,6 @@ func fillBoundaries(tb testing.TB, c *server.Client) {
 	do("XGROUP", "CREATE", "stream:ids", random(100), "18446744073709551614-5")
 	do("XGROUP", "CREATE", "stream:new", "$", "0-0", "MKSTREAM")
 	do("XREADGROUP", "GROUP", "$", "never got any", "STREAMS", "stream:new", ">")
-	for db := range 3 {
-		do("SELECT", db*7)
-	}
-	do("SELECT", 0)
 }
 
 // dbSize is how many keys INFO keyspace says a db has.

@@ -53,19 +53,25 @@ func (s *Span) Value() []byte { return s.Bytes[s.valueAt:] }
 
 // Aux is the name and the value of an OpcodeAux element that is not cut short.
 func (s *Span) Aux() (name, value []byte, err error) {
-	in := input{buf: s.Bytes, at: 1}
-	if name, err = in.string(); err == nil {
-		value, err = in.string()
-	}
-	return name, value, positioned(s.Offset, err)
+	var d Decoder
+	d.open(s, s.Bytes, 1)
+	name, value = d.held(0), d.held(1)
+	return name, value, d.r.err
 }
 
 // Function is the source of the library in an OpcodeFunction2 element that is
 // not cut short.
 func (s *Span) Function() ([]byte, error) {
-	in := input{buf: s.Bytes, at: 1}
-	source, err := in.string()
-	return source, positioned(s.Offset, err)
+	var d Decoder
+	d.open(s, s.Bytes, 1)
+	source := d.held(0)
+	return source, d.r.err
+}
+
+// open has the decoder read strings of a span from place at on.
+func (d *Decoder) open(s *Span, b []byte, at int) {
+	d.r.Reset(b)
+	d.r.at, d.r.base = at, s.Offset
 }
 
 // libraryName is the name that a function library's first line gives it, "" if
@@ -95,8 +101,9 @@ func (s *Span) ModuleID() ModuleID {
 }
 
 // readKey reads what comes before a key's value. The walker has been through it,
-// so its layout is right; only the key's name can still be wrong.
-func (s *Span) readKey(scratch []byte) ([]byte, error) {
+// so its layout is right; only the key's name can still be wrong. If that is not in
+// Bytes as it is, it is d's.
+func (s *Span) readKey(d *Decoder) error {
 	s.Attributes = Attributes{ExpireAt: None, Idle: None, Freq: None}
 	at := 0
 	for {
@@ -112,7 +119,7 @@ func (s *Span) readKey(scratch []byte) ([]byte, error) {
 		case OpcodeIdle:
 			idle, n, err := length(rest)
 			if err != nil {
-				return scratch, err
+				return err
 			}
 			s.Attributes.Idle = int64(min(idle, 1<<62))
 			size = n
@@ -125,22 +132,18 @@ func (s *Span) readKey(scratch []byte) ([]byte, error) {
 			w.beginPart(layoutMetadata)
 			n, done, err := w.walk(rest)
 			if err != nil || !done {
-				return scratch, fmt.Errorf("a key's metadata: %w", err)
+				return fmt.Errorf("a key's metadata: %w", err)
 			}
 			size = n
 		default:
 			s.typeAt = at
 			if head, _, _ := stringExtent(rest); rest[0]>>6 != lenEncVal {
 				s.Key = s.Bytes[at+1+head : s.valueAt]
-				return scratch, nil
+				return nil
 			}
-			in := input{buf: s.Bytes[:s.valueAt], at: at + 1, scratch: scratch[:0]}
-			key, err := in.string()
-			if err != nil {
-				return scratch, positioned(s.Offset, err)
-			}
-			s.Key = key
-			return in.scratch, nil
+			d.open(s, s.Bytes[:s.valueAt], at+1)
+			s.Key = d.held(0)
+			return d.r.err
 		}
 		at += 1 + size
 	}

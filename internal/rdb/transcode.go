@@ -31,7 +31,7 @@ type Transcoder struct {
 	out  output
 	zl   ziplistWriter
 	list elementWriter
-	pair []byte // a field and its value
+	hash hashWriter
 }
 
 // NewTranscoder prepares to rewrite values of format from for servers that load to.
@@ -118,11 +118,11 @@ func (t *Transcoder) AppendValue(dst []byte, old Type, value []byte) (Type, []by
 	if !ok {
 		return 0, dst, &NoEqualError{What: feature, To: t.to}
 	}
-	t.d.open(value)
+	t.d.r.Reset(value)
 	if old == TypeModule2 {
-		id, err := t.d.in.length()
-		if err != nil {
-			return 0, dst, err
+		id := t.d.r.Length()
+		if t.d.r.err != nil {
+			return 0, dst, t.d.r.err
 		}
 		if err := t.CheckModule(ModuleID(id)); err != nil {
 			return 0, dst, err
@@ -193,23 +193,20 @@ func (o *output) flush() error {
 // rewrite reads a value of the old type and writes it as the new one.
 func (t *Transcoder) rewrite(newType, old Type) error {
 	d, out := &t.d, &t.out
-	var err error
 	switch newType {
 	case TypeListQuicklist:
-		err = t.quicklist(out, d)
+		t.quicklist(out, d)
 	case TypeStreamListpacks, TypeStreamListpacks2, TypeStreamListpacks3:
-		err = t.stream(out, newType, old, d)
+		t.stream(out, newType, old, d)
 	case TypeHashZiplist, TypeZsetZiplist:
-		err = t.ziplist(out, d)
+		t.ziplist(out, d)
 	case TypeHash, TypeHash2, TypeHashMetadata:
-		err = t.expiringHash(out, newType, old, d)
+		t.expiringHash(out, newType, old, d)
 	case TypeList, TypeSet, TypeZset:
-		err = t.elements(out, newType, old, d)
+		t.elements(out, newType, old, d)
 	default:
-		err = d.in.errorf("%s cannot become %s", old, newType)
+		d.r.Failf("%s cannot become %s", old, newType)
 	}
-	if err != nil {
-		return err
-	}
-	return d.in.end()
+	d.r.End()
+	return d.r.err
 }

@@ -3,7 +3,6 @@ package rdb
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"math"
 )
 
@@ -24,97 +23,81 @@ const (
 	zipSmallInts = 13
 )
 
-func openZiplist(blob []byte) (packs, error) {
-	if len(blob) < ziplistHeader+1 || uint64(binary.LittleEndian.Uint32(blob)) != uint64(len(blob)) ||
-		blob[len(blob)-1] != ziplistEnd {
-		return packs{}, fmt.Errorf("a ziplist of another size than its %d bytes", len(blob))
-	}
-	return packs{blob: blob, at: ziplistHeader, ziplist: true}, nil
-}
-
 var errZiplist = errors.New("a ziplist's entry is malformed")
 
-func (p *packs) nextZiplist() (packed, bool, error) {
-	b := p.blob[p.at : len(p.blob)-1]
-	if len(b) == 0 {
-		return packed{}, false, p.checkZiplist()
-	}
-	previous, head := uint64(b[0]), 1
+// zipEntry reads an entry of a ziplist, of which b has at least the beginning.
+func (p *Pack) zipEntry(b []byte) (Text, bool) {
+	at := p.in.base + int64(p.in.at)
+	previous, head := int64(b[0]), 1
 	if b[0] == largePrevious {
 		if len(b) < 5 {
-			return packed{}, false, errZiplist
+			return p.malformed(errZiplist)
 		}
-		previous, head = uint64(binary.LittleEndian.Uint32(b[1:])), 5
+		previous, head = int64(binary.LittleEndian.Uint32(b[1:])), 5
 	}
-	if b[0] == ziplistEnd || previous != uint64(p.last) || len(b) == head {
-		return packed{}, false, errZiplist
+	expected := int64(0)
+	if p.count > 1 {
+		expected = at - p.last
 	}
-	var (
-		e    packed
-		body uint64
-	)
-	b = b[head:]
-	size := 1
-	switch first := b[0]; first >> 6 {
+	if b[0] == ziplistEnd || previous != expected || len(b) == head {
+		return p.malformed(errZiplist)
+	}
+	p.last = at
+	switch first := b[head]; first >> 6 {
 	case 0:
-		body = uint64(first)
+		return p.zipText(b, head+1, uint64(first))
 	case 1:
-		if len(b) < 2 {
-			return e, false, errZiplist
+		if len(b) < head+2 {
+			return p.malformed(errZiplist)
 		}
-		size, body = 2, uint64(first&0x3f)<<8|uint64(b[1])
+		return p.zipText(b, head+2, uint64(first&0x3f)<<8|uint64(b[head+1]))
 	case 2:
-		if len(b) < 5 {
-			return e, false, errZiplist
+		if len(b) < head+5 {
+			return p.malformed(errZiplist)
 		}
-		size, body = 5, uint64(binary.BigEndian.Uint32(b[1:]))
+		return p.zipText(b, head+5, uint64(binary.BigEndian.Uint32(b[head+1:])))
 	default:
-		width := 0
-		switch {
-		case first == zipInt16:
-			width = 2
-		case first == zipInt24:
-			width = 3
-		case first == zipInt32:
-			width = 4
-		case first == zipInt64:
-			width = 8
-		case first == zipInt8:
-			width = 1
-		case first < zipSmallest || first >= zipSmallest+zipSmallInts:
-			return e, false, errZiplist
-		}
-		size += width
-		if len(b) < size {
-			return e, false, errZiplist
-		}
-		e = packed{integer: signed(b[1:size]), isInt: true}
-		if width == 0 {
-			e.integer = int64(first - zipSmallest)
-		}
+		return p.zipInteger(b, head, first)
 	}
-	end := uint64(size) + body
-	if uint64(len(b)) < end {
-		return e, false, errZiplist
-	}
-	if !e.isInt {
-		e.text = b[size:end:end]
-	}
-	p.last = head + int(end)
-	p.at += p.last
-	p.count++
-	return e, true, nil
 }
 
-// checkZiplist compares the header with what was found.
-func (p *packs) checkZiplist() error {
-	if tail := binary.LittleEndian.Uint32(p.blob[4:]); p.count > 0 && uint64(tail) != uint64(p.at-p.last) {
-		return fmt.Errorf("a ziplist's last entry is at byte %d, not %d", p.at-p.last, tail)
+func (p *Pack) zipInteger(b []byte, head int, first byte) (Text, bool) {
+	width := 0
+	switch {
+	case first == zipInt16:
+		width = 2
+	case first == zipInt24:
+		width = 3
+	case first == zipInt32:
+		width = 4
+	case first == zipInt64:
+		width = 8
+	case first == zipInt8:
+		width = 1
+	case first >= zipSmallest && first < zipSmallest+zipSmallInts:
+		p.in.at += head + 1
+		return Text{Integer: int64(first - zipSmallest), IsInt: true}, true
+	default:
+		return p.malformed(errZiplist)
 	}
-	if n := int(binary.LittleEndian.Uint16(p.blob[8:])); n != countUnknown && n != p.count {
-		return fmt.Errorf("a ziplist has %d entries, not %d", p.count, n)
+	end := head + 1 + width
+	if len(b) < end {
+		return p.malformed(errZiplist)
 	}
-	return nil
+	p.in.at += end
+	return Text{Integer: signed(b[head+1 : end]), IsInt: true}, true
+}
+
+func (p *Pack) zipText(b []byte, head int, body uint64) (Text, bool) {
+	size := uint64(head) + body
+	if int64(size) > p.end-p.in.base-int64(p.in.at) {
+		return p.malformed(errZiplist)
+	}
+	if entry, ok := p.whole(b, size); ok {
+		p.in.at += int(size)
+		return Text{Bytes: entry[head:]}, true
+	}
+	return p.large(uint64(head), body)
 }
 
 // ziplistWriter makes a ziplist.
@@ -129,8 +112,8 @@ func (w *ziplistWriter) reset() {
 	w.count, w.last = 0, ziplistHeader
 }
 
-// add appends an entry, text as an integer if it is one.
-func (w *ziplistWriter) add(e packed) {
+// add appends an entry that is no Large one, text as an integer if it is one.
+func (w *ziplistWriter) add(e Text) {
 	previous := 0
 	if w.count > 0 {
 		previous = len(w.blob) - w.last
@@ -142,14 +125,14 @@ func (w *ziplistWriter) add(e packed) {
 	} else {
 		w.blob = binary.LittleEndian.AppendUint32(append(w.blob, largePrevious), uint32(previous)) // callers keep ziplists below 4 GiB
 	}
-	if !e.isInt {
-		e.integer, e.isInt = ParseInteger(e.text)
+	if !e.IsInt {
+		e.Integer, e.IsInt = ParseInteger(e.Bytes)
 	}
-	if e.isInt {
-		w.addInteger(e.integer)
+	if e.IsInt {
+		w.addInteger(e.Integer)
 		return
 	}
-	switch n := len(e.text); {
+	switch n := len(e.Bytes); {
 	case n < 1<<6:
 		w.blob = append(w.blob, byte(n))
 	case n < 1<<14:
@@ -157,7 +140,7 @@ func (w *ziplistWriter) add(e packed) {
 	default:
 		w.blob = binary.BigEndian.AppendUint32(append(w.blob, 0x80), uint32(n))
 	}
-	w.blob = append(w.blob, e.text...)
+	w.blob = append(w.blob, e.Bytes...)
 }
 
 func (w *ziplistWriter) addInteger(n int64) {

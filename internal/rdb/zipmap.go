@@ -3,7 +3,6 @@ package rdb
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 )
 
 // A zipmap (zipmap.c) is the number of pairs (a byte, zipmapLarge if it does not
@@ -16,39 +15,39 @@ const (
 
 var errZipmap = errors.New("malformed zipmap")
 
-// eachPair calls f with each name and value of a zipmap.
-func eachPair(blob []byte, f func(name, value []byte) error) error {
-	if len(blob) < 2 || blob[len(blob)-1] != zipmapEnd {
-		return errZipmap
+// mapEntry reads a name or a value of a zipmap.
+func (p *Pack) mapEntry(b []byte) (Text, bool) {
+	body, head := zipmapSize(b)
+	if head < 0 {
+		return p.malformed(errZipmap)
 	}
-	b, count := blob[1:len(blob)-1], 0
-	for len(b) > 0 {
-		size, head := zipmapSize(b)
-		if head < 0 || uint64(len(b)-head) < size {
-			return errZipmap
+	unused := 0
+	if p.count%2 == 0 { // a value
+		if len(b) == head {
+			return p.malformed(errZipmap)
 		}
-		name := b[head : uint64(head)+size]
-		b = b[uint64(head)+size:]
+		unused = int(b[head])
+		head++
+	}
+	size := uint64(head) + body
+	if int64(size)+int64(unused) > p.end-p.in.base-int64(p.in.at) {
+		return p.malformed(errZipmap)
+	}
+	p.late = unused
+	if entry, ok := p.whole(b, size); ok {
+		p.in.at += int(size)
+		return Text{Bytes: entry[head:]}, true
+	}
+	return p.large(uint64(head), body)
+}
 
-		size, head = zipmapSize(b)
-		if head < 0 || len(b) == head {
-			return errZipmap
-		}
-		unused := uint64(b[head])
-		b = b[head+1:]
-		if uint64(len(b)) < size+unused {
-			return errZipmap
-		}
-		if err := f(name, b[:size]); err != nil {
-			return err
-		}
-		b = b[size+unused:]
-		count++
+// unused passes by what a zipmap has kept free, at most 255 bytes.
+func (p *Pack) unused(n int) bool {
+	if !p.in.need(n) {
+		return false
 	}
-	if n := int(blob[0]); n < zipmapLarge && n != count {
-		return fmt.Errorf("a zipmap has %d pairs, not %d", count, n)
-	}
-	return nil
+	p.in.at += n
+	return true
 }
 
 // zipmapSize reads a size. head is how many bytes it takes, -1 if there is none.
