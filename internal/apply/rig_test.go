@@ -123,17 +123,23 @@ func until(t *testing.T, f func() (bool, string)) {
 	}
 }
 
+// value is what a key has: what it means, and until when.
+type value struct {
+	digest.Value
+	until int64 // milliseconds since 1970
+}
+
 // keysOf reads all keys of servers by value, without godwit's own.
-func keysOf(t *testing.T, servers ...server.Endpoint) map[string]string {
+func keysOf(t *testing.T, servers ...server.Endpoint) map[string]value {
 	t.Helper()
-	all := map[string]string{}
+	all := map[string]value{}
 	payloads := digest.NewPayloads(digest.Options{NoEntriesRead: true})
 	for _, e := range servers {
 		c, err := refresh.Dial(t.Context(), e)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = c.Close() }()
+		here := map[string]value{} // SCAN may give a key twice
 		for cursor := uint64(0); ; {
 			next, keys, err := c.Scan(t.Context(), 0, cursor, "", 500)
 			if err != nil {
@@ -157,21 +163,28 @@ func keysOf(t *testing.T, servers ...server.Endpoint) map[string]string {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if _, twice := all[string(v.Key)]; twice && cursor == 0 {
-					t.Errorf("key %q is twice there", v.Key)
-				}
-				all[string(v.Key)] = fmt.Sprintf("%+v until %d", sum, v.ExpireAt)
+				here[string(v.Key)] = value{sum, v.ExpireAt}
 			}
 			if cursor = next; cursor == 0 {
 				break
 			}
 		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		for k, v := range here {
+			if _, twice := all[k]; twice {
+				t.Errorf("key %q is twice there", k)
+			}
+			all[k] = v
+		}
 	}
 	return all
 }
 
-// same compares the source with the cluster.
-func same(t *testing.T, source *sandbox.Server, target *sandbox.Cluster) int {
+// same compares the source with the cluster, and returns how many keys they have.
+// known tells of a difference that is not godwit's doing; nil if there is none.
+func same(t *testing.T, source *sandbox.Server, target *sandbox.Cluster, known func(key string, want, got value) bool) int {
 	t.Helper()
 	want := keysOf(t, source.Endpoint())
 	var endpoints []server.Endpoint
@@ -183,27 +196,30 @@ func same(t *testing.T, source *sandbox.Server, target *sandbox.Cluster) int {
 		endpoints = append(endpoints, n.Endpoint())
 	}
 	got := keysOf(t, endpoints...)
-	shown := 0
+	found, excused := 0, 0
 	report := func(format string, args ...any) {
-		if shown++; shown <= 10 {
+		if found++; found <= 10 {
 			t.Errorf(format, args...)
 		}
 	}
 	for k, v := range want {
 		switch w, ok := got[k]; {
 		case !ok:
-			report("missing: %q (slot %d) %s", k, slot.Of([]byte(k)), v)
-		case w != v:
-			report("%q: %s, not %s", k, w, v)
+			report("missing: %.100q (slot %d) %+v", k, slot.Of([]byte(k)), v)
+		case w == v:
+		case known != nil && known(k, v, w):
+			excused++
+		default:
+			report("%.100q: %+v, not %+v", k, w, v)
 		}
 	}
 	for k, v := range got {
 		if _, ok := want[k]; !ok {
-			report("extra: %q: %s", k, v)
+			report("extra: %.100q: %+v", k, v)
 		}
 	}
-	if shown > 0 {
-		t.Errorf("%d differences of %d keys", shown, len(want))
+	if found+excused > 0 {
+		t.Logf("%d differences and %d known ones of %d keys", found, excused, len(want))
 	}
 	return len(want)
 }

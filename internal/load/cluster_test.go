@@ -100,7 +100,7 @@ func TestShardRestartedUnderLoad(t *testing.T) {
 	report := audit(t, l, c.Endpoints()[0])
 	mustBeClean(t, report)
 	stats := l.Snapshot()
-	if stats.Errors["connect"] == 0 {
+	if stats.Errors["connect"]+stats.Errors["connection"] == 0 {
 		t.Errorf("nobody noticed: %v", stats.Errors)
 	}
 	t.Log(report, stats.Errors, "longest stall", stats.Stall)

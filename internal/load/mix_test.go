@@ -71,6 +71,8 @@ func TestPlantedDifferencesInAMixAreFound(t *testing.T) {
 	if list = one(":play0:12:a"); do(t, client, "TYPE", list) != "list" {
 		t.Fatalf("%s is no list", list)
 	}
+	// One of the two lists may have given all it had to the other.
+	ring := strings.TrimSuffix(strings.TrimSuffix(one(":ring:*"), "one"), "two")
 	var living string
 	for _, key := range do(t, client, "KEYS", "p:*:life:*").([]any) {
 		living = key.(string)
@@ -94,9 +96,9 @@ func TestPlantedDifferencesInAMixAreFound(t *testing.T) {
 		"piece gone":            {"SETRANGE", one(":pieces"), 0, strings.Repeat("\x00", 12)},
 		"pair: one more":        {"INCR", one(":pair:one")},
 		"pair: the other less":  {"DECR", one(":pair:two")},
-		"token doubled":         {"RPUSH", one(":ring:one"), 0},
-		"token lost":            {"DEL", one(":ring:one"), one(":ring:two")},
-		"token never pushed":    {"RPUSH", one(":ring:one"), "x"},
+		"token doubled":         {"RPUSH", ring+"one", 0},
+		"token lost":            {"DEL", ring+"one", ring+"two"},
+		"token never pushed":    {"RPUSH", ring+"one", "x"},
 		"life over":             {"DEL", living},
 		"life without end":      {"SET", living, "mortal", "PX", 5000},
 		"death did not come":    {"SET", strings.TrimRight(living, "0123456789") + "1", "mortal"},
