@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"godwit/internal/digest"
+	"godwit/internal/rdb"
 	"godwit/internal/refresh"
 	"godwit/internal/sandbox"
 	"godwit/internal/sandbox/sandboxtest"
@@ -34,10 +35,14 @@ func configure(t *testing.T, source *sandbox.Server, target *sandbox.Cluster) Co
 		t.Fatal(err)
 	}
 	v := from.Version
+	modules := to.LoadsModulesOf(from, nil)
+	knows := to.Capabilities()
+	knows.Module = modules
 	return Config{
-		Name: "test", Target: target.Endpoints()[0], Capabilities: to.Capabilities(),
+		Name: "test", Target: target.Endpoints()[0], Capabilities: knows, Transcoder: rdb.TranscoderOptions{Module: modules},
 		Sources: []Source{{
 			Endpoint: source.Endpoint(), Capabilities: from.Capabilities(), Version: fmt.Sprintf("%d.%d.%d", v.Major, v.Minor, v.Patch),
+			Now: func() int64 { return time.Now().UnixMilli() }, // they share a clock
 		}},
 		Spool: spool.Options{Dir: t.TempDir(), MemoryLimit: 16 << 20, DiskLimit: 1 << 30},
 		Log:   slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),

@@ -52,6 +52,7 @@ type dispatcher struct {
 	args      [][]byte
 	made      []byte   // what the rewriter makes of a command
 	parts     [][]byte // arguments of one of these
+	size      int      // of it, in bytes
 	body      []byte   // scratch
 	piece     []byte   // scratch
 	said      []byte   // scratch
@@ -230,37 +231,60 @@ func (d *dispatcher) effect(ctx context.Context, args [][]byte) error {
 // say gives away a command with keys of one slot in the target's words. whole says
 // that it is all of what the source said.
 func (d *dispatcher) say(ctx context.Context, of uint16, args [][]byte, body []byte, whole bool) error {
+	if carried, err := d.otherwise(ctx, of, args); carried || err != nil {
+		return err
+	}
 	made, verdict, err := d.rewriter.Rewrite(d.made[:0], args)
 	if d.made = made; err != nil {
 		return err
 	}
 	if verdict == command.Pass {
-		return d.single(ctx, of, args, body, whole)
-	}
-	for rest := made; len(rest) > 0; {
-		e, err := resp.Scan(rest, d.parts)
-		if err != nil {
-			return fmt.Errorf("rewritten: %w", err)
+		if len(args) > maxArgs {
+			return d.long(ctx, of, args)
 		}
-		d.parts, rest = e.Args, rest[e.Size:]
-		if name := e.Args[0]; is(name, "eval") { // a script cannot call one
+		return d.one(ctx, of, len(args), body, d.expires(args), whole)
+	}
+	for rest := made; len(rest) > 0; rest = rest[d.size:] {
+		if err := d.scanMade(rest); err != nil {
+			return err
+		}
+		// A script calls no other, and hands over so many arguments.
+		if is(d.parts[0], "eval") || len(d.parts) > maxArgs {
 			return d.effect(ctx, args)
 		}
 	}
-	for rest := made; len(rest) > 0; {
-		e, err := resp.Scan(rest, d.parts)
-		if err != nil {
-			return fmt.Errorf("rewritten: %w", err)
+	for rest := made; len(rest) > 0; rest = rest[d.size:] {
+		if err := d.scanMade(rest); err != nil {
+			return err
 		}
-		d.parts = e.Args
-		if name := e.Args[0]; !is(name, "multi") && !is(name, "exec") { // it goes into one batch anyway
-			if err := d.single(ctx, of, e.Args, bodyOf(rest[:e.Size]), false); err != nil {
-				return err
-			}
+		if is(d.parts[0], "multi") || is(d.parts[0], "exec") {
+			continue // it goes into one batch anyway
 		}
-		rest = rest[e.Size:]
+		if err := d.one(ctx, of, len(d.parts), bodyOf(rest[:d.size]), d.expires(d.parts), false); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// scanMade finds the first of the commands that the rewriter has made: parts, of size
+// bytes.
+func (d *dispatcher) scanMade(made []byte) error {
+	e, err := resp.Scan(made, d.parts)
+	if err != nil {
+		return fmt.Errorf("rewritten: %w", err)
+	}
+	d.parts, d.size = e.Args, e.Size
+	return nil
+}
+
+// expires is expiry, and remembers a key that will not be there for the next command.
+func (d *dispatcher) expires(args [][]byte) int64 {
+	at := expiry(args)
+	if at > 0 && d.offset < d.heard && at <= time.Now().UnixMilli() {
+		d.gone[string(args[1])] = struct{}{}
+	}
+	return at
 }
 
 // beyond carries a command that concerns two dbs.
@@ -286,14 +310,14 @@ func (d *dispatcher) beyond(ctx context.Context, args [][]byte) error {
 	return d.byValue(ctx, [][]byte{b.Key}, false)
 }
 
-// single gives away a command with keys of one slot. About keys that are ahead alone
-// it has had its effect already. Where it cannot be carried out as the source did,
-// because a key is ahead or lost, or it was carried out in part, perhaps, the keys that
-// it wrote are carried by value.
-func (d *dispatcher) single(ctx context.Context, of uint16, args [][]byte, body []byte, last bool) error {
+// otherwise tells whether a command is not to be carried out as the source did. About
+// keys that are ahead alone it has had its effect already. Where a key is ahead or lost,
+// or the command was carried out in part, perhaps, the keys that it wrote are carried by
+// value.
+func (d *dispatcher) otherwise(ctx context.Context, of uint16, args [][]byte) (bool, error) {
 	at := d.mark[of]
 	if d.end <= d.had[at].at {
-		return nil
+		return true, nil
 	}
 	doubtful := d.had[at].more != 0
 	if doubtful {
@@ -301,29 +325,22 @@ func (d *dispatcher) single(ctx context.Context, of uint16, args [][]byte, body 
 	}
 	missing, err := d.misses(args)
 	if err != nil {
-		return err
+		return false, err
 	}
 	ahead := false
 	if d.values.until >= d.end {
 		if d.positions, err = d.placer.AppendKeyPositions(d.positions[:0], args); err != nil {
-			return err
+			return false, err
 		}
 		for _, at := range d.positions {
 			ahead = ahead || d.values.has(d.db, args[at], d.end)
 		}
 	}
 	if !ahead && !missing && !doubtful {
-		if len(args) > maxArgs {
-			return d.long(ctx, of, args)
-		}
-		expires := expiry(args)
-		if expires > 0 && d.offset < d.heard && expires <= time.Now().UnixMilli() {
-			d.gone[string(args[1])] = struct{}{} // it will not be there for the next command
-		}
-		return d.one(ctx, of, len(args), body, expires, last)
+		return false, nil
 	}
 	if d.late, err = d.placer.AppendWritten(d.late[:0], args); err != nil {
-		return err
+		return false, err
 	}
 	late := d.late[:0]
 	for _, key := range d.late {
@@ -332,9 +349,9 @@ func (d *dispatcher) single(ctx context.Context, of uint16, args [][]byte, body 
 		}
 	}
 	if len(late) == 0 {
-		return nil
+		return true, nil
 	}
-	return d.byValue(ctx, late, false)
+	return true, d.byValue(ctx, late, false)
 }
 
 // one gives a command, or a part of one, to the lane of a slot, unless the slot has
