@@ -122,8 +122,10 @@ func (f *flow) send(l *link, dst net.Conn, data []byte) bool {
 			l.close()
 			return false
 		case v.pass > 0:
+			// Counted first: whoever has read a byte finds it counted.
+			f.passed.Add(int64(v.pass))
 			n, err := dst.Write(data[:v.pass])
-			f.passed.Add(int64(n))
+			f.passed.Add(int64(n - v.pass))
 			if err != nil {
 				l.close()
 				return false

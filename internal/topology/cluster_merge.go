@@ -180,6 +180,8 @@ func (c *ClusterMap) sortNodes(o owners) {
 		first[i] = slot.Count
 		if c.Nodes[i].Slots = o.ranges(i); len(c.Nodes[i].Slots) > 0 {
 			first[i] = int(c.Nodes[i].Slots[0].First)
+			// It may have answered in the moment before it was promoted.
+			c.Nodes[i].Role, c.Nodes[i].Primary = Primary, ""
 		}
 	}
 	index := make(map[string]int)
