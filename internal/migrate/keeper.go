@@ -76,19 +76,6 @@ func (m *Migration) keep(ctx context.Context) error {
 	}
 }
 
-// over tells whether an operation or the link has ended the migration. What
-// the servers look like after that is nobody else's hand.
-func (m *Migration) over() (bool, error) {
-	select {
-	case <-m.finished:
-		return true, nil
-	case err := <-m.fatal:
-		return true, err
-	default:
-		return false, nil
-	}
-}
-
 // interrupted ends a Run that was told to stop. The target stays attached, so
 // that the next Run goes on, unless the user wants it detached.
 func (m *Migration) interrupted(ctx context.Context) error {
@@ -100,16 +87,6 @@ func (m *Migration) interrupted(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
-}
-
-func (m *Migration) phaseIn(phases ...Phase) bool {
-	p := m.phase()
-	for _, x := range phases {
-		if p == x {
-			return true
-		}
-	}
-	return false
 }
 
 // autoDue tells whether an automatic cutover should happen now.

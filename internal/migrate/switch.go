@@ -66,7 +66,7 @@ func (m *Migration) switchTo(ctx context.Context, direction string, to Side, o S
 		return result, err
 	}
 	if o.DryRun {
-		result.Steps = steps(cutover.Steps(method, m.cutoverSide(old), m.cutoverSide(next), limits))
+		result.Steps = steps(cutover.Steps(method, m.cutoverSide(old), m.replicaOf(old, next), limits))
 		result.Emergency = m.foresee(direction, method, to)
 		return result, nil
 	}
@@ -119,6 +119,11 @@ func (m *Migration) cutoverSide(e *end) cutover.Side {
 	return cutover.Side{Client: e.client, AnnounceHost: host, AnnouncePort: port}
 }
 
+// replicaOf is the side that takes over, as a replica of old.
+func (m *Migration) replicaOf(old, next *end) *cutover.Replica {
+	return &cutover.Replica{Side: m.cutoverSide(next), Old: old.address()}
+}
+
 // carryOut runs the machine between two journal entries: the intent before
 // its first effect, and the outcome. Nothing is journaled while writes are
 // stopped: after a crash the servers tell which side of the commit they are on.
@@ -126,6 +131,11 @@ func (m *Migration) carryOut(ctx context.Context, result SwitchResult, method cu
 	defer m.interruptVerify(ctx, "a "+result.Direction)()
 	link := m.present()
 	replid := link.Snapshot().ReplID
+	replica := m.replicaOf(old, next)
+	replica.ReplID, replica.Counted, replica.ACK = link.TargetReplID(), link.SourceOffset, link.Acknowledge
+	if replica.ReplID == "" {
+		replica.ReplID = replid
+	}
 	editor := m.editor(ctx, next, old)
 	var before Phase
 	err := m.update(func(r *record) {
@@ -133,7 +143,7 @@ func (m *Migration) carryOut(ctx context.Context, result SwitchResult, method cu
 		r.Phase = Switching
 		r.Switch = &switchRecord{Direction: result.Direction, Method: string(method), ReplID: replid, NewRunID: next.seen()["run_id"], At: time.Now()}
 		r.Cutover.Direction, r.Cutover.WriteStallMS = result.Direction, 0
-		r.Cutover.Steps = steps(cutover.Steps(method, m.cutoverSide(old), m.cutoverSide(next), limits))
+		r.Cutover.Steps = steps(cutover.Steps(method, m.cutoverSide(old), m.replicaOf(old, next), limits))
 	})
 	if err != nil {
 		return result, err
@@ -143,9 +153,8 @@ func (m *Migration) carryOut(ctx context.Context, result SwitchResult, method cu
 	m.setVotes(votes)
 	defer m.setVotes(nil)
 	machine := &cutover.Machine{
-		Method: method, Old: m.cutoverSide(old), New: m.cutoverSide(next), Limits: limits,
-		ReplID: replid, NewReplID: link.TargetReplID(), Counted: link.SourceOffset,
-		Votes: votes, Acknowledge: link.Acknowledge,
+		Method: method, Old: m.cutoverSide(old), New: replica, Limits: limits,
+		ReplID: replid, Votes: votes,
 		Arm:     func(ctx context.Context) error { return m.armOld(ctx, method, old) },
 		Unfence: func(ctx context.Context) error { return m.restore(ctx, old, minReplicasToWrite) },
 		Disarm:  func(ctx context.Context) error { return m.restore(ctx, old) },

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"godwit/internal/plan"
 	"godwit/internal/relay"
 	"godwit/internal/server"
 )
@@ -213,9 +214,12 @@ func role(info server.Info) string {
 }
 
 // status is what the record alone tells.
-func (r *record) status() Status {
+func (r *header) status() Status {
 	s := r.Last
-	s.Name, s.Phase, s.Engine, s.PID = r.Name, r.Phase, "relay", r.PID
+	s.Name, s.Phase, s.Engine, s.PID = r.Name, r.Phase, r.Engine, r.PID
+	if s.Engine == "" {
+		s.Engine = plan.Relay
+	}
 	s.Running, s.Ready, s.NotReady = false, false, "it is not running"
 	s.Cutover = r.Cutover
 	required := s.Verify.Required

@@ -1,0 +1,127 @@
+package migrate
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// core is what every migration has, whatever its engine.
+type core struct {
+	cfg     Config
+	log     *slog.Logger
+	journal *journal
+	source  *end
+
+	// operation is held by whoever changes a server's role: an operation of the
+	// user, or the keeper.
+	operation *gate
+
+	fatal    chan error    // what a link could not go on from
+	finished chan struct{} // closed when complete or abort is done
+
+	// ended is how the migration ended that the journal held before this one,
+	// between the same servers; empty when it held none.
+	ended Phase
+
+	mu          sync.Mutex
+	head        *header // of the record; guarded by mu
+	running     bool
+	subscribers map[chan Event]struct{}
+}
+
+func newCore(c Config, log *slog.Logger, j *journal, head *header) core {
+	return core{
+		cfg: c, log: log, journal: j, head: head,
+		operation: newGate(), fatal: make(chan error, 1), finished: make(chan struct{}),
+		subscribers: make(map[chan Event]struct{}),
+	}
+}
+
+// keepEvents is how many events the journal and the status hold.
+const keepEvents = 200
+
+// event tells the log, the subscribers and the status what happened.
+func (c *core) event(level slog.Level, text string) {
+	e := Event{At: time.Now(), Level: map[slog.Level]string{slog.LevelWarn: "warn", slog.LevelError: "error"}[level], Text: text}
+	if e.Level == "" {
+		e.Level = "info"
+	}
+	switch level {
+	case slog.LevelError:
+		c.log.Error(text)
+	case slog.LevelWarn:
+		c.log.Warn(text)
+	default:
+		c.log.Info(text)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.head.Events = append(c.head.Events, e)
+	if extra := len(c.head.Events) - keepEvents; extra > 0 {
+		c.head.Events = append([]Event(nil), c.head.Events[extra:]...)
+	}
+	for s := range c.subscribers {
+		select {
+		case s <- e:
+		default: // a reader that does not keep up finds it in the status
+		}
+	}
+}
+
+// Subscribe delivers events as they happen, until cancel is called.
+func (c *core) Subscribe() (events <-chan Event, cancel func()) {
+	s := make(chan Event, 64)
+	c.mu.Lock()
+	c.subscribers[s] = struct{}{}
+	c.mu.Unlock()
+	return s, func() {
+		c.mu.Lock()
+		delete(c.subscribers, s)
+		c.mu.Unlock()
+	}
+}
+
+// phase is the present one.
+func (c *core) phase() Phase {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.head.Phase
+}
+
+func (c *core) phaseIn(phases ...Phase) bool {
+	p := c.phase()
+	for _, x := range phases {
+		if p == x {
+			return true
+		}
+	}
+	return false
+}
+
+// over tells whether an operation or the link has ended the migration. What
+// the servers look like after that is nobody else's hand.
+func (c *core) over() (bool, error) {
+	select {
+	case <-c.finished:
+		return true, nil
+	case err := <-c.fatal:
+		return true, err
+	default:
+		return false, nil
+	}
+}
+
+// nothingBegun tells why a migration has nothing to end, nil when it has.
+func (c *core) nothingBegun(target string) error {
+	if !c.phaseIn(Planned) {
+		return nil
+	}
+	switch c.ended {
+	case Completed:
+		return hinted("nothing of godwit's is left at the servers", "migration %s was completed already: %s is the primary", c.cfg.Name, target)
+	case Aborted:
+		return hinted("nothing of godwit's is left at the servers", "migration %s was aborted already", c.cfg.Name)
+	}
+	return hinted("`godwit run` begins it", "migration %s has changed nothing yet, so there is nothing to end", c.cfg.Name)
+}
