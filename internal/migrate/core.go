@@ -25,7 +25,8 @@ type core struct {
 	ended Phase
 
 	mu          sync.Mutex
-	head        *header // of the record; guarded by mu
+	head        *header      // of the record; guarded by mu
+	persist     func() error // makes the record durable; mu is held
 	running     bool
 	subscribers map[chan Event]struct{}
 }
@@ -36,6 +37,51 @@ func newCore(c Config, log *slog.Logger, j *journal, head *header) core {
 		operation: newGate(), fatal: make(chan error, 1), finished: make(chan struct{}),
 		subscribers: make(map[chan Event]struct{}),
 	}
+}
+
+// change changes what is journaled and makes it durable; where that fails it is as
+// before. f must not alter in place what the header points to.
+func (c *core) change(f func(*header)) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := *c.head
+	f(c.head)
+	err := c.persist()
+	if err != nil {
+		*c.head = before
+	}
+	return err
+}
+
+func (c *core) saveQuietly() {
+	if err := c.change(func(*header) {}); err != nil {
+		c.log.Error("the journal could not be written", "error", err)
+	}
+}
+
+// setPhase is the one place where a phase changes, but for a switch, which journals
+// more with it.
+func (c *core) setPhase(p Phase) error {
+	return c.change(func(r *header) {
+		if r.Phase != p {
+			c.log.Info("phase", "from", string(r.Phase), "to", string(p))
+		}
+		r.Phase = p
+	})
+}
+
+// fail notes why a migration cannot go on by itself.
+func (c *core) fail(err error) {
+	hint := hintOf(err)
+	if hint == "" {
+		hint = "mend the cause, then the same `godwit run` goes on"
+	}
+	if saveErr := c.change(func(r *header) {
+		r.Phase, r.Error, r.Hint = Failed, err.Error(), hint
+	}); saveErr != nil {
+		c.log.Error("the journal could not be written", "error", saveErr)
+	}
+	c.event(slog.LevelError, err.Error())
 }
 
 // keepEvents is how many events the journal and the status hold.

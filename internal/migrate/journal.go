@@ -43,7 +43,7 @@ type header struct {
 	Started  time.Time     `json:"started"`
 	Updated  time.Time     `json:"updated"`
 	PID      int           `json:"pid"`
-	Port     int           `json:"port"` // of the listener; kept, because the servers know it
+	Port     int           `json:"port"`               // of the listener; kept, because the servers know it
 	Settings []setting     `json:"settings,omitempty"` // changed at the servers and to be restored
 	Followed bool          `json:"followed"`           // the target has followed the source
 	Cutover  CutoverStatus `json:"cutover"`
@@ -69,9 +69,9 @@ type record struct {
 	Track *track `json:"track,omitempty"`
 	// Dropped is what was left out, by the side that does not have it; of a stream
 	// up to Track, from which it is read again.
-	Dropped map[Side]relay.Dropped `json:"dropped,omitempty"`
-	RunIDs   map[Side]string   `json:"run_ids,omitempty"`
-	Refusals map[Side]refusals `json:"refusals,omitempty"`
+	Dropped  map[Side]relay.Dropped `json:"dropped,omitempty"`
+	RunIDs   map[Side]string        `json:"run_ids,omitempty"`
+	Refusals map[Side]refusals      `json:"refusals,omitempty"`
 	// Probes are what the servers said they load.
 	Probes map[Side]topology.Probe `json:"probes,omitempty"`
 	// Doubtful is set when the target may have been promoted by a switch that was given up.

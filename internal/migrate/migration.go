@@ -30,7 +30,6 @@ type Migration struct {
 
 	// Guarded by mu.
 	rec          record
-	listener     *relay.Listener
 	link         *linkRun
 	votes        chan *psync.Peer // where the old primary's PSYNC goes during a switch, nil otherwise
 	told         string           // by the listener, the last time
@@ -41,9 +40,9 @@ type Migration struct {
 	planned      plan.Plan
 	copy         copyProgress
 	rates        rates
-	verifying    *verifying // the comparison under way, nil for none
-	verifyBarred int        // by how many none may begin
-	verifyNext   time.Time  // before which none begins by itself
+	verifying    *verifying      // the comparison under way, nil for none
+	verifyBarred int             // by how many none may begin
+	verifyNext   time.Time       // before which none begins by itself
 	base         context.Context //nolint:containedctx // of Run: links that an operation starts live as long as it
 	wg           *sync.WaitGroup // likewise
 }
@@ -61,6 +60,7 @@ func Open(_ context.Context, c Config, log *slog.Logger) (*Migration, error) {
 	}
 	m := &Migration{rec: rec}
 	m.core = newCore(c, log, j, &m.rec.header)
+	m.persist = m.saveLocked
 	if err := m.begin(); err != nil {
 		return nil, errors.Join(err, j.close())
 	}
@@ -267,36 +267,6 @@ func (m *Migration) saveLocked() error {
 	m.keepCopyDropped()
 	m.rec.Last = m.statusLocked()
 	return m.journal.save(m.rec)
-}
-
-func (m *Migration) saveQuietly() {
-	if err := m.update(func(*record) {}); err != nil {
-		m.log.Error("the journal could not be written", "error", err)
-	}
-}
-
-// setPhase is the one place where a phase changes.
-func (m *Migration) setPhase(p Phase) error {
-	return m.update(func(r *record) {
-		if r.Phase != p {
-			m.log.Info("phase", "from", string(r.Phase), "to", string(p))
-		}
-		r.Phase = p
-	})
-}
-
-// fail notes why a migration cannot go on by itself.
-func (m *Migration) fail(err error) {
-	hint := hintOf(err)
-	if hint == "" {
-		hint = "mend the cause, then the same `godwit run` goes on"
-	}
-	if saveErr := m.update(func(r *record) {
-		r.Phase, r.Error, r.Hint = Failed, err.Error(), hint
-	}); saveErr != nil {
-		m.log.Error("the journal could not be written", "error", saveErr)
-	}
-	m.event(slog.LevelError, err.Error())
 }
 
 // HintedError is an error with what the user can do about it.

@@ -28,8 +28,8 @@ var ruleTests = []struct {
 	}, blockers: []string{"source-is-sentinel"}, says: "redis://10.0.0.7:6379", noBack: true},
 	{name: "a Sentinel as the target", change: func(f *Facts, _ *Wants) { f.Target.Mode = topology.Sentinel },
 		blockers: []string{"target-is-sentinel"}, says: "SENTINEL GET-MASTER-ADDR-BY-NAME", noBack: true},
-	{name: "clusters", change: func(f *Facts, _ *Wants) { f.Source.Mode, f.Target.Mode = topology.Cluster, topology.Cluster },
-		blockers: []string{"source-is-cluster", "target-is-cluster"}, says: "cluster-enabled no", noBack: true},
+	{name: "a cluster as the source", change: func(f *Facts, _ *Wants) { f.Source.Mode = topology.Cluster },
+		blockers: []string{"source-is-cluster"}, says: "cluster-enabled no", noBack: true},
 	{name: "too old", change: func(f *Facts, _ *Wants) { f.Source.Version.Major, f.Target.Version.Major = 4, 3 },
 		blockers: []string{"source-too-old", "target-too-old"}, noBack: true},
 
