@@ -53,7 +53,7 @@ func New(c Config) *Engine {
 		e.links = append(e.links, &Link{
 			source: source, target: c.Target, name: fmt.Sprintf("%s:%d", c.Name, i),
 			knows: c.Capabilities, coding: c.Transcoder, spool: o, crc: crc, log: c.Log, state: Attaching,
-			in:       newIntake(source.Endpoint, source.Version, o, c.Log),
+			in:       newIntake(source, o, c.Log),
 			progress: func() SourceProgress { return e.of(i) },
 			save:     func(p SourceProgress) error { return e.update(i, p) },
 		})
@@ -264,6 +264,17 @@ func (e *Engine) saveLocked(p Progress) error {
 	}
 	e.progress = p
 	return nil
+}
+
+// Acknowledge tells the sources now what the target has. They are told by itself, too,
+// but not as often as whoever waits would like.
+func (e *Engine) Acknowledge() {
+	for _, l := range e.links {
+		select {
+		case l.in.hurry <- struct{}{}:
+		default: // it is about to
+		}
+	}
 }
 
 // View tells what has been done so far, by source.

@@ -23,6 +23,10 @@ type Source struct {
 	Capabilities command.Capabilities
 	Version      string       // what the source is told that the replica is, see psync.Hello
 	Now          func() int64 // the source's clock, see command.Options
+	// Announce is by what host and port the source lists godwit as its replica, and
+	// FAILOVER TO finds it; none if the port is 0.
+	AnnounceHost string
+	AnnouncePort int
 }
 
 // State of a link.
@@ -283,11 +287,13 @@ type View struct {
 	Source string
 	State  State
 	Reason string
-	Keys   int64 // of the snapshot, that the target has
-	Copied int64 // bytes of the snapshot that were read
-	Total  int64 // that it has, 0 if that is not known
-	Read   int64 // offset of the source that was read
-	Acked  int64 // that the target has
+	Keys   int64  // of the snapshot, that the target has
+	Copied int64  // bytes of the snapshot that were read
+	Total  int64  // that it has, 0 if that is not known
+	Read   int64  // offset of the source that was read
+	Acked  int64  // that the target has
+	ReplID string // of the stream
+	Spool  spool.Stats
 }
 
 // View tells what has been done so far.
@@ -297,5 +303,6 @@ func (l *Link) View() View {
 	return View{
 		Source: l.source.Endpoint.Address, State: l.state, Reason: l.reason, Keys: l.keys.Load(),
 		Copied: l.in.copied.Load(), Total: l.in.total.Load(), Read: l.in.end.Load(), Acked: l.acked.Load(),
+		ReplID: l.in.history(), Spool: l.in.spool.Stats(),
 	}
 }

@@ -55,11 +55,9 @@ func (m *Migration) switchTo(ctx context.Context, direction string, to Side, o S
 	}
 	next := m.side(to)
 	old := m.other(next)
-	limits := cutover.Limits{MaxPause: m.cfg.MaxPause, NoKill: m.cfg.NoKill || o.NoKill}
-	if o.MaxPauseMS != 0 {
-		if limits.MaxPause = time.Duration(o.MaxPauseMS) * time.Millisecond; o.MaxPauseMS < 10 || o.MaxPauseMS > 60_000 {
-			return result, hinted("use 10ms to 1m", "max pause of %d ms", o.MaxPauseMS)
-		}
+	limits, err := m.limits(o)
+	if err != nil {
+		return result, err
 	}
 	method, err := m.method(ctx, old)
 	if err != nil {
@@ -218,20 +216,20 @@ func (m *Migration) switched(ctx context.Context, result SwitchResult, next *end
 }
 
 // armOld prepares the old primary for becoming a replica of the listener.
-func (m *Migration) armOld(ctx context.Context, method cutover.Method, old *end) error {
+func (c *core) armOld(ctx context.Context, method cutover.Method, old *end) error {
 	if method == cutover.Fence {
 		value, _, err := old.client.ConfigGet(ctx, minReplicasToWrite)
 		if err != nil {
 			return err
 		}
-		if err := m.save(old.side, minReplicasToWrite, value); err != nil {
+		if err := c.save(old.side, minReplicasToWrite, value); err != nil {
 			return err
 		}
 	}
-	if err := m.announceTo(old); err != nil {
+	if err := c.announceTo(old); err != nil {
 		return err
 	}
-	return m.arm(ctx, old)
+	return c.arm(ctx, old)
 }
 
 // reverseTimeout is how long a switch waits for the way back before it says
@@ -281,38 +279,44 @@ func (m *Migration) setVotes(c chan *psync.Peer) {
 	old := m.votes
 	m.votes = c
 	m.mu.Unlock()
-	for old != nil {
+	turnAway(old)
+}
+
+// turnAway ends the connections of those that nobody takes any more: they connect
+// again, and the link takes them.
+func turnAway(votes chan *psync.Peer) {
+	for votes != nil {
 		select {
-		case p := <-old:
-			_ = p.Close() // it connects again, and the link takes it
+		case p := <-votes:
+			_ = p.Close()
 		default:
 			return
 		}
 	}
 }
 
-func (m *Migration) observeStep(s cutover.Step) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for i := range m.rec.Cutover.Steps {
-		if m.rec.Cutover.Steps[i].Name == string(s.Name) {
-			m.rec.Cutover.Steps[i] = step(s)
+func (c *core) observeStep(s cutover.Step) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.head.Cutover.Steps {
+		if c.head.Cutover.Steps[i].Name == string(s.Name) {
+			c.head.Cutover.Steps[i] = step(s)
 		}
 	}
 }
 
 // trace tells that a point was come to.
-func (m *Migration) trace(point string) {
-	if m.cfg.Trace != nil {
-		m.cfg.Trace(point)
+func (c *core) trace(point string) {
+	if c.cfg.Trace != nil {
+		c.cfg.Trace(point)
 	}
 }
 
-func (m *Migration) traced(direction string) func(string) {
-	if m.cfg.Trace == nil {
+func (c *core) traced(direction string) func(string) {
+	if c.cfg.Trace == nil {
 		return nil
 	}
-	return func(point string) { m.cfg.Trace(direction + "-" + point) }
+	return func(point string) { c.cfg.Trace(direction + "-" + point) }
 }
 
 func step(s cutover.Step) StepStatus {

@@ -19,9 +19,9 @@ func (in *input) engine() (name, why string) {
 	return Relay, "godwit is a replica of the source and the primary of the target"
 }
 
-// together is a cluster as the rules about a target look at it: the oldest of its
+// Together is a cluster as the rules about a target look at it: the oldest of its
 // primaries, with what all of them hold.
-func together(shards []topology.Node) topology.Node {
+func Together(shards []topology.Node) topology.Node {
 	all := shards[0]
 	for _, n := range shards {
 		if all.Version.AtLeast(n.Version.Major, n.Version.Minor) && n.Version != all.Version {

@@ -71,7 +71,8 @@ type Plan struct {
 	Name             string     `json:"name"`
 	Engine           string     `json:"engine"`
 	EngineWhy        string     `json:"engine_why"`
-	Slots            string     `json:"slots,omitempty"` // of a cluster as target, as a picture
+	Shards           []End      `json:"shards,omitempty"` // of a cluster as target
+	Slots            string     `json:"slots,omitempty"`  // likewise, as a picture
 	Method           Method     `json:"method"`
 	Source           End        `json:"source"`
 	Target           End        `json:"target"`
@@ -146,6 +147,9 @@ func Make(f Facts, w Wants) Plan {
 	p.Engine, p.EngineWhy = in.engine()
 	if in.toCluster() {
 		p.Slots = in.picture()
+		for _, n := range in.Shards {
+			p.Shards = append(p.Shards, endOf(n))
+		}
 	}
 	for _, db := range f.Source.DBs {
 		p.Sizes.Expires += db.Expires

@@ -49,7 +49,7 @@ type input struct {
 
 func newInput(f Facts, w Wants) *input {
 	if len(f.Shards) > 0 {
-		f.Target = together(f.Shards)
+		f.Target = Together(f.Shards)
 	}
 	return &input{Facts: f, Wants: w, method: methodAt(f.Source), backMethod: methodAt(f.Target)}
 }
