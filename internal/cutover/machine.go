@@ -36,9 +36,7 @@ type Machine struct {
 	// Trace is called before and after each step, for tests that kill the process there; nil otherwise.
 	Trace func(point string)
 
-	steps   []Step
-	stopped time.Time     // when writes were stopped
-	stall   time.Duration // for how long
+	progress
 }
 
 // Result is how a switch went.
@@ -81,7 +79,7 @@ const retreatTimeout = 10 * time.Second
 // before; *UncertainError, a person must look; otherwise the switch is done,
 // and an error tells of something after the commit that did not work.
 func (m *Machine) Run(ctx context.Context) (Result, error) {
-	m.steps = Steps(m.Method, m.Old, m.New, m.Limits)
+	m.start(Steps(m.Method, m.Old, m.New, m.Limits), m.Observe, m.Trace)
 	// Both stops are bounded, so a cancelled caller does not cut a switch in half.
 	err := m.run(context.WithoutCancel(ctx))
 	return Result{Steps: m.steps, WriteStall: m.stall}, err
@@ -232,38 +230,5 @@ func Release(ctx context.Context, c *server.Client) error {
 		case <-time.After(10 * time.Millisecond):
 		case <-ctx.Done():
 		}
-	}
-}
-
-// step runs one step and shows it.
-func (m *Machine) step(name Name, do func() error) error {
-	m.trace(name, "before")
-	i := 0
-	for m.steps[i].Name != name {
-		i++
-	}
-	s := &m.steps[i]
-	s.State = Running
-	m.observe(*s)
-	began := time.Now()
-	err := do()
-	s.Took, s.Err, s.State = time.Since(began), err, Done
-	if err != nil {
-		s.State = Broken
-	}
-	m.observe(*s)
-	m.trace(name, "after")
-	return err
-}
-
-func (m *Machine) observe(s Step) {
-	if m.Observe != nil {
-		m.Observe(s)
-	}
-}
-
-func (m *Machine) trace(name Name, when string) {
-	if m.Trace != nil {
-		m.Trace(string(name) + "-" + when)
 	}
 }

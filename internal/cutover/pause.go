@@ -276,10 +276,3 @@ func (m *Machine) forgetVotes() {
 		}
 	}
 }
-
-// resumed notes that writes go on, the first time.
-func (m *Machine) resumed() {
-	if !m.stopped.IsZero() && m.stall == 0 {
-		m.stall = time.Since(m.stopped)
-	}
-}

@@ -39,6 +39,7 @@ const (
 	Demote  Name = "demote"   // the old one becomes a replica for good
 	Promote Name = "promote"  // the commit
 	Unfence Name = "unfence"  // the fence method's setting goes back
+	Unpause Name = "unpause"  // what waited is refused now
 	Kill    Name = "kill"     // clients of the old one must connect again
 	Reverse Name = "reverse"  // the old one follows the new one
 )
