@@ -51,7 +51,7 @@ func New(c Config) *Engine {
 		o := c.Spool
 		o.Dir = filepath.Clean(o.Dir)
 		e.links = append(e.links, &Link{
-			source: source, target: c.Target, name: fmt.Sprintf("%s:%d", c.Name, i),
+			source: source, target: c.Target, name: sourceName(c.Name, i),
 			knows: c.Capabilities, coding: c.Transcoder, spool: o, crc: crc, log: c.Log, state: Attaching,
 			in:       newIntake(source, o, c.Log),
 			progress: func() SourceProgress { return e.of(i) },
@@ -59,6 +59,11 @@ func New(c Config) *Engine {
 		})
 	}
 	return e
+}
+
+// sourceName is of a migration and one of its sources, in the names of checkpoints.
+func sourceName(migration string, source int) string {
+	return fmt.Sprintf("%s:%d", migration, source)
 }
 
 // Run carries until ctx is done, or until an error that waiting cannot mend. Whatever
@@ -190,10 +195,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 	for i, l := range e.links {
 		p := &next.Sources[i]
 		p.Generation = 1
-		for n := range now.primaries {
-			ranges := now.ranges(n)
-			p.Lanes = append(p.Lanes, LaneProgress{Key: checkpointKey(l.name, 1, n, ranges[0].First), Slots: ranges, RunID: ids[n]})
-		}
+		p.Lanes = now.lanes(l.name, 1, ids)
 	}
 	return e.set(next)
 }

@@ -20,8 +20,8 @@ import (
 
 // Stand is a place in a replication stream: behind the byte at Offset.
 type Stand struct {
-	ReplID string
-	Offset int64
+	ReplID string `json:"replid"`
+	Offset int64  `json:"offset"`
 }
 
 // FeedConfig says what a Feed carries to whom.

@@ -72,7 +72,7 @@ func (u UserRules) lift() []any {
 
 // ACLFence has nodes of a cluster refuse writes of all users but godwit's own. It outlives
 // godwit, but not a restart of a node: ACLs are not replicated, and nothing is written
-// to a node's files.
+// to a node's files. From 6.2 on, as is a pause of writes alone.
 type ACLFence struct {
 	Nodes []*server.Client // replicas, too: one of them may be promoted
 	User  string           // godwit's own, by which it goes on writing
@@ -93,7 +93,7 @@ func (f *ACLFence) Prepare(ctx context.Context, password string) error {
 			} else if err := f.read(ctx, c, &rules[i]); err != nil {
 				return err
 			}
-			_, err := c.Do(ctx, "ACL", "SETUSER", f.User, "reset", "on", ">"+password, "allkeys", "+@all")
+			_, err := c.Do(ctx, "ACL", "SETUSER", f.User, "reset", "on", ">"+password, "allkeys", "allchannels", "+@all")
 			return err
 		})
 	}
@@ -132,11 +132,11 @@ func (f *ACLFence) read(ctx context.Context, c *server.Client, into *[]UserRules
 // Set has all nodes refuse writes from now on.
 func (f *ACLFence) Set(ctx context.Context) error { return f.each(ctx, UserRules.fence) }
 
-// Lift gives all users the rights back that they had. Nothing happens where Prepare
-// was not called.
+// Lift gives all users the rights back that they had. Nothing happens where there are
+// no Rules.
 func (f *ACLFence) Lift(ctx context.Context) error { return f.each(ctx, UserRules.lift) }
 
-// Forget deletes godwit's own user.
+// Forget deletes godwit's own user, which ends its connections.
 func (f *ACLFence) Forget(ctx context.Context) error {
 	var errs []error
 	for _, c := range f.Nodes {

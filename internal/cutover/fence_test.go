@@ -13,7 +13,7 @@ import (
 // A fenced node refuses writes of everybody but godwit, and is afterwards as it was.
 func TestFence(t *testing.T) {
 	t.Parallel()
-	for _, version := range []string{"redis-6.0", "redis-7.0", "redis-8.6", "valkey-8.1", "valkey-9.1"} {
+	for _, version := range []string{"redis-7.0", "redis-8.6", "valkey-8.1", "valkey-9.1"} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			s := sandboxtest.Start(t, version, sandbox.Options{})
@@ -28,9 +28,7 @@ func TestFence(t *testing.T) {
 			}
 			do("ACL", "SETUSER", "app", "on", ">secret", "~app:*", "-@all", "+@read", "+ping", "+set", "+incr", "-getbit")
 			do("ACL", "SETUSER", "late", "off")
-			if version != "redis-6.0" {
-				do("ACL", "SETUSER", "keys", "on", "nopass", "~a*", "+@write", "(~b* +set)", "(%R~c* +@all)")
-			}
+			do("ACL", "SETUSER", "keys", "on", "nopass", "~a*", "+@write", "(~b* +set)", "(%R~c* +@all)")
 			before := do("ACL", "LIST")
 			app := s.Endpoint()
 			app.Username, app.Password = "app", "secret"

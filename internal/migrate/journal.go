@@ -90,6 +90,7 @@ type switchRecord struct {
 	Method    string    `json:"method"`
 	ReplID    string    `json:"replid"`
 	NewRunID  string    `json:"new_run_id"` // of the new primary before its promotion
+	Before    Phase     `json:"before,omitempty"`
 	At        time.Time `json:"at"`
 }
 

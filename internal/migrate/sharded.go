@@ -31,15 +31,19 @@ type Sharded struct {
 	core
 
 	// Guarded by mu.
-	rec     shardedRecord
-	planned plan.Plan
-	target  topology.Node // the cluster as a whole, see plan
-	shards  shardsSeen
-	engine  *engineRun
-	votes   chan *psync.Peer // where the source's PSYNC goes during a switch, nil otherwise
-	lag     lagMeter
-	copy    copyProgress
-	rates   rates
+	rec      shardedRecord
+	planned  plan.Plan
+	target   topology.Node // the cluster as a whole, see plan
+	shards   shardsSeen
+	base     context.Context //nolint:containedctx // of Run: what an operation starts lives as long as it
+	engine   *engineRun
+	feed     *feedRun
+	password string           // of godwit's own user at the cluster, see cutover.ACLFence
+	votes    chan *psync.Peer // where the source's PSYNC goes during a switch, nil otherwise
+	usersAt  time.Time        // when the nodes were last told of that user; of the keeper alone
+	lag      lagMeter
+	copy     copyProgress
+	rates    rates
 }
 
 // shardedRecord is what the journal holds.
@@ -48,6 +52,10 @@ type shardedRecord struct {
 
 	Progress apply.Progress `json:"progress"`
 	Switch   *switchRecord  `json:"switch,omitempty"` // the one under way, nil when there is none
+	Back     *wayBack       `json:"back,omitempty"`   // nil for none
+	// Fence is what the cluster's users might run before godwit had it refuse their
+	// writes, by node; empty while it takes them.
+	Fence map[string][]cutover.UserRules `json:"fence,omitempty"`
 }
 
 // engineRun is the engine under way.
@@ -138,7 +146,7 @@ func (m *Sharded) run(parent context.Context) error {
 	defer wg.Wait()
 	defer cancel()
 	m.mu.Lock()
-	m.running = true
+	m.running, m.base = true, ctx
 	m.rec.PID, m.rec.Error, m.rec.Hint = os.Getpid(), "", ""
 	m.mu.Unlock()
 	defer func() {
@@ -146,12 +154,13 @@ func (m *Sharded) run(parent context.Context) error {
 		m.running = false
 		m.mu.Unlock()
 	}()
+	defer m.stopFeed()
 	defer m.stopEngine()
 	defer m.operation.occupy() // once the operation under way has ended
 
 	_, err := m.listen(ctx, &wg, relay.ListenerConfig{
 		Notify: m.event, Authenticate: m.authenticate, Allowed: m.source.hasAddress,
-		Serve: func(p *psync.Peer) { m.route(p) },
+		Serve: func(p *psync.Peer) { wg.Go(func() { m.route(ctx, p) }) },
 	}, m.source)
 	if err != nil {
 		return err
@@ -166,8 +175,8 @@ func (m *Sharded) run(parent context.Context) error {
 		}
 		m.event(slog.LevelInfo, fmt.Sprintf("copying from %s to the %d shards of %s", m.source.address(), len(m.planned.Shards), m.cfg.To.Address))
 	}
-	if m.rec.Primary == Source && !m.pending() {
-		m.startEngine(ctx)
+	if err := m.carry(ctx); err != nil {
+		return fmt.Errorf("%s: %w", Target, err)
 	}
 	wg.Go(func() { m.poll(ctx) })
 	return m.keep(parent)
@@ -268,11 +277,31 @@ func (m *Sharded) pending() bool {
 	return m.rec.Switch != nil
 }
 
+// carry begins what the journal says is to go on, unless it does, or a switch is to be
+// settled first.
+func (m *Sharded) carry(ctx context.Context) error {
+	m.mu.Lock()
+	r, idle := m.rec, m.engine == nil && m.feed == nil
+	m.mu.Unlock()
+	switch {
+	case !idle || r.Switch != nil:
+	case r.Primary == Source:
+		if err := m.known(ctx); err != nil {
+			return err
+		}
+		m.startEngine()
+	case r.Back != nil && r.Back.Lost == "":
+		m.startFeed(r.Back, true)
+	}
+	return nil
+}
+
 // startEngine carries the source's data from now on, from where the journal says.
-func (m *Sharded) startEngine(ctx context.Context) {
+func (m *Sharded) startEngine() {
 	source := m.source.found()
 	m.mu.Lock()
-	target, progress := m.target, m.rec.Progress
+	ctx, target, progress, to := m.base, m.target, m.rec.Progress, m.cfg.To
+	to.Username, to.Password = m.ownUser(), m.password
 	m.mu.Unlock()
 	knows := target.Capabilities()
 	knows.Module = target.LoadsModulesOf(source, m.cfg.AcceptModules)
@@ -284,7 +313,7 @@ func (m *Sharded) startEngine(ctx context.Context) {
 	}
 	run := &engineRun{done: make(chan struct{})}
 	run.engine = apply.New(apply.Config{
-		Name: m.cfg.Name, Target: m.cfg.To, Capabilities: knows,
+		Name: m.cfg.Name, Target: to, Capabilities: knows,
 		Transcoder: rdb.TranscoderOptions{Drop: m.cfg.Drop, Module: knows.Module},
 		Sources: []apply.Source{{
 			Endpoint: m.source.endpoint, Capabilities: source.Capabilities(), Version: number(source.Version),
@@ -338,25 +367,25 @@ func (m *Sharded) authenticate(_, password string) (identity string, ok bool) {
 	return string(Source), ok
 }
 
-// route hands the source's PSYNC to the switch that waits for it.
-func (m *Sharded) route(p *psync.Peer) {
+// route hands the source's PSYNC to the switch that waits for it, or to the way back.
+func (m *Sharded) route(ctx context.Context, p *psync.Peer) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	if m.votes != nil {
+		// Within the lock, so that none is sent after setVotes has seen to those that nobody took.
+		defer m.mu.Unlock()
 		select {
 		case m.votes <- p:
-			return
 		default:
+			_ = p.Close() // it asks again and again
 		}
+		return
 	}
-	if p.Failover {
-		_ = p.Refuse("no switch is under way") // it becomes a primary again
-	}
-	_ = p.Close() // it asks again
+	m.mu.Unlock()
+	m.serve(ctx, p)
 }
 
-// recover brings a switch that a crash interrupted to one of its two ends: the source
-// is a replica, then it was committed, or it is a primary.
+// recover brings a switch that a crash interrupted to one of its two ends, by the role
+// of the source: at a cutover it is demoted, and at a rollback promoted, by the commit.
 func (m *Sharded) recover(ctx context.Context) error {
 	m.mu.Lock()
 	intent := m.rec.Switch
@@ -368,21 +397,37 @@ func (m *Sharded) recover(ctx context.Context) error {
 	if err != nil {
 		return nil //nolint:nilerr // which of them is not known yet; the keeper asks again
 	}
-	if info["role"] == "slave" && info["master_failover_state"] != "failover-in-progress" {
-		m.event(slog.LevelWarn, fmt.Sprintf("the %s was interrupted after its commit; it is being finished", intent.Direction))
-		_, err := m.switched(ctx, SwitchResult{Direction: intent.Direction}, nil)
-		return err
+	replica := info["role"] == "slave" && info["master_failover_state"] != "failover-in-progress"
+	committed := replica == (intent.to() == Target)
+	how := "before its commit"
+	if committed {
+		how = "after its commit"
 	}
-	m.event(slog.LevelWarn, fmt.Sprintf("the %s was interrupted before its commit; %s serves as before", intent.Direction, m.source.address()))
-	if err := cutover.Release(ctx, m.source.client); err != nil {
-		return err
+	m.event(slog.LevelWarn, fmt.Sprintf("the %s was interrupted %s; it is brought to its end", intent.Direction, how))
+	result := SwitchResult{Direction: intent.Direction}
+	switch {
+	case intent.to() == Target && committed:
+		_, err = m.switched(ctx, result, Target, m.unfence(ctx))
+	case intent.to() == Target:
+		err = errors.Join(cutover.Release(ctx, m.source.client), m.restore(ctx, m.source), m.leaveBack())
+		if err == nil && intent.Before != RolledBack {
+			err = m.unfence(ctx)
+		}
+		if err == nil {
+			err = m.update(func(r *shardedRecord) { r.Switch, r.Error, r.Hint, r.Phase = nil, "", "", intent.Before })
+		}
+	case committed:
+		if err := errors.Join(m.known(ctx), m.unpause(ctx)); err != nil {
+			return err
+		}
+		_, err = m.switched(ctx, result, Source, m.forthAgain(ctx))
+	default:
+		if err := errors.Join(m.unfence(ctx), m.unpause(ctx)); err != nil {
+			return err
+		}
+		err = m.update(func(r *shardedRecord) { r.Switch, r.Error, r.Hint, r.Phase = nil, "", "", Switched })
 	}
-	if err := m.restore(ctx, m.source); err != nil {
-		return err
-	}
-	return m.update(func(r *shardedRecord) {
-		r.Switch, r.Error, r.Hint, r.Phase = nil, "", "", Following
-	})
+	return err
 }
 
 // shardsSeen are the target's primaries as they were last seen.

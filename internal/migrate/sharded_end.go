@@ -37,7 +37,7 @@ func (m *Sharded) Complete(ctx context.Context, dryRun bool) (EndResult, error) 
 	if err := run.do(func() error { return leaveReadOnly(ctx, m.source) }); err != nil {
 		return result, err
 	}
-	m.stopEngine()
+	m.stopFeed()
 	if err := run.do(func() error { return m.clean(ctx) }); err != nil {
 		return result, err
 	}
@@ -112,7 +112,7 @@ func (m *Sharded) Verify(context.Context, VerifyOptions) (*verify.Report, error)
 }
 
 // clean takes back what godwit has left at the shards.
-func (m *Sharded) clean(context.Context) error { return nil }
+func (m *Sharded) clean(ctx context.Context) error { return m.unfence(ctx) }
 
 func (m *Sharded) cleanStep() StepStatus {
 	return StepStatus{Name: "clean", Server: m.cfg.To.Address, Command: "DEL godwit:" + m.cfg.Name + ":*; CONFIG SET (what was changed, as it was)", State: "planned"}

@@ -104,16 +104,31 @@ func (m *Sharded) tend(ctx context.Context) error {
 		return nil //nolint:nilerr // it is waited for; the status says why
 	}
 	if m.pending() {
-		return m.recover(ctx)
+		if err := m.recover(ctx); err != nil {
+			m.log.Debug("the switch is not settled yet", "error", err)
+		}
+	}
+	if m.pending() {
+		return nil // asked again at the next look
+	}
+	m.mu.Lock()
+	primary, phase, followed := m.rec.Primary, m.rec.Phase, m.rec.Followed
+	m.mu.Unlock()
+	if err := m.carry(ctx); err != nil {
+		m.event(slog.LevelWarn, fmt.Sprintf("%s: %v", Target, err))
+		return nil // tried again at the next look
+	}
+	if primary == Source && time.Since(m.usersAt) > shardsInterval {
+		m.usersAt = time.Now()
+		if err := m.known(ctx); err != nil {
+			m.log.Warn("not every node of the cluster could be told of godwit's own user", "error", err)
+		}
 	}
 	if command.SaysRelativeTTLs(m.source.found().Capabilities().Version) {
 		if err := m.source.clock.set(ctx, m.source.client); err != nil {
 			m.log.Debug("asking for the time", "server", m.source.address(), "error", err)
 		}
 	}
-	m.mu.Lock()
-	primary, phase, followed := m.rec.Primary, m.rec.Phase, m.rec.Followed
-	m.mu.Unlock()
 	switch {
 	case primary == Source && info["role"] == "slave":
 		return m.sourceBecameReplica(ctx, info)

@@ -43,11 +43,6 @@ func (m *Sharded) Cutover(ctx context.Context, o SwitchOptions) (SwitchResult, e
 	return m.carryOut(ctx, result, method, limits)
 }
 
-// Rollback is not possible yet.
-func (m *Sharded) Rollback(context.Context, SwitchOptions) (SwitchResult, error) {
-	return SwitchResult{Direction: DirectionRollback}, hinted("", "not yet")
-}
-
 // limits are those of a switch.
 func (c *core) limits(o SwitchOptions) (cutover.Limits, error) {
 	l := cutover.Limits{MaxPause: c.cfg.MaxPause, NoKill: c.cfg.NoKill || o.NoKill}
@@ -88,9 +83,10 @@ func (m *Sharded) carryOut(ctx context.Context, result SwitchResult, method cuto
 	engine := m.present()
 	replid := engine.View()[0].ReplID
 	next := &cluster{m: m, engine: engine}
+	before := m.phase()
 	err := m.update(func(r *shardedRecord) {
 		r.Phase = Switching
-		r.Switch = &switchRecord{Direction: result.Direction, Method: string(method), ReplID: replid, At: time.Now()}
+		r.Switch = &switchRecord{Direction: result.Direction, Method: string(method), ReplID: replid, Before: before, At: time.Now()}
 		r.Cutover.Direction, r.Cutover.WriteStallMS = result.Direction, 0
 		r.Cutover.Steps = steps(cutover.Steps(method, m.sourceSide(), next, limits))
 	})
@@ -103,23 +99,46 @@ func (m *Sharded) carryOut(ctx context.Context, result SwitchResult, method cuto
 	defer m.setVotes(nil)
 	machine := &cutover.Machine{
 		Method: method, Old: m.sourceSide(), New: next, Limits: limits, ReplID: replid, Votes: votes,
-		Arm:     func(ctx context.Context) error { return m.armOld(ctx, method, m.source) },
+		Arm: func(ctx context.Context) error {
+			if err := errors.Join(m.armOld(ctx, method, m.source), m.beginBack(ctx)); err != nil {
+				return err
+			}
+			return m.raise(ctx)
+		},
 		Unfence: func(ctx context.Context) error { return m.restore(ctx, m.source, minReplicasToWrite) },
-		Disarm:  func(ctx context.Context) error { return m.restore(ctx, m.source) },
+		Disarm: func(ctx context.Context) error {
+			err := errors.Join(m.restore(ctx, m.source), m.leaveBack())
+			if before != RolledBack {
+				err = errors.Join(err, m.lift(ctx), m.noteFence(nil))
+			}
+			return err
+		},
 		Reverse: m.reverse,
-		Intact:  func(context.Context) error { return nil }, // a shard tells of each command that it refuses
+		// A shard tells of each command that it refuses; there is only the place to note.
+		Intact: func(ctx context.Context) error {
+			return m.markBack(ctx, apply.Stand{ReplID: replid, Offset: engine.View()[0].Acked})
+		},
 		Observe: m.observeStep, Trace: m.traced(result.Direction),
 	}
 	r, err := machine.Run(ctx)
 	result.Steps, result.WriteStallMS = steps(r.Steps), float64(r.WriteStall.Microseconds())/1e3
+	return m.concluded(ctx, result, Target, before, err)
+}
+
+// concluded journals how a switch to a side has ended, from a phase to which it goes
+// back if it was given up.
+func (m *Sharded) concluded(ctx context.Context, result SwitchResult, to Side, before Phase, err error) (SwitchResult, error) {
 	var gaveUp *cutover.GaveUpError
 	var uncertain *cutover.UncertainError
 	switch {
 	case errors.As(err, &gaveUp):
 		result.Reason = gaveUp.Err.Error()
 		saveErr := m.update(func(r *shardedRecord) {
-			r.Phase, r.Switch = Following, nil
+			r.Phase, r.Switch = before, nil
 			r.Cutover.Steps, r.Cutover.WriteStallMS = result.Steps, result.WriteStallMS
+			if to == Source {
+				r.Fence = nil // it was lifted
+			}
 		})
 		m.event(slog.LevelWarn, fmt.Sprintf("%s %v", result.Direction, gaveUp))
 		return result, &GaveUpError{Err: errors.Join(err, saveErr)}
@@ -129,20 +148,30 @@ func (m *Sharded) carryOut(ctx context.Context, result SwitchResult, method cuto
 		m.event(slog.LevelError, err.Error())
 		return result, errors.Join(err, saveErr)
 	}
-	return m.switched(ctx, result, err)
+	return m.switched(ctx, result, to, err)
 }
 
 // switched journals a committed switch. after is what did not work after the commit.
-func (m *Sharded) switched(ctx context.Context, result SwitchResult, after error) (SwitchResult, error) {
+func (m *Sharded) switched(ctx context.Context, result SwitchResult, to Side, after error) (SwitchResult, error) {
 	result.Done = true
+	phase, serves := Switched, "the cluster at "+m.cfg.To.Address
+	if to == Source {
+		phase, serves = RolledBack, m.source.address()
+	}
 	err := m.update(func(r *shardedRecord) {
-		r.Phase, r.Primary, r.Switch = Switched, Target, nil
+		r.Phase, r.Primary, r.Switch, r.Error, r.Hint = phase, to, nil, "", ""
 		if result.Steps != nil {
 			r.Cutover.Steps, r.Cutover.WriteStallMS = result.Steps, result.WriteStallMS
 		}
 		r.Cutover.At = time.Now()
 		r.Cutover.Switches++
+		if to == Target {
+			r.Fence = nil // it was lifted
+		}
 	})
+	if err == nil && to == Source {
+		err = m.restore(ctx, m.source) // a primary needs nothing of what made it a replica
+	}
 	for _, e := range []error{after, err} {
 		if e != nil {
 			result.Reason = e.Error()
@@ -153,8 +182,8 @@ func (m *Sharded) switched(ctx context.Context, result SwitchResult, after error
 		m.log.Debug("looking at the source after the switch", "error", err) // the keeper looks again
 	}
 	m.saveQuietly()
-	m.event(slog.LevelInfo, fmt.Sprintf("%s done: the cluster at %s serves; writes were stopped for %.1f ms", result.Direction, m.cfg.To.Address, result.WriteStallMS))
-	return result, err
+	m.event(slog.LevelInfo, fmt.Sprintf("%s done: %s serves; writes were stopped for %.1f ms", result.Direction, serves, result.WriteStallMS))
+	return result, nil
 }
 
 func (m *Sharded) setVotes(c chan *psync.Peer) {
@@ -203,13 +232,9 @@ func (c *cluster) Applied(context.Context) (int64, error) {
 // Acknowledge tells the source what it has.
 func (c *cluster) Acknowledge(context.Context) { c.engine.Acknowledge() }
 
-// Promote does nothing: its shards take writes, and the source, which takes none any
-// more, is what makes it the only one that does.
-func (c *cluster) Promote(context.Context) error { return nil }
-
-// reverse ends the engine.
-func (m *Sharded) reverse(_ context.Context, leave func()) error {
-	m.stopEngine()
-	leave()
-	return nil
+// Promote has the shards take writes. The source takes none any more, and never will by
+// itself.
+func (c *cluster) Promote(ctx context.Context) error {
+	c.m.openBack()
+	return c.m.lift(ctx)
 }

@@ -27,6 +27,15 @@ func (m *Sharded) statusLocked() Status {
 	s.Copy = m.copy.status(m.rates, s.At)
 	s.Ready, s.NotReady = m.readyLocked()
 	s.NextSteps = m.nextSteps(s)
+	if m.feed != nil {
+		v := m.feed.feed.View()
+		for _, shard := range v.Shards {
+			s.Links = append(s.Links, LinkStatus{
+				Source: shard.Address, Target: m.source.address(), State: string(v.State), Reason: v.Reason,
+				SourceOffset: shard.Read, TargetOffset: shard.Applied, LagBytes: max(shard.Read-shard.Applied, 0),
+			})
+		}
+	}
 	if m.engine == nil {
 		return s
 	}
@@ -54,10 +63,12 @@ func (m *Sharded) statusLocked() Status {
 // readyLocked tells whether a cutover now would succeed within its limits, or why not.
 func (m *Sharded) readyLocked() (bool, string) {
 	switch {
-	case m.rec.Phase != Following:
+	case m.rec.Phase != Following && m.rec.Phase != Switched && m.rec.Phase != RolledBack:
 		return false, "phase " + string(m.rec.Phase)
 	case m.source.down() != "":
 		return false, m.source.down()
+	case m.rec.Primary == Target:
+		return m.backReady()
 	case m.engine == nil:
 		return false, "no link is up"
 	}
@@ -71,6 +82,29 @@ func (m *Sharded) readyLocked() (bool, string) {
 	}
 	if why := m.source.deaf(); why != "" {
 		return false, why
+	}
+	return true, ""
+}
+
+// backReady tells whether a rollback now would succeed within its limits, or why not.
+func (m *Sharded) backReady() (bool, string) {
+	switch {
+	case m.rec.Back == nil:
+		return false, "there is no way back"
+	case m.rec.Back.Lost != "":
+		return false, m.rec.Back.Lost
+	case m.feed == nil:
+		return false, "no link is up"
+	}
+	v := m.feed.feed.View()
+	if v.State != apply.Streaming {
+		return false, fmt.Sprintf("the way back is %s %s", v.State, v.Reason)
+	}
+	const enough = 1 << 20 // bytes; as a switch demands
+	for _, shard := range v.Shards {
+		if lag := shard.Read - shard.Applied; lag > enough {
+			return false, fmt.Sprintf("%s is %d bytes behind the shard %s", m.source.address(), lag, shard.Address)
+		}
 	}
 	return true, ""
 }
