@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -206,28 +205,8 @@ func empty(ctx context.Context, shard server.Endpoint) error {
 		return err
 	}
 	defer func() { _ = c.Close() }() // nothing was left unsent
-	own, err := c.do("CLIENT", "ID")
-	if err != nil {
+	if err := c.endClients(clientName); err != nil {
 		return err
-	}
-	list, err := c.do("CLIENT", "LIST")
-	if err != nil {
-		return err
-	}
-	for line := range strings.Lines(string(list[0])) {
-		id, named := "", false
-		for field := range strings.FieldsSeq(line) {
-			if v, ok := strings.CutPrefix(field, "id="); ok {
-				id = v
-			}
-			named = named || field == "name="+clientName
-		}
-		if !named || id == string(own[0]) {
-			continue
-		}
-		if _, err := c.do("CLIENT", "KILL", "ID", id); err != nil && !server.IsCode(err, "ERR") { // it has ended meanwhile
-			return err
-		}
 	}
 	_, err = c.do("FLUSHALL")
 	return err

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"godwit/internal/reserved"
 	"godwit/internal/slot"
 )
 
@@ -220,5 +221,5 @@ func (l *Link) forget(ctx context.Context, now *shards, key string) {
 
 // checkpointKey is the name of a lane's checkpoint, which is of one of its slots.
 func checkpointKey(name string, generation, lane int, of uint16) string {
-	return fmt.Sprintf("godwit:%s:%d:%d:{%s}", name, generation, lane, slot.Tag(of))
+	return reserved.Checkpoint(name, generation, lane, of)
 }

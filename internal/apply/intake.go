@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"godwit/internal/lag"
 	"godwit/internal/psync"
 	"godwit/internal/server"
 	"godwit/internal/spool"
@@ -33,6 +34,7 @@ type intake struct {
 	start    int64        // offset of the source's last byte before the stream in the spool
 	streamAt atomic.Int64 // where in the spool that is; -1 while the snapshot is being read
 	end      atomic.Int64 // offset of the last byte read
+	arrivals lag.Clock    // when which offset was
 	heard    atomic.Int64 // UnixNano of the last sign of life
 	acked    atomic.Int64 // offset that every shard has
 	copied   atomic.Int64 // bytes of the snapshot
@@ -80,6 +82,7 @@ func (in *intake) attach(ctx context.Context, replid string, after int64) error 
 		in.start = after
 		in.streamAt.Store(0)
 	}
+	in.arrivals.Reset()
 	in.end.Store(in.start)
 	in.acked.Store(in.start)
 	in.carry(ctx, stream, answer.Full)
@@ -214,7 +217,7 @@ func (in *intake) readStream(ctx context.Context) error {
 		n, err := in.stream.Read(space)
 		if n > 0 {
 			in.alive()
-			in.end.Add(int64(n))
+			in.arrivals.Mark(in.end.Add(int64(n)), time.Now())
 			in.spool.Commit(n)
 		}
 		if err != nil {

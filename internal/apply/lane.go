@@ -37,6 +37,8 @@ type lane struct {
 	losses []loss              // guarded by mu
 	ever   map[string]struct{} // keys of all losses, of the goroutine that receives
 
+	answered atomic.Int64 // the number of the last batch that was carried out
+
 	given   atomic.Int64 // the source's offset up to which it has been given commands
 	applied atomic.Int64 // the source's offset up to which the shard has everything
 	failed  chan error   // the first error, once
@@ -76,7 +78,7 @@ func (l *lane) start(ctx context.Context, at mark) {
 	l.wg.Go(func() { l.send(ctx) })
 	l.wg.Go(func() {
 		defer stop()
-		l.receive()
+		l.receive(ctx)
 	})
 }
 
@@ -147,11 +149,11 @@ func (l *lane) send(ctx context.Context) {
 	for {
 		select {
 		case b := <-l.out:
-			l.sent <- b // likewise
 			if _, err := l.conn.Write(b.seal()); err != nil {
 				l.fail(server.Failed(l.shard.Address, "EVALSHA", err))
 				return
 			}
+			l.sent <- b // likewise; it is not used again before
 		case <-ctx.Done():
 			return
 		}
@@ -160,8 +162,7 @@ func (l *lane) send(ctx context.Context) {
 
 // receive reads the replies, and what the shard tells by itself, until the connection
 // ends.
-func (l *lane) receive() {
-	answered := int64(0)
+func (l *lane) receive(ctx context.Context) {
 	for {
 		reply, err := l.conn.r.Next()
 		if err != nil {
@@ -178,7 +179,7 @@ func (l *lane) receive() {
 			return
 		}
 		if reply.Kind == resp.Push {
-			l.told(texts, answered+1)
+			l.told(texts, l.answered.Load()+1)
 			continue
 		}
 		select {
@@ -187,10 +188,9 @@ func (l *lane) receive() {
 				l.fail(err)
 				return
 			}
-			answered = b.number
+			l.answered.Store(b.number)
 			l.free <- b
-		default:
-			l.fail(fmt.Errorf("%s: a reply to nothing: %.80q", l.shard.Address, texts))
+		case <-ctx.Done():
 			return
 		}
 	}
@@ -239,9 +239,20 @@ func (l *lane) fail(err error) {
 
 // drained waits until the shard has everything that was flushed.
 func (l *lane) drained(ctx context.Context) error {
+	return l.until(ctx, func() bool { return l.applied.Load() >= l.next.at })
+}
+
+// heard waits until the shard has answered everything that it was given. What it has
+// told of itself up to then has been taken: a batch that does nothing is the last one,
+// because what comes about within a batch may be told behind the reply to it.
+func (l *lane) heard(ctx context.Context) error {
+	return l.until(ctx, func() bool { return l.answered.Load() >= l.number })
+}
+
+func (l *lane) until(ctx context.Context, done func() bool) error {
 	again := time.NewTicker(200 * time.Microsecond)
 	defer again.Stop()
-	for l.applied.Load() < l.next.at {
+	for !done() {
 		select {
 		case <-again.C:
 		case err := <-l.failed:

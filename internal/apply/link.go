@@ -54,6 +54,10 @@ type Link struct {
 
 	in *intake
 
+	hold    atomic.Pointer[Hold]               // nil for none
+	wake    atomic.Pointer[context.CancelFunc] // has the dispatcher look at it that waits for bytes
+	mending atomic.Bool                        // somebody else may write to the shards, see Hold.Unlock
+
 	mu     sync.Mutex
 	state  State
 	reason string
@@ -133,6 +137,7 @@ func (l *Link) stream(parent context.Context) error {
 		defer d.values.close()
 	}
 	var wg sync.WaitGroup
+	defer func() { l.breakHold(context.Cause(ctx)) }()
 	defer wg.Wait()
 	defer func() {
 		cancel(nil)
@@ -140,6 +145,9 @@ func (l *Link) stream(parent context.Context) error {
 			x.stop()
 		}
 	}()
+	if err == nil && l.mending.Load() {
+		err = l.cut(ctx, d.lanes)
+	}
 	if err != nil {
 		return err
 	}
@@ -174,7 +182,7 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 	d := &dispatcher{
 		source: l.source.Endpoint, in: l.in, placer: command.NewPlacer(l.source.Capabilities),
 		shard: new([slot.Count]uint16), mark: &at.mark, had: at.had, read: &l.read,
-		gone: map[string]struct{}{}, heard: math.MaxInt64,
+		gone: map[string]struct{}{}, heard: math.MaxInt64, link: l,
 		values: &carrier{source: l.source.Endpoint, crc: l.crc, to: l.knows.Format, coding: l.coding, ahead: at.ahead},
 		offset: at.lanes[0].at, db: at.lanes[0].db,
 	}

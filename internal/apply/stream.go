@@ -37,6 +37,9 @@ type dispatcher struct {
 	heard  int64
 	looked int64 // up to there the keys of commands before heard were looked for
 
+	link *Link // may be held back, see Hold
+	upTo int64 // what a hold has let pass
+
 	placer   *command.Placer
 	rewriter *command.Rewriter
 	values   *carrier
@@ -86,7 +89,7 @@ func (d *dispatcher) run(ctx context.Context) error {
 				l.flush()
 			}
 		}
-		chunk, err := d.in.next(ctx, read)
+		chunk, err := d.next(ctx, read)
 		if err != nil {
 			return err
 		}
@@ -143,6 +146,9 @@ func (d *dispatcher) commands(ctx context.Context) (int, error) {
 		}
 		if err != nil {
 			return at, fmt.Errorf("%s: stream at offset %d: %w", d.source.Address, d.offset, err)
+		}
+		if err := d.allow(ctx, d.offset+int64(e.Size)); err != nil {
+			return at, err
 		}
 		if d.lost.Load() {
 			if err := d.heed(ctx); err != nil {
