@@ -149,7 +149,11 @@ func (l *Link) stream(parent context.Context) error {
 		}
 	}
 	for i, x := range d.lanes {
-		x.start(ctx, at.lanes[i])
+		safe := at.lanes[i].at
+		if d.doubts.until > 0 {
+			safe = mark{at: d.offset, db: d.db} // until all of them are seen to
+		}
+		x.start(ctx, at.lanes[i].at, safe)
 		wg.Go(func() {
 			select {
 			case err := <-x.failed:
@@ -176,7 +180,8 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 		shard: new([slot.Count]uint16), mark: &at.mark, had: at.had, read: &l.read,
 		gone: map[string]struct{}{}, heard: math.MaxInt64,
 		values: &carrier{source: l.source.Endpoint, crc: l.crc, to: l.knows.Format, coding: l.coding, ahead: at.ahead},
-		offset: at.lanes[0].at, db: at.lanes[0].db,
+		offset: at.lanes[0].safe.at, db: at.lanes[0].safe.db,
+		doubts: doubts{keys: map[string]struct{}{}},
 	}
 	for _, until := range at.ahead {
 		d.values.until = max(d.values.until, until)
@@ -189,8 +194,13 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 		}
 		d.lanes = append(d.lanes, x)
 		each(lane.Slots, func(of uint16) { d.shard[of] = uint16(i) })
-		if m := at.lanes[i]; m.at < d.offset {
+		if m := at.lanes[i].safe; m.at < d.offset {
 			d.offset, d.db = m.at, m.db
+		}
+	}
+	for _, m := range at.had {
+		if m.sound < m.at {
+			d.doubts.until = max(d.doubts.until, m.at)
 		}
 	}
 	d.rewriter.Reset(d.db)
@@ -256,7 +266,7 @@ func (l *Link) acknowledge(ctx context.Context, lanes []*lane) {
 		acked := l.read.Load()
 		kept := acked
 		for _, x := range lanes {
-			applied := x.applied.Load()
+			applied := x.sound().at
 			kept = min(kept, applied)
 			// What was given to it after that only makes this less.
 			if applied < x.given.Load() {

@@ -38,6 +38,8 @@ type LaneProgress struct {
 type Had struct {
 	Slots []topology.SlotRange `json:"slots"`
 	At    int64                `json:"at"`
+	// Sound is up to where they are known to be right, see sound.go.
+	Sound int64 `json:"sound"`
 	// InDoubt tells that a part of the command after it was carried out, too.
 	InDoubt bool `json:"in_doubt,omitempty"`
 }

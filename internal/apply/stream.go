@@ -24,7 +24,7 @@ type dispatcher struct {
 
 	// had says what the slots have had already: slots that were in one lane before
 	// share a mark.
-	had  []mark
+	had  []past
 	mark *[slot.Count]uint16
 	// doubtful are marks of slots that were in doubt about the command at hand.
 	doubtful []uint16
@@ -32,10 +32,11 @@ type dispatcher struct {
 	// gone are keys that the target may have lost, see keyspace.go; lost is set when
 	// lanes were told of others.
 	gone map[string]struct{}
-	lost atomic.Bool
+	lost alarm
 	// heard is the offset from which on the lanes were told of every loss.
 	heard  int64
 	looked int64 // up to there the keys of commands before heard were looked for
+	doubts doubts
 
 	placer   *command.Placer
 	rewriter *command.Rewriter
@@ -81,12 +82,21 @@ func (d *dispatcher) run(ctx context.Context) error {
 	d.touched = make([]bool, len(d.lanes))
 	read := position // up to there the spool is in buf
 	for {
+		if err := d.attend(ctx); err != nil {
+			return err
+		}
 		if _, end := d.in.spool.Range(); end == read {
 			for _, l := range d.lanes {
 				l.flush()
 			}
 		}
-		chunk, err := d.in.next(ctx, read)
+		waiting, done := d.lost.waiting(ctx)
+		chunk, err := d.in.next(waiting, read)
+		woken := waiting.Err() != nil && ctx.Err() == nil
+		done()
+		if err != nil && woken {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -144,8 +154,8 @@ func (d *dispatcher) commands(ctx context.Context) (int, error) {
 		if err != nil {
 			return at, fmt.Errorf("%s: stream at offset %d: %w", d.source.Address, d.offset, err)
 		}
-		if d.lost.Load() {
-			if err := d.heed(ctx); err != nil {
+		if d.lost.raised.Load() || d.doubts.keys != nil {
+			if err := d.attend(ctx); err != nil {
 				return at, err
 			}
 		}
@@ -317,6 +327,9 @@ func (d *dispatcher) beyond(ctx context.Context, args [][]byte) error {
 func (d *dispatcher) otherwise(ctx context.Context, of uint16, args [][]byte) (bool, error) {
 	at := d.mark[of]
 	if d.end <= d.had[at].at {
+		if d.end > d.had[at].sound {
+			return true, d.suspect(args)
+		}
 		return true, nil
 	}
 	doubtful := d.had[at].more != 0
