@@ -57,6 +57,9 @@ func New(c Config) *Engine {
 			progress: func() SourceProgress { return e.of(i) },
 			save:     func(p SourceProgress) error { return e.update(i, p) },
 		})
+		if command.SaysRelativeTTLs(source.Capabilities.Version) {
+			e.links[i].in.arrivals.now = source.Now
+		}
 	}
 	return e
 }

@@ -186,7 +186,11 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 	for _, until := range at.ahead {
 		d.values.until = max(d.values.until, until)
 	}
-	d.rewriter = command.NewRewriter(l.source.Capabilities, l.knows, command.Options{Drop: l.coding.Drop, Now: l.source.Now, Client: true})
+	o := command.Options{Drop: l.coding.Drop, Client: true}
+	if l.in.arrivals.now != nil {
+		o.Now = func() int64 { return l.in.arrivals.of(d.end) }
+	}
+	d.rewriter = command.NewRewriter(l.source.Capabilities, l.knows, o)
 	for i, lane := range p.Lanes {
 		x, err := openLane(ctx, now.primaries[now.of[lane.Slots[0].First]], lane.Key, l.owner, &d.lost, l.changed)
 		if err != nil {
@@ -278,6 +282,7 @@ func (l *Link) acknowledge(ctx context.Context, lanes []*lane) {
 		// A replica that becomes the primary of its shard may have less.
 		if position, ok := l.in.position(kept); ok {
 			l.in.spool.Release(position - l.spool.MemoryLimit/2)
+			l.in.arrivals.forget(kept - l.spool.MemoryLimit/2)
 		}
 	}
 }
