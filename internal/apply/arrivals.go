@@ -18,9 +18,9 @@ type arrivals struct {
 	points []arrival
 }
 
-// arrival says that the stream up to an offset had come by then.
+// arrival says that the stream up to an offset had come by then, from a moment on.
 type arrival struct {
-	offset, time int64
+	offset, since, time int64
 }
 
 // arrivalStep is how exact that is: there is one point for so long.
@@ -34,11 +34,11 @@ func (a *arrivals) came(offset int64) {
 	now := a.now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if last := len(a.points) - 1; last >= 0 && now-a.points[last].time < arrivalStep.Milliseconds() {
-		a.points[last].offset = offset
+	if last := len(a.points) - 1; last >= 0 && now-a.points[last].since < arrivalStep.Milliseconds() {
+		a.points[last].offset, a.points[last].time = offset, now
 		return
 	}
-	a.points = append(a.points, arrival{offset, now})
+	a.points = append(a.points, arrival{offset, now, now})
 }
 
 // of is when the byte before an offset came; now if that is not known.

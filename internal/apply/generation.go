@@ -156,11 +156,14 @@ func (l *Link) regroup(ctx context.Context, now *shards) error {
 	if err != nil {
 		return err
 	}
-	ids, err := now.runIDs(ctx)
+	ids, err := now.identities(ctx)
 	if err != nil {
 		return err
 	}
-	next := SourceProgress{ReplID: before.ReplID, Generation: before.Generation + 1}
+	next := SourceProgress{
+		ReplID: before.ReplID, Generation: before.Generation + 1,
+		Renew: union(before.Renew, now.moved(before.Lanes, ids)),
+	}
 	for i, m := range s.had {
 		next.Had = append(next.Had, Had{
 			Slots: rangesOf(func(of uint16) bool { return int(s.mark[of]) == i }), At: m.at, Sound: m.sound, InDoubt: m.more != 0,
@@ -169,7 +172,7 @@ func (l *Link) regroup(ctx context.Context, now *shards) error {
 	for i := range now.primaries {
 		ranges := now.ranges(i)
 		next.Lanes = append(next.Lanes, LaneProgress{
-			Key: checkpointKey(l.name, next.Generation, i, ranges[0].First), Slots: ranges, RunID: ids[i],
+			Key: checkpointKey(l.name, next.Generation, i, ranges[0].First), Slots: ranges, Shard: ids[i],
 		})
 	}
 	if err := l.save(next); err != nil {
@@ -186,13 +189,13 @@ func (l *Link) regroup(ctx context.Context, now *shards) error {
 
 // found writes the checkpoints of a generation that has none yet, and notes that.
 func (l *Link) found(ctx context.Context, now *shards, p SourceProgress, s *standing) error {
-	ids, err := now.runIDs(ctx)
+	ids, err := now.identities(ctx)
 	if err != nil {
 		return err
 	}
 	for _, lane := range p.Lanes {
 		i := now.of[lane.Slots[0].First]
-		if ids[i] != lane.RunID {
+		if ids[i].RunID != lane.Shard.RunID {
 			return fmt.Errorf("%s was started again meanwhile: %w", now.primaries[i].Address, errCopyAgain)
 		}
 		least := s.had[s.mark[lane.Slots[0].First]]
@@ -240,5 +243,8 @@ func (l *Link) forget(ctx context.Context, now *shards, key string) {
 
 // checkpointKey is the name of a lane's checkpoint, which is of one of its slots.
 func checkpointKey(name string, generation, lane int, of uint16) string {
-	return fmt.Sprintf("godwit:%s:%d:%d:{%s}", name, generation, lane, slot.Tag(of))
+	return fmt.Sprintf(checkpointPrefix+"%s:%d:%d:{%s}", name, generation, lane, slot.Tag(of))
 }
+
+// checkpointPrefix is what the names of checkpoints begin with.
+const checkpointPrefix = "godwit:"

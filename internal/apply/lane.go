@@ -264,6 +264,25 @@ func (l *lane) fail(err error) {
 	}
 }
 
+// reached waits until the shard has a batch, and all before it.
+func (l *lane) reached(ctx context.Context, number int64) error {
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for {
+		l.mu.Lock()
+		finished := l.finished
+		l.mu.Unlock()
+		if finished >= number {
+			return nil
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
 // drained waits until the shard has everything that was flushed.
 func (l *lane) drained(ctx context.Context) error {
 	again := time.NewTicker(200 * time.Microsecond)

@@ -51,6 +51,9 @@ type Link struct {
 
 	progress func() SourceProgress
 	save     func(SourceProgress) error
+	change   func(func(*SourceProgress) bool) error // saves what it was changed to, if f says that it was
+	several  bool                                   // the target has other sources, too
+	renewals chan struct{}                          // tells that there are slots to be renewed
 
 	in *intake
 
@@ -116,8 +119,12 @@ func (l *Link) stream(parent context.Context) error {
 		return err
 	}
 	p := l.progress()
+	ids, err := now.identities(ctx)
+	if err != nil {
+		return err
+	}
 	switch {
-	case at.sealed || !now.same(p.Lanes):
+	case at.sealed || !now.same(p.Lanes) || p.Begun && len(now.moved(p.Lanes, ids)) > 0:
 		if err := l.regroup(ctx, now); err != nil {
 			return err
 		}
@@ -127,6 +134,9 @@ func (l *Link) stream(parent context.Context) error {
 			return err
 		}
 		return l.stream(parent)
+	}
+	if err := l.remember(now, ids); err != nil {
+		return err
 	}
 	d, err := l.dispatcher(ctx, now, p, at)
 	if d != nil {
@@ -166,6 +176,11 @@ func (l *Link) stream(parent context.Context) error {
 	l.set(Streaming, "")
 	wg.Go(func() { l.acknowledge(ctx, d.lanes) })
 	wg.Go(func() { cancel(l.tend(ctx, parent)) })
+	wg.Go(func() {
+		if err := l.renew(ctx, d, now); err != nil {
+			cancel(err)
+		}
+	})
 	err = d.run(ctx)
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
@@ -181,7 +196,7 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 		gone: map[string]struct{}{}, heard: math.MaxInt64,
 		values: &carrier{source: l.source.Endpoint, crc: l.crc, to: l.knows.Format, coding: l.coding, ahead: at.ahead},
 		offset: at.lanes[0].safe.at, db: at.lanes[0].safe.db,
-		doubts: doubts{keys: map[string]struct{}{}},
+		doubts: doubts{keys: map[string]struct{}{}}, errands: make(chan errand, 1),
 	}
 	for _, until := range at.ahead {
 		d.values.until = max(d.values.until, until)
@@ -247,11 +262,13 @@ func (l *Link) tend(ctx, parent context.Context) error {
 			}
 			pause = min(2*pause, lastRetry)
 		}
-		if p := l.progress(); p.ReplID != l.in.history() {
+		err := l.change(func(p *SourceProgress) bool {
+			was := p.ReplID
 			p.ReplID = l.in.history()
-			if err := l.save(p); err != nil {
-				return err
-			}
+			return p.ReplID != was
+		})
+		if err != nil {
+			return err
 		}
 	}
 }

@@ -116,6 +116,9 @@ func (d *dispatcher) attend(ctx context.Context) error {
 		if err := d.heed(ctx); err != nil {
 			return err
 		}
+		if err := d.errand(ctx); err != nil {
+			return err
+		}
 	}
 	if d.doubts.keys == nil || d.offset < d.doubts.until {
 		return nil

@@ -38,6 +38,9 @@ type dispatcher struct {
 	looked int64 // up to there the keys of commands before heard were looked for
 	doubts doubts
 
+	errands  chan errand
+	renewing *[slot.Count]bool // slots whose keys may not be right yet, see renew.go; nil for none
+
 	placer   *command.Placer
 	rewriter *command.Rewriter
 	values   *carrier
@@ -349,7 +352,11 @@ func (d *dispatcher) otherwise(ctx context.Context, of uint16, args [][]byte) (b
 			ahead = ahead || d.values.has(d.db, args[at], d.end)
 		}
 	}
-	if !ahead && !missing && !doubtful {
+	others, err := d.makesOthers(of, args)
+	if err != nil {
+		return false, err
+	}
+	if !ahead && !missing && !doubtful && !others {
 		return false, nil
 	}
 	if d.late, err = d.placer.AppendWritten(d.late[:0], args); err != nil {
