@@ -176,7 +176,9 @@ func (b *batch) late(now int64) [][]byte {
 	var keys [][]byte
 	b.each(func(args [][]byte, _ int64) bool {
 		if at := expiry(args); at > 0 && at <= now {
-			keys = append(keys, bytes.Clone(args[1]))
+			for _, key := range mortal(args) {
+				keys = append(keys, bytes.Clone(key))
+			}
 		}
 		return true
 	})

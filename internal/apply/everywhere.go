@@ -63,7 +63,7 @@ func (d *dispatcher) flushAll(ctx context.Context, n int, body []byte) error {
 			}
 		}
 		d.touched[i] = true
-		l.given.Store(d.end)
+		l.give(d.end)
 		if err := l.repeat(ctx, n, body, d.db, 0); err != nil {
 			return err
 		}

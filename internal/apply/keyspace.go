@@ -258,14 +258,32 @@ func expiry(args [][]byte) int64 {
 	switch name := args[0]; {
 	case is(name, "pexpireat"), is(name, "hpexpireat"), is(name, "restore"):
 		return milliseconds(args[2])
+	case is(name, "expireat"), is(name, "hexpireat"):
+		return 1000 * milliseconds(args[2])
 	case is(name, "set"), is(name, "hsetex"), is(name, "msetex"), is(name, "getex"), is(name, "hgetex"):
 		for i := 2; i+1 < len(args); i++ {
-			if is(args[i], "pxat") {
+			switch {
+			case is(args[i], "pxat"):
 				return milliseconds(args[i+1])
+			case is(args[i], "exat"):
+				return 1000 * milliseconds(args[i+1])
 			}
 		}
 	}
 	return 0
+}
+
+// mortal are the keys to which a command gives a life.
+func mortal(args [][]byte) [][]byte {
+	if !is(args[0], "msetex") {
+		return args[1:2]
+	}
+	var keys [][]byte
+	n, _ := strconv.Atoi(string(args[1])) // MSETEX count key value …
+	for i := 2; i+1 < len(args) && len(keys) < n; i += 2 {
+		keys = append(keys, args[i])
+	}
+	return keys
 }
 
 func milliseconds(b []byte) int64 {

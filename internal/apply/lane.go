@@ -87,6 +87,13 @@ func (l *lane) start(ctx context.Context, at, safe mark) {
 	})
 }
 
+// give notes that the shard is given commands up to an offset, or has had them.
+func (l *lane) give(offset int64) {
+	if offset > l.given.Load() { // the dispatcher alone stores
+		l.given.Store(offset)
+	}
+}
+
 // stop waits for the goroutines after the ctx of start is done.
 func (l *lane) stop() {
 	_ = l.conn.Close() // what was sent and not answered is asked for at the next start

@@ -135,7 +135,7 @@ func (d *dispatcher) beat(ctx context.Context) error {
 	}
 	for _, l := range d.lanes {
 		if behind := d.offset - l.given.Load(); behind > beatBytes || due && behind > 0 {
-			l.given.Store(d.offset)
+			l.give(d.offset)
 			if err := l.add(ctx, 0, nil, d.db, d.offset, 0, false); err != nil {
 				return err
 			}
@@ -295,7 +295,9 @@ func (d *dispatcher) scanMade(made []byte) error {
 func (d *dispatcher) expires(args [][]byte) int64 {
 	at := expiry(args)
 	if at > 0 && d.offset < d.heard && at <= time.Now().UnixMilli() {
-		d.gone[string(args[1])] = struct{}{}
+		for _, key := range mortal(args) {
+			d.gone[string(key)] = struct{}{}
+		}
 	}
 	return at
 }
@@ -382,7 +384,7 @@ func (d *dispatcher) one(ctx context.Context, of uint16, n int, body []byte, exp
 	}
 	i := d.shard[of]
 	l := d.lanes[i]
-	l.given.Store(d.end)
+	l.give(d.end)
 	end := int64(0)
 	if whole && !d.touched[i] {
 		end = d.end
