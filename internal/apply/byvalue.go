@@ -113,6 +113,7 @@ func (d *dispatcher) byValue(ctx context.Context, keys [][]byte, besides bool) e
 		c.ahead[string(name)] = at
 		c.until = max(c.until, at)
 		l := d.lanes[d.shard[of]]
+		l.leads = append(l.leads, lead{string(name), at})
 		d.touched[d.shard[of]] = d.touched[d.shard[of]] || !besides
 		l.give(max(d.end, d.offset))
 		c.body = appendBulk(c.body[:0], []byte("HSET"))

@@ -119,6 +119,13 @@ func lasting(err error) bool {
 	if errors.As(err, &refused) {
 		return !refused.again()
 	}
+	var reply *server.Error
+	if errors.As(err, &reply) {
+		switch reply.Code {
+		case "NOPERM", "NOAUTH", "WRONGPASS":
+			return true
+		}
+	}
 	var noEqual *rdb.NoEqualError
 	var syntax *rdb.SyntaxError
 	var format *rdb.FormatError

@@ -41,6 +41,8 @@ type lane struct {
 	finished int64               // its number; guarded by mu
 	ever     map[string]struct{} // keys of all losses, of the goroutine that receives
 
+	leads []lead // keys that are ahead, of the dispatcher
+
 	given   atomic.Int64 // the source's offset up to which it has been given commands
 	applied atomic.Int64 // the source's offset up to which the shard has everything
 	failed  chan error   // the first error, once
@@ -184,7 +186,7 @@ func (l *lane) receive() {
 			return
 		}
 		if reply.Kind == resp.Failure {
-			l.fail(server.Replied(l.shard.Address, "EVALSHA", string(reply.Line)))
+			l.fail(l.failure(now, string(reply.Line)))
 			return
 		}
 		texts, err := l.conn.texts(nil, reply)
@@ -214,6 +216,20 @@ func (l *lane) receive() {
 				return
 			}
 		}
+	}
+}
+
+// failure is an error reply to a call, or to the PING after it: then now is the batch.
+// Nothing, or a part, of the call was carried out: the checkpoint knows.
+func (l *lane) failure(now *batch, reply string) error {
+	if now != nil {
+		return server.Replied(l.shard.Address, "PING", reply)
+	}
+	select {
+	case b := <-l.sent:
+		return newCommandError(l.shard.Address, b, 0, reply)
+	default:
+		return server.Replied(l.shard.Address, "EVALSHA", reply)
 	}
 }
 

@@ -55,7 +55,8 @@ type Link struct {
 	several  bool                                   // the target has other sources, too
 	renewals chan struct{}                          // tells that there are slots to be renewed
 
-	in *intake
+	in      *intake
+	refused [][]byte // keys of slots that have moved, on which a shard refused a command; of follow
 
 	mu     sync.Mutex
 	state  State
@@ -79,7 +80,9 @@ func (l *Link) follow(ctx context.Context) error {
 		if errors.Is(err, errFullResync) {
 			err = fmt.Errorf("%s: %w: %w", l.source.Endpoint.Address, err, errCopyAgain)
 		}
-		if errors.Is(err, errCopyAgain) || lasting(err) {
+		if key := l.unsettled(err); key != nil {
+			l.refused = append(l.refused, key)
+		} else if errors.Is(err, errCopyAgain) || lasting(err) {
 			return err
 		}
 		l.set(Broken, err.Error())
@@ -198,9 +201,6 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 		offset: at.lanes[0].safe.at, db: at.lanes[0].safe.db,
 		doubts: doubts{keys: map[string]struct{}{}}, errands: make(chan errand, 1),
 	}
-	for _, until := range at.ahead {
-		d.values.until = max(d.values.until, until)
-	}
 	o := command.Options{Drop: l.coding.Drop, Client: true}
 	if l.in.arrivals.now != nil {
 		o.Now = func() int64 { return l.in.arrivals.of(d.end) }
@@ -221,6 +221,10 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 		if m.sound < m.at {
 			d.doubts.until = max(d.doubts.until, m.at)
 		}
+	}
+	d.leads(at.ahead)
+	for _, key := range l.refused {
+		d.gone[string(key)] = struct{}{}
 	}
 	d.rewriter.Reset(d.db)
 	var err error
