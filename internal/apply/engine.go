@@ -54,8 +54,15 @@ func New(c Config) *Engine {
 			knows: c.Capabilities, coding: c.Transcoder, spool: o, crc: crc, log: c.Log, state: Attaching,
 			in:       newIntake(source.Endpoint, source.Version, o, c.Log),
 			progress: func() SourceProgress { return e.of(i) },
-			save:     func(p SourceProgress) error { return e.update(i, p) },
+			save: func(p SourceProgress) error {
+				return e.change(i, func(now *SourceProgress) bool { *now = p; return true })
+			},
+			change:  func(f func(*SourceProgress) bool) error { return e.change(i, f) },
+			several: len(c.Sources) > 1, renewals: make(chan struct{}, 1),
 		})
+		if command.SaysRelativeTTLs(source.Capabilities.Version) {
+			e.links[i].in.arrivals.now = source.Now
+		}
 	}
 	return e
 }
@@ -111,6 +118,13 @@ func lasting(err error) bool {
 	if errors.As(err, &refused) {
 		return !refused.again()
 	}
+	var reply *server.Error
+	if errors.As(err, &reply) {
+		switch reply.Code {
+		case "NOPERM", "NOAUTH", "WRONGPASS":
+			return true
+		}
+	}
 	var noEqual *rdb.NoEqualError
 	var syntax *rdb.SyntaxError
 	var format *rdb.FormatError
@@ -156,7 +170,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 	if err != nil {
 		return err
 	}
-	ids, err := now.runIDs(ctx)
+	ids, err := now.identities(ctx)
 	if err != nil {
 		return err
 	}
@@ -177,12 +191,12 @@ func (e *Engine) copy(lifetime context.Context) error {
 	if err != nil {
 		return err
 	}
-	after, err := now.runIDs(ctx)
+	after, err := now.identities(ctx)
 	if err != nil {
 		return err
 	}
 	for i, shard := range now.primaries {
-		if ids[i] != after[i] {
+		if ids[i].RunID != after[i].RunID {
 			return fmt.Errorf("%s was started again during the copy", shard.Address)
 		}
 	}
@@ -191,7 +205,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 		p.Generation = 1
 		for n := range now.primaries {
 			ranges := now.ranges(n)
-			p.Lanes = append(p.Lanes, LaneProgress{Key: checkpointKey(l.name, 1, n, ranges[0].First), Slots: ranges, RunID: ids[n]})
+			p.Lanes = append(p.Lanes, LaneProgress{Key: checkpointKey(l.name, 1, n, ranges[0].First), Slots: ranges, Shard: ids[n]})
 		}
 	}
 	return e.set(next)
@@ -220,12 +234,15 @@ func (e *Engine) present() Progress {
 
 func (e *Engine) of(source int) SourceProgress { return e.present().Sources[source] }
 
-func (e *Engine) update(source int, p SourceProgress) error {
+// change has f change the progress of a source, and saves it if f says that it did.
+func (e *Engine) change(source int, f func(*SourceProgress) bool) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	next := e.progress
 	next.Sources = slices.Clone(next.Sources)
-	next.Sources[source] = p
+	if !f(&next.Sources[source]) {
+		return nil
+	}
 	return e.saveLocked(next)
 }
 

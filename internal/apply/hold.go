@@ -73,9 +73,11 @@ func (e *Engine) Trail(source int, delay time.Duration) (*Hold, error) {
 func (l *Link) trail(delay time.Duration) (*Hold, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
+	switch slots := l.Renewing(); {
 	case l.hold.Load() != nil:
 		return nil, hold.ErrHeld
+	case len(slots) > 0:
+		return nil, fmt.Errorf("the target is not to be compared yet: slots are carried by value once more, from %d on", slots[0].First)
 	case l.state != Streaming:
 		return nil, fmt.Errorf("the link is %s, so its target cannot be held back", l.state)
 	}
@@ -99,9 +101,7 @@ func (h *Hold) Stop(ctx context.Context, offset int64) (hold.Stand, error) {
 	if err := h.stopAt(offset); err != nil {
 		return hold.Stand{}, err
 	}
-	if wake := h.link.wake.Load(); wake != nil {
-		(*wake)()
-	}
+	h.link.alarm.Load().raise() // it may be waiting for bytes
 	select {
 	case <-h.rested:
 	case <-h.ended:
@@ -222,7 +222,7 @@ func (h *Hold) grant() (upTo int64, wait time.Duration) {
 		return h.stop, fullCheck
 	default:
 	}
-	upTo, due := h.link.in.arrivals.ArrivedBy(time.Now().Add(-h.delay))
+	upTo, due := h.link.in.clock.ArrivedBy(time.Now().Add(-h.delay))
 	h.granted = max(h.granted, upTo)
 	return upTo, max(time.Until(due.Add(h.delay)), lag.Resolution)
 }
@@ -258,17 +258,18 @@ func (h *Hold) keep(c *carrier, values []refresh.Value, at int64) {
 }
 
 // arrive says that the lanes have come to a rest, or why they have not.
-func (h *Hold) arrive(c *carrier, failed error) {
+func (h *Hold) arrive(c *carrier, had int64, failed error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.before < 0 {
 		h.before = c.until
 	}
+	passed := max(h.before, had)
 	switch {
 	case failed != nil:
 		h.failed = failed
-	case h.before > h.stop:
-		h.failed = &hold.PassedError{Offset: h.stop, Passed: h.before}
+	case passed > h.stop:
+		h.failed = &hold.PassedError{Offset: h.stop, Passed: passed}
 	}
 	for name, v := range h.values {
 		if v.at > h.stop && c.ahead[name] == v.at {
@@ -303,7 +304,7 @@ func (d *dispatcher) allow(ctx context.Context, end int64) error {
 			return nil
 		}
 		if h.stopsAt(end - 1) {
-			if err := d.rest(ctx, h); err != nil {
+			if err := d.halt(ctx, h); err != nil {
 				return err
 			}
 			continue
@@ -329,30 +330,16 @@ func (d *dispatcher) allow(ctx context.Context, end int64) error {
 	}
 }
 
-// next waits for bytes of the stream. Where a hold stops before them it comes to a
-// rest meanwhile.
-func (d *dispatcher) next(ctx context.Context, read int64) ([]byte, error) {
-	for {
-		waiting, wake := context.WithCancel(ctx)
-		d.link.wake.Store(&wake)
-		if h := d.link.hold.Load(); h != nil && h.stopsAt(d.offset) {
-			wake()
-			if err := d.rest(ctx, h); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		chunk, err := d.in.next(waiting, read)
-		woken := waiting.Err() != nil
-		wake()
-		if err == nil || !woken || ctx.Err() != nil {
-			return chunk, err
-		}
+// haltHere comes to a rest if a hold stops where the dispatcher is.
+func (d *dispatcher) haltHere(ctx context.Context) error {
+	if h := d.link.hold.Load(); h != nil && h.stopsAt(d.offset) {
+		return d.halt(ctx, h)
 	}
+	return nil
 }
 
-// rest brings the lanes to a rest, and waits for the end of the hold.
-func (d *dispatcher) rest(ctx context.Context, h *Hold) error {
+// halt brings the lanes to a rest, and waits for the end of the hold.
+func (d *dispatcher) halt(ctx context.Context, h *Hold) error {
 	h.mu.Lock()
 	h.since = time.Now()
 	stop := h.stop
@@ -369,7 +356,11 @@ func (d *dispatcher) rest(ctx context.Context, h *Hold) error {
 			failed = fmt.Errorf("the offset %d, at which the target was to stop, is within a transaction", stop)
 		}
 	}
-	h.arrive(d.values, failed)
+	had := int64(0) // what some slots have had before the stream was read again
+	for _, p := range d.had {
+		had = max(had, p.at)
+	}
+	h.arrive(d.values, had, failed)
 	again := time.NewTicker(fullCheck)
 	defer again.Stop()
 	for {
@@ -388,25 +379,20 @@ func (d *dispatcher) rest(ctx context.Context, h *Hold) error {
 }
 
 // settleLanes waits until the shards have carried out everything that lanes were given,
-// and have nothing more to tell of keys that it may have found gone.
+// and whatever they had let go of by themselves meanwhile has been seen to.
 func (d *dispatcher) settleLanes(ctx context.Context) error {
 	for {
 		for _, l := range d.lanes {
-			l.flush()
-			if l.now != nil {
+			if l.flush(); l.now != nil {
 				return nil // within a transaction
 			}
-			if err := l.repeat(ctx, 0, nil, d.db, 0); err != nil {
-				return err
-			}
-			l.flush()
 		}
 		for _, l := range d.lanes {
-			if err := l.heard(ctx); err != nil {
+			if err := l.reached(ctx, l.number); err != nil {
 				return err
 			}
 		}
-		if !d.lost.Load() {
+		if !d.lost.raised.Load() {
 			return nil
 		}
 		if err := d.heed(ctx); err != nil {
