@@ -12,6 +12,7 @@ import (
 
 	"godwit/internal/apply"
 	"godwit/internal/dataset"
+	"godwit/internal/hold"
 	auditedload "godwit/internal/load"
 	"godwit/internal/rdb"
 	"godwit/internal/sandbox"
@@ -130,7 +131,18 @@ func (f *applyFeed) Trail(context.Context) (verify.Hold, error) {
 		return nil, err
 	}
 	f.last.Store(h)
-	return h, nil
+	return &applyHold{h, f}, nil
+}
+
+type applyHold struct {
+	*apply.Hold
+	feed *applyFeed
+}
+
+func (h *applyHold) Stop(ctx context.Context, offset int64) (hold.Stand, error) {
+	stand, err := h.Hold.Stop(ctx, offset)
+	h.feed.ahead.Add(int64(len(stand.Ahead)))
+	return stand, err
 }
 
 func (f *applyFeed) unlock(context.Context) (func(context.Context) error, error) {
@@ -138,36 +150,33 @@ func (f *applyFeed) unlock(context.Context) (func(context.Context) error, error)
 	return func(context.Context) error { lock(); return nil }, err
 }
 
-// writes has audited writers, and traffic of every command, go on until stop is
-// called, which audits.
-func (a *applied) writes(t *testing.T, features ...traffic.Feature) (written func() int64, stop func()) {
+// writes has audited writers, at length as fast as they can, and traffic of every
+// command go on until stop is called, which audits.
+func (a *applied) writes(t *testing.T, fieldTTLs bool) (written func() int64, stop func()) {
 	t.Helper()
+	rate := 2000
+	if long {
+		rate = 0
+	}
 	l, err := auditedload.Start(t.Context(), auditedload.Config{
-		Endpoints: []server.Endpoint{a.source.Endpoint()}, Writers: 8, TTL: time.Hour,
+		Endpoints: []server.Endpoint{a.source.Endpoint()}, Writers: 8, Rate: rate, TTL: time.Hour,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(l.Stop)
+	without := []traffic.Feature{traffic.Function}
 	ended := background(t, func(ctx context.Context) {
 		for seed := uint64(1); ctx.Err() == nil; seed++ {
 			_, err := traffic.Run(ctx, a.source.Endpoint(), traffic.Options{
-				Seed: seed, Commands: 2000, DBs: []int{0}, Prefix: "t:", NoFlush: true, Without: append(features, traffic.Function),
+				Seed: seed, Commands: 2000, DBs: []int{0}, Prefix: "t:", NoFlush: true, Without: without,
 			})
 			if err != nil && ctx.Err() == nil {
 				t.Error(err)
 			}
 		}
 	})
-	short := background(t, a.shortLived)
-	background(t, func(ctx context.Context) {
-		for ctx.Err() == nil {
-			info, _ := a.from.Info(ctx, "replication")
-			v := a.engine.View()[0]
-			t.Logf("DEBUG source %d behind %d %+v acked %d", info.Int("master_repl_offset"), info.Int("master_repl_offset")-v.Acked, v, l.Snapshot().Acked)
-			time.Sleep(500 * time.Millisecond)
-		}
-	})
+	short := background(t, func(ctx context.Context) { a.shortLived(ctx, fieldTTLs) })
 	return func() int64 { return l.Snapshot().Acked }, func() {
 		t.Helper()
 		ended()
@@ -184,7 +193,7 @@ func (a *applied) writes(t *testing.T, features ...traffic.Feature) (written fun
 
 // shortLived writes keys that expire within milliseconds, and some that are given a
 // longer life just before, or are carried by value.
-func (a *applied) shortLived(ctx context.Context) {
+func (a *applied) shortLived(ctx context.Context, fieldTTLs bool) {
 	for n := 0; ctx.Err() == nil; n++ {
 		pipe := a.from.Redis().Pipeline()
 		for i := n % 4; i < 20; i += 4 {
@@ -193,6 +202,11 @@ func (a *applied) shortLived(ctx context.Context) {
 			if i == n%60 {
 				pipe.Do(ctx, "SADD", fmt.Sprint("members:", i), n%100)
 				pipe.Do(ctx, "SUNIONSTORE", fmt.Sprint("union:", i), fmt.Sprint("members:", i), fmt.Sprint("members:", i+4))
+			}
+			if fieldTTLs {
+				key := fmt.Sprint("fields:", n%10, ":", i)
+				pipe.Do(ctx, "HSET", key, "f", n, "g", n)
+				pipe.Do(ctx, "HPEXPIRE", key, 1+(n+7*i)%200, "FIELDS", 1, "f")
 			}
 			if i%3 == 0 {
 				pipe.Do(ctx, "PEXPIRE", fmt.Sprint("short:", (n+47)%50, ":", i), 1+n%80)
@@ -206,40 +220,93 @@ func (a *applied) shortLived(ctx context.Context) {
 	}
 }
 
+// sow plants differences, each at the shard of its key, and returns what a comparison
+// must find.
+func (a *applied) sow(t *testing.T, plants []plant) (want []string) {
+	t.Helper()
+	for _, p := range plants {
+		send(t, a.from, p, p.setup)
+	}
+	a.caughtUp(t)
+	info, err := a.from.Info(t.Context(), "server")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range plants {
+		send(t, a.at(p.key()), p, p.plant)
+		if p.want != "" && (info.Version().AtLeast(7, 0) || !strings.HasSuffix(p.name, "by a millisecond")) {
+			want = append(want, fmt.Sprintf("%s 0 %s", p.want, p.key()))
+		}
+	}
+	return want
+}
+
 // A cluster that is fed under load is found equal each time, and each difference at
 // one of its shards is named, and repaired.
 func TestAppliedUnderLoad(t *testing.T) {
-	for _, tt := range some(1, []struct{ source, target string }{
-		{"redis-7.0", "redis-7.0"},
-		{"redis-7.0", "valkey-8.1"},
-		{"redis-6.0", "redis-7.0"},
-		{"redis-8.6", "redis-8.6"},
-		{"valkey-9.1", "valkey-9.1"},
+	for _, tt := range some(1, []struct {
+		source, target string
+		fieldTTLs      bool
+	}{
+		{source: "redis-7.0", target: "valkey-8.1"},
+		{source: "redis-7.0", target: "redis-7.0"},
+		{source: "redis-6.0", target: "redis-7.0"},
+		{source: "redis-8.6", target: "redis-8.6", fieldTTLs: true},
+		{source: "valkey-9.1", target: "valkey-9.1", fieldTTLs: true},
 	}) {
 		t.Run(tt.source+" "+tt.target, func(t *testing.T) {
-			old := strings.HasPrefix(tt.source, "redis-6")
-			a := newApplied(t, tt.source, tt.target, dataset.Options{Keys: 10_000, NoFunctions: true, Now: time.Now()})
-			written, stop := a.writes(t)
-			runs := 20
+			a := newApplied(t, tt.source, tt.target, dataset.Options{Keys: 10_000, NoFunctions: true, NoFieldTTLs: !tt.fieldTTLs, Now: time.Now()})
+			written, stop := a.writes(t, tt.fieldTTLs)
+			runs := 8
 			if long {
 				runs = 100
 			}
-			var longest time.Duration
-			for range runs {
+			equal := func() time.Duration {
 				cfg := a.config(t)
 				report := compare(t, cfg)
 				mustFind(t, report, cfg.Options.Dir)
-				longest = max(longest, report.Held)
 				if report.Method != verify.Snapshot || report.ReplID == "" {
 					t.Errorf("%+v", report)
 				}
 				if t.Failed() {
 					t.FailNow()
 				}
+				return report.Held
 			}
-			t.Logf("%d comparisons, held for %v at most, %d written", runs, longest, written())
-			_ = old
+			var longest time.Duration
+			for range runs {
+				longest = max(longest, equal())
+			}
+			t.Logf("%d comparisons, held for %v at most, %d keys ahead, %d written", runs, longest, a.feed.ahead.Load(), written())
+			if a.feed.ahead.Load() == 0 {
+				t.Error("no key was ever carried by value within a hold")
+			}
+
+			all := plants()
+			if tt.fieldTTLs {
+				all = append(all, fieldTTLPlants()...)
+			}
+			want := a.sow(t, all)
+			cfg := a.config(t)
+			mustFind(t, compare(t, cfg), cfg.Options.Dir, want...)
+			var extra, others []string
+			for _, d := range want {
+				if strings.HasPrefix(d, "extra") {
+					extra = append(extra, d)
+				} else {
+					others = append(others, d)
+				}
+			}
+			cfg = a.config(t)
+			cfg.Options.Repair, cfg.Options.DeleteExtra = true, true
+			report := compare(t, cfg)
+			got := outcomes(t, cfg.Options.Dir)
+			same(t, "repaired", got[verify.Repaired], others)
+			same(t, "deleted", got[verify.Deleted], extra)
+			t.Logf("%d repaired, held for %v at most, %d written", len(want), report.Held, written())
+			equal()
 			stop()
+			equal()
 		})
 	}
 }
