@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -55,8 +54,15 @@ func New(c Config) *Engine {
 			knows: c.Capabilities, coding: c.Transcoder, spool: o, crc: crc, log: c.Log, state: Attaching,
 			in:       newIntake(source, o, c.Log),
 			progress: func() SourceProgress { return e.of(i) },
-			save:     func(p SourceProgress) error { return e.update(i, p) },
+			save: func(p SourceProgress) error {
+				return e.change(i, func(now *SourceProgress) bool { *now = p; return true })
+			},
+			change:  func(f func(*SourceProgress) bool) error { return e.change(i, f) },
+			several: len(c.Sources) > 1, renewals: make(chan struct{}, 1),
 		})
+		if command.SaysRelativeTTLs(source.Capabilities.Version) {
+			e.links[i].in.arrivals.now = source.Now
+		}
 	}
 	return e
 }
@@ -117,6 +123,13 @@ func lasting(err error) bool {
 	if errors.As(err, &refused) {
 		return !refused.again()
 	}
+	var reply *server.Error
+	if errors.As(err, &reply) {
+		switch reply.Code {
+		case "NOPERM", "NOAUTH", "WRONGPASS":
+			return true
+		}
+	}
 	var noEqual *rdb.NoEqualError
 	var syntax *rdb.SyntaxError
 	var format *rdb.FormatError
@@ -162,7 +175,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 	if err != nil {
 		return err
 	}
-	ids, err := now.runIDs(ctx)
+	ids, err := now.identities(ctx)
 	if err != nil {
 		return err
 	}
@@ -183,12 +196,12 @@ func (e *Engine) copy(lifetime context.Context) error {
 	if err != nil {
 		return err
 	}
-	after, err := now.runIDs(ctx)
+	after, err := now.identities(ctx)
 	if err != nil {
 		return err
 	}
 	for i, shard := range now.primaries {
-		if ids[i] != after[i] {
+		if ids[i].RunID != after[i].RunID {
 			return fmt.Errorf("%s was started again during the copy", shard.Address)
 		}
 	}
@@ -208,28 +221,8 @@ func empty(ctx context.Context, shard server.Endpoint) error {
 		return err
 	}
 	defer func() { _ = c.Close() }() // nothing was left unsent
-	own, err := c.do("CLIENT", "ID")
-	if err != nil {
+	if err := c.endClients(clientName); err != nil {
 		return err
-	}
-	list, err := c.do("CLIENT", "LIST")
-	if err != nil {
-		return err
-	}
-	for line := range strings.Lines(string(list[0])) {
-		id, named := "", false
-		for field := range strings.FieldsSeq(line) {
-			if v, ok := strings.CutPrefix(field, "id="); ok {
-				id = v
-			}
-			named = named || field == "name="+clientName
-		}
-		if !named || id == string(own[0]) {
-			continue
-		}
-		if _, err := c.do("CLIENT", "KILL", "ID", id); err != nil && !server.IsCode(err, "ERR") { // it has ended meanwhile
-			return err
-		}
 	}
 	_, err = c.do("FLUSHALL")
 	return err
@@ -243,12 +236,15 @@ func (e *Engine) present() Progress {
 
 func (e *Engine) of(source int) SourceProgress { return e.present().Sources[source] }
 
-func (e *Engine) update(source int, p SourceProgress) error {
+// change has f change the progress of a source, and saves it if f says that it did.
+func (e *Engine) change(source int, f func(*SourceProgress) bool) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	next := e.progress
 	next.Sources = slices.Clone(next.Sources)
-	next.Sources[source] = p
+	if !f(&next.Sources[source]) {
+		return nil
+	}
 	return e.saveLocked(next)
 }
 

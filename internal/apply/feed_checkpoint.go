@@ -34,8 +34,8 @@ type ShardStand struct {
 	DB     int    `json:"db"`     // that is selected there
 }
 
-// checkpoint is what was read of it.
-type checkpoint struct {
+// feedCheckpoint is what was read of it.
+type feedCheckpoint struct {
 	owner, replid string
 	shards        []ShardStand
 	ahead         map[string]int64
@@ -43,7 +43,7 @@ type checkpoint struct {
 }
 
 // readCheckpoint asks the replica; nil if it has none of this owner.
-func (f *Feed) readCheckpoint(ctx context.Context) (*checkpoint, error) {
+func (f *Feed) readCheckpoint(ctx context.Context) (*feedCheckpoint, error) {
 	c, err := dial(ctx, f.cfg.Replica)
 	if err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func (f *Feed) readCheckpoint(ctx context.Context) (*checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &checkpoint{ahead: map[string]int64{}}
+	p := &feedCheckpoint{ahead: map[string]int64{}}
 	for i := 0; i+1 < len(fields); i += 2 {
 		name, text := string(fields[i]), string(fields[i+1])
 		key, ahead := strings.CutPrefix(name, aheadField)

@@ -19,7 +19,7 @@ import (
 type session struct {
 	feed  *Feed
 	peer  *psync.Peer
-	start *checkpoint // of the replica, when the connection began
+	start *feedCheckpoint // of the replica, when the connection began
 	at    int64       // where the replica stood then, by its own count
 
 	cancel context.CancelCauseFunc
@@ -179,7 +179,7 @@ func (s *session) cancelBy(err error) {
 
 // standing reads how far the replica has come, and judges whether that is so. Where it has
 // had nothing yet, that is written first.
-func (s *session) standing(ctx context.Context) (*checkpoint, error) {
+func (s *session) standing(ctx context.Context) (*feedCheckpoint, error) {
 	p, err := s.read(ctx)
 	if err != nil {
 		return nil, err
@@ -206,7 +206,7 @@ func (s *session) standing(ctx context.Context) (*checkpoint, error) {
 	fields := []string{ownerField, s.feed.cfg.Owner, replidField, replid}
 	if p == nil {
 		s.feed.mu.Lock()
-		p = &checkpoint{owner: s.feed.cfg.Owner, shards: s.feed.from, ahead: map[string]int64{}}
+		p = &feedCheckpoint{owner: s.feed.cfg.Owner, shards: s.feed.from, ahead: map[string]int64{}}
 		s.feed.mu.Unlock()
 		b.put(checkpointDB, []byte("DEL"), key) // of another way back
 		for _, at := range p.shards {
@@ -219,7 +219,7 @@ func (s *session) standing(ctx context.Context) (*checkpoint, error) {
 }
 
 // begin is called when it is known what the replica has.
-func (s *session) begin(p *checkpoint) {
+func (s *session) begin(p *feedCheckpoint) {
 	s.feed.mu.Lock()
 	s.start = p
 	s.feed.mu.Unlock()
@@ -230,10 +230,10 @@ func (s *session) begin(p *checkpoint) {
 }
 
 // read reads the checkpoint, as soon as the replica answers.
-func (s *session) read(ctx context.Context) (*checkpoint, error) {
+func (s *session) read(ctx context.Context) (*feedCheckpoint, error) {
 	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
 		p, err := s.feed.readCheckpoint(ctx)
-		if err == nil || !temporary(err.Error()) && !unanswered(err) {
+		if err == nil || !kindOf(err.Error()).waits && !unanswered(err) {
 			return p, err
 		}
 		if !wait(ctx, pause) {
@@ -245,7 +245,7 @@ func (s *session) read(ctx context.Context) (*checkpoint, error) {
 // judge tells whether the replica has all that its checkpoint says, and nothing else: its
 // replid says so, which it changes as soon as it is a primary. A replica that was started
 // again as a primary has another; it must not have done anything by itself since.
-func (s *session) judge(ctx context.Context, p *checkpoint) error {
+func (s *session) judge(ctx context.Context, p *feedCheckpoint) error {
 	s.feed.mu.Lock()
 	from := s.feed.demoted
 	s.feed.mu.Unlock()
@@ -314,7 +314,7 @@ func (s *session) askAgain(ctx context.Context) error {
 }
 
 // links are those of the shards that the checkpoint names, each read from there on.
-func (s *session) links(ctx, lifetime context.Context, p *checkpoint) ([]*feedLink, error) {
+func (s *session) links(ctx, lifetime context.Context, p *feedCheckpoint) ([]*feedLink, error) {
 	known := s.feed.all()
 	for _, l := range known {
 		if !slices.ContainsFunc(p.shards, func(at ShardStand) bool { return at.Shard == l.name }) {

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"godwit/internal/lag"
 	"godwit/internal/psync"
 	"godwit/internal/server"
 	"godwit/internal/spool"
@@ -34,8 +36,10 @@ type intake struct {
 	start    int64        // offset of the source's last byte before the stream in the spool
 	streamAt atomic.Int64 // where in the spool that is; -1 while the snapshot is being read
 	end      atomic.Int64 // offset of the last byte read
+	clock    lag.Clock    // when which offset was
 	heard    atomic.Int64 // UnixNano of the last sign of life
 	acked    atomic.Int64 // offset that every shard has
+	arrivals arrivals     // of the stream
 	copied   atomic.Int64 // bytes of the snapshot
 	total    atomic.Int64 // bytes that it has, 0 if that is not known
 }
@@ -67,6 +71,7 @@ func (in *intake) attach(ctx context.Context, replid string, after int64) error 
 	in.streamAt.Store(-1)
 	in.copied.Store(0)
 	in.total.Store(0)
+	in.arrivals.forget(math.MaxInt64)
 	question, offset := "?", int64(psync.NoOffset)
 	if replid != "" {
 		question, offset = replid, after+1
@@ -88,6 +93,7 @@ func (in *intake) attach(ctx context.Context, replid string, after int64) error 
 		in.start = after
 		in.streamAt.Store(0)
 	}
+	in.clock.Reset()
 	in.end.Store(in.start)
 	in.acked.Store(in.start)
 	in.carry(ctx, stream, answer.Full)
@@ -219,7 +225,8 @@ func (in *intake) readStream(ctx context.Context) error {
 		n, err := in.stream.Read(space)
 		if n > 0 {
 			in.alive()
-			in.end.Add(int64(n))
+			in.clock.Mark(in.end.Add(int64(n)), time.Now())
+			in.arrivals.came(in.end.Load())
 			in.spool.Commit(n)
 		}
 		if err != nil {

@@ -55,8 +55,16 @@ type Link struct {
 
 	progress func() SourceProgress
 	save     func(SourceProgress) error
+	change   func(func(*SourceProgress) bool) error // saves what it was changed to, if f says that it was
+	several  bool                                   // the target has other sources, too
+	renewals chan struct{}                          // tells that there are slots to be renewed
 
-	in *intake
+	in      *intake
+	refused [][]byte // keys of slots that have moved, on which a shard refused a command; of follow
+
+	hold    atomic.Pointer[Hold]  // nil for none
+	alarm   atomic.Pointer[alarm] // of the dispatcher
+	mending atomic.Bool           // somebody else may write to the shards, see Hold.Unlock
 
 	mu     sync.Mutex
 	state  State
@@ -80,7 +88,9 @@ func (l *Link) follow(ctx context.Context) error {
 		if errors.Is(err, errFullResync) {
 			err = fmt.Errorf("%s: %w: %w", l.source.Endpoint.Address, err, errCopyAgain)
 		}
-		if errors.Is(err, errCopyAgain) || lasting(err) {
+		if key := l.unsettled(err); key != nil {
+			l.refused = append(l.refused, key)
+		} else if errors.Is(err, errCopyAgain) || lasting(err) {
 			return err
 		}
 		l.set(Broken, err.Error())
@@ -120,8 +130,12 @@ func (l *Link) stream(parent context.Context) error {
 		return err
 	}
 	p := l.progress()
+	ids, err := now.identities(ctx)
+	if err != nil {
+		return err
+	}
 	switch {
-	case at.sealed || !now.same(p.Lanes):
+	case at.sealed || !now.same(p.Lanes) || p.Begun && len(now.moved(p.Lanes, ids)) > 0:
 		if err := l.regroup(ctx, now); err != nil {
 			return err
 		}
@@ -132,11 +146,15 @@ func (l *Link) stream(parent context.Context) error {
 		}
 		return l.stream(parent)
 	}
+	if err := l.remember(now, ids); err != nil {
+		return err
+	}
 	d, err := l.dispatcher(ctx, now, p, at)
 	if d != nil {
 		defer d.values.close()
 	}
 	var wg sync.WaitGroup
+	defer func() { l.breakHold(context.Cause(ctx)) }()
 	defer wg.Wait()
 	defer func() {
 		cancel(nil)
@@ -144,6 +162,9 @@ func (l *Link) stream(parent context.Context) error {
 			x.stop()
 		}
 	}()
+	if err == nil && l.mending.Load() {
+		err = l.cut(ctx, d.lanes)
+	}
 	if err != nil {
 		return err
 	}
@@ -153,7 +174,11 @@ func (l *Link) stream(parent context.Context) error {
 		}
 	}
 	for i, x := range d.lanes {
-		x.start(ctx, at.lanes[i])
+		safe := at.lanes[i].at
+		if d.doubts.until > 0 {
+			safe = mark{at: d.offset, db: d.db} // until all of them are seen to
+		}
+		x.start(ctx, at.lanes[i].at, safe)
 		wg.Go(func() {
 			select {
 			case err := <-x.failed:
@@ -163,9 +188,15 @@ func (l *Link) stream(parent context.Context) error {
 		})
 	}
 	l.read.Store(d.offset)
+	l.alarm.Store(&d.lost)
 	l.set(Streaming, "")
 	wg.Go(func() { l.acknowledge(ctx, d.lanes) })
 	wg.Go(func() { cancel(l.tend(ctx, parent)) })
+	wg.Go(func() {
+		if err := l.renew(ctx, d, now); err != nil {
+			cancel(err)
+		}
+	})
 	err = d.run(ctx)
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
@@ -178,14 +209,16 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 	d := &dispatcher{
 		source: l.source.Endpoint, in: l.in, placer: command.NewPlacer(l.source.Capabilities),
 		shard: new([slot.Count]uint16), mark: &at.mark, had: at.had, read: &l.read,
-		gone: map[string]struct{}{}, heard: math.MaxInt64,
+		gone: map[string]struct{}{}, heard: math.MaxInt64, link: l,
 		values: &carrier{source: l.source.Endpoint, crc: l.crc, to: l.knows.Format, coding: l.coding, ahead: at.ahead},
-		offset: at.lanes[0].at, db: at.lanes[0].db,
+		offset: at.lanes[0].safe.at, db: at.lanes[0].safe.db,
+		doubts: doubts{keys: map[string]struct{}{}}, errands: make(chan errand, 1),
 	}
-	for _, until := range at.ahead {
-		d.values.until = max(d.values.until, until)
+	o := command.Options{Drop: l.coding.Drop, Client: true}
+	if l.in.arrivals.now != nil {
+		o.Now = func() int64 { return l.in.arrivals.of(d.end) }
 	}
-	d.rewriter = command.NewRewriter(l.source.Capabilities, l.knows, command.Options{Drop: l.coding.Drop, Now: l.source.Now, Client: true})
+	d.rewriter = command.NewRewriter(l.source.Capabilities, l.knows, o)
 	for i, lane := range p.Lanes {
 		x, err := openLane(ctx, now.primaries[now.of[lane.Slots[0].First]], lane.Key, l.owner, &d.lost, l.changed)
 		if err != nil {
@@ -193,9 +226,18 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 		}
 		d.lanes = append(d.lanes, x)
 		each(lane.Slots, func(of uint16) { d.shard[of] = uint16(i) })
-		if m := at.lanes[i]; m.at < d.offset {
+		if m := at.lanes[i].safe; m.at < d.offset {
 			d.offset, d.db = m.at, m.db
 		}
+	}
+	for _, m := range at.had {
+		if m.sound < m.at {
+			d.doubts.until = max(d.doubts.until, m.at)
+		}
+	}
+	d.leads(at.ahead)
+	for _, key := range l.refused {
+		d.gone[string(key)] = struct{}{}
 	}
 	d.rewriter.Reset(d.db)
 	var err error
@@ -237,11 +279,13 @@ func (l *Link) tend(ctx, parent context.Context) error {
 			}
 			pause = min(2*pause, lastRetry)
 		}
-		if p := l.progress(); p.ReplID != l.in.history() {
+		err := l.change(func(p *SourceProgress) bool {
+			was := p.ReplID
 			p.ReplID = l.in.history()
-			if err := l.save(p); err != nil {
-				return err
-			}
+			return p.ReplID != was
+		})
+		if err != nil {
+			return err
 		}
 	}
 }
@@ -260,7 +304,7 @@ func (l *Link) acknowledge(ctx context.Context, lanes []*lane) {
 		acked := l.read.Load()
 		kept := acked
 		for _, x := range lanes {
-			applied := x.applied.Load()
+			applied := x.sound().at
 			kept = min(kept, applied)
 			// What was given to it after that only makes this less.
 			if applied < x.given.Load() {
@@ -272,6 +316,7 @@ func (l *Link) acknowledge(ctx context.Context, lanes []*lane) {
 		// A replica that becomes the primary of its shard may have less.
 		if position, ok := l.in.position(kept); ok {
 			l.in.spool.Release(position - l.spool.MemoryLimit/2)
+			l.in.arrivals.forget(kept - l.spool.MemoryLimit/2)
 		}
 	}
 }

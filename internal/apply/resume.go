@@ -14,7 +14,7 @@ func ProgressAt(ctx context.Context, name string, target server.Endpoint, at []S
 	if err != nil {
 		return Progress{}, err
 	}
-	ids, err := now.runIDs(ctx)
+	ids, err := now.identities(ctx)
 	if err != nil {
 		return Progress{}, err
 	}
@@ -29,11 +29,11 @@ func ProgressAt(ctx context.Context, name string, target server.Endpoint, at []S
 }
 
 // lanes are those of a generation that begins now.
-func (s *shards) lanes(name string, generation int, ids []string) []LaneProgress {
+func (s *shards) lanes(name string, generation int, ids []identity) []LaneProgress {
 	lanes := make([]LaneProgress, len(s.primaries))
 	for i := range s.primaries {
 		ranges := s.ranges(i)
-		lanes[i] = LaneProgress{Key: checkpointKey(name, generation, i, ranges[0].First), Slots: ranges, RunID: ids[i]}
+		lanes[i] = LaneProgress{Key: checkpointKey(name, generation, i, ranges[0].First), Slots: ranges, Shard: ids[i]}
 	}
 	return lanes
 }
