@@ -45,6 +45,9 @@ func (in *input) needs() []need {
 			need{target, topology.ConfigGet, forMore, noSecret},
 			need{target, topology.ConfigSet, forMore, noSecret})
 	}
+	if in.toCluster() {
+		needs = append(needs, need{target, topology.ACLSetUser, forCopy, "godwit has no user of its own there, by which to write while a switch has the others refused"})
+	}
 	if in.CopyOnly {
 		return needs
 	}
