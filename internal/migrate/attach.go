@@ -357,19 +357,6 @@ func (m *Migration) connect(ctx context.Context, fresh bool) error {
 	return nil
 }
 
-// attach makes a server a replica of the listener.
-func (m *Migration) attach(ctx context.Context, e *end) error {
-	if err := m.arm(ctx, e); err != nil {
-		return err
-	}
-	if err := m.announceTo(e); err != nil {
-		return err
-	}
-	host, port := e.announced()
-	_, err := e.client.Do(ctx, "REPLICAOF", host, port)
-	return err
-}
-
 // announceTo notes where a server is about to be sent to find the listener, so
 // that a later run on another port knows its own.
 func (c *core) announceTo(e *end) error {

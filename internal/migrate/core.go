@@ -1,9 +1,15 @@
 package migrate
 
 import (
+	"context"
+	"fmt"
+	"net"
+
 	"log/slog"
 	"sync"
 	"time"
+
+	"godwit/internal/server"
 )
 
 // core is what every migration has, whatever its engine.
@@ -170,4 +176,40 @@ func (c *core) nothingBegun(target string) error {
 		return hinted("nothing of godwit's is left at the servers", "migration %s was aborted already", c.cfg.Name)
 	}
 	return hinted("`godwit run` begins it", "migration %s has changed nothing yet, so there is nothing to end", c.cfg.Name)
+}
+
+// tendFollower gives a replica that follows already, as after a restart of
+// godwit, credentials that the listener knows.
+func (c *core) tendFollower(ctx context.Context, replica *end) error {
+	replica.mu.Lock()
+	known := replica.password != "" || replica.open
+	replica.mu.Unlock()
+	if known {
+		return nil
+	}
+	if err := c.arm(ctx, replica); err != nil {
+		c.event(slog.LevelWarn, fmt.Sprintf("%s: %v", replica.address(), err))
+	}
+	return nil
+}
+
+// wasOurs tells whether a replica points at a listener of an earlier run.
+func (c *core) wasOurs(info server.Info) bool {
+	was := net.JoinHostPort(info["master_host"], info["master_port"])
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.head.Announced[c.head.Primary.other()] == was
+}
+
+// attach makes a server a replica of the listener.
+func (c *core) attach(ctx context.Context, e *end) error {
+	if err := c.arm(ctx, e); err != nil {
+		return err
+	}
+	if err := c.announceTo(e); err != nil {
+		return err
+	}
+	host, port := e.announced()
+	_, err := e.client.Do(ctx, "REPLICAOF", host, port)
+	return err
 }

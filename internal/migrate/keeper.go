@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"time"
 
 	"godwit/internal/command"
@@ -298,29 +297,6 @@ func (m *Migration) reattachNow(ctx context.Context, replica *end) error {
 	m.mu.Unlock()
 	m.event(slog.LevelInfo, fmt.Sprintf("%s was attached", replica.address()))
 	return nil
-}
-
-// tendFollower gives a replica that follows already, as after a restart of
-// godwit, credentials that the listener knows.
-func (m *Migration) tendFollower(ctx context.Context, replica *end) error {
-	replica.mu.Lock()
-	known := replica.password != "" || replica.open
-	replica.mu.Unlock()
-	if known {
-		return nil
-	}
-	if err := m.arm(ctx, replica); err != nil {
-		m.event(slog.LevelWarn, fmt.Sprintf("%s: %v", replica.address(), err))
-	}
-	return nil
-}
-
-// wasOurs tells whether a replica points at a listener of an earlier run.
-func (m *Migration) wasOurs(info server.Info) bool {
-	was := net.JoinHostPort(info["master_host"], info["master_port"])
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.rec.Announced[m.rec.Primary.other()] == was
 }
 
 // primaryBecameReplica is a role change that no switch of ours made.

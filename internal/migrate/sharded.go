@@ -53,6 +53,8 @@ type shardedRecord struct {
 	Progress apply.Progress `json:"progress"`
 	Switch   *switchRecord  `json:"switch,omitempty"` // the one under way, nil when there is none
 	Back     *wayBack       `json:"back,omitempty"`   // nil for none
+	// SourceRun is the run_id of the source as it was last seen after a cutover.
+	SourceRun string `json:"source_run,omitempty"`
 	// Fence is what the cluster's users might run before godwit had it refuse their
 	// writes, by node; empty while it takes them.
 	Fence map[string][]cutover.UserRules `json:"fence,omitempty"`

@@ -132,9 +132,8 @@ func (m *Sharded) tend(ctx context.Context) error {
 	switch {
 	case primary == Source && info["role"] == "slave":
 		return m.sourceBecameReplica(ctx, info)
-	case primary == Target && info["role"] == "master":
-		return hinted("if clients write there: keep it for what it has taken since the cutover; else `godwit complete`",
-			"%s was made a primary by somebody else, and %s serves", m.source.address(), m.cfg.To.Address)
+	case primary == Target:
+		return m.tendOld(ctx, info)
 	}
 	engine := m.present()
 	if engine == nil {
@@ -156,6 +155,33 @@ func (m *Sharded) tend(ctx context.Context) error {
 	}
 	m.event(slog.LevelInfo, "the copy is done; following")
 	return nil
+}
+
+// tendOld sees that the old primary is a replica of godwit, for as long as there is a way
+// back.
+func (m *Sharded) tendOld(ctx context.Context, info server.Info) error {
+	m.mu.Lock()
+	back, before := m.rec.Back, m.rec.SourceRun
+	m.rec.SourceRun = info["run_id"]
+	m.mu.Unlock()
+	switch {
+	case back == nil || back.Lost != "":
+		return nil
+	case info["role"] == "master" && before == info["run_id"]:
+		return hinted("if clients write there: keep it for what it has taken since the cutover; else `godwit complete`",
+			"%s was made a primary by somebody else, and the cluster at %s serves", m.source.address(), m.cfg.To.Address)
+	case info["role"] == "master":
+		m.event(slog.LevelWarn, fmt.Sprintf("%s was restarted; it is attached again", m.source.address()))
+	case m.source.follows(info):
+		return m.tendFollower(ctx, m.source)
+	case info["master_host"] != "" && !m.wasOurs(info):
+		return hinted("if that is meant, end the migration with `godwit complete`; if not, REPLICAOF NO ONE there, then run again",
+			"%s was made a replica of %s:%s by somebody else", m.source.address(), info["master_host"], info["master_port"])
+	}
+	if err := m.attach(ctx, m.source); err != nil {
+		m.event(slog.LevelWarn, fmt.Sprintf("%s cannot be attached: %v", m.source.address(), err))
+	}
+	return nil // tried again at the next look
 }
 
 // sourceBecameReplica is for a role change that no switch of ours made: of a FAILOVER
