@@ -58,6 +58,7 @@ func New(c Config) *Engine {
 				return e.change(i, func(now *SourceProgress) bool { *now = p; return true })
 			},
 			change:  func(f func(*SourceProgress) bool) error { return e.change(i, f) },
+			changed: e.changed,
 			several: len(c.Sources) > 1, renewals: make(chan struct{}, 1),
 		})
 		if command.SaysRelativeTTLs(source.Capabilities.Version) {
@@ -90,6 +91,9 @@ func (e *Engine) Run(ctx context.Context) error {
 				return ctx.Err()
 			case err != nil && !lasting(err):
 				e.cfg.Log.Warn("the copy is tried again", "cause", err)
+				for _, l := range e.links {
+					l.set(Broken, err)
+				}
 				if !wait(ctx, pause) {
 					return ctx.Err()
 				}
@@ -108,7 +112,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			return err
 		}
 		e.cfg.Log.Warn("the data is copied again", "cause", err)
-		if err := e.set(Progress{}); err != nil {
+		if err := e.set(Progress{Settings: e.present().Settings}); err != nil {
 			return err
 		}
 	}
@@ -122,6 +126,10 @@ func lasting(err error) bool {
 	var refused *CommandError
 	if errors.As(err, &refused) {
 		return !refused.again()
+	}
+	var setting *SettingError // by the provider's means it may be mended any time
+	if errors.As(err, &setting) {
+		return false
 	}
 	var reply *server.Error
 	if errors.As(err, &reply) {
@@ -179,7 +187,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 	if err != nil {
 		return err
 	}
-	next := Progress{Owner: rand.Text(), Sources: make([]SourceProgress, len(e.links))}
+	next := Progress{Owner: rand.Text(), Sources: make([]SourceProgress, len(e.links)), Settings: e.present().Settings}
 	for _, shard := range now.primaries {
 		if err := empty(ctx, shard); err != nil {
 			return err

@@ -291,7 +291,7 @@ func (m *Sharded) carry(ctx context.Context) error {
 		if err := m.known(ctx); err != nil {
 			return err
 		}
-		m.startEngine()
+		m.startEngine(ctx)
 	case r.Back != nil && r.Back.Lost == "":
 		m.startFeed(r.Back, true)
 	}
@@ -299,22 +299,43 @@ func (m *Sharded) carry(ctx context.Context) error {
 }
 
 // startEngine carries the source's data from now on, from where the journal says.
-func (m *Sharded) startEngine() {
-	source := m.source.found()
-	m.mu.Lock()
-	ctx, target, progress, to := m.base, m.target, m.rec.Progress, m.cfg.To
-	to.Username, to.Password = m.ownUser(), m.password
-	m.mu.Unlock()
-	knows := target.Capabilities()
-	knows.Module = target.LoadsModulesOf(source, m.cfg.AcceptModules)
-	host, port := m.source.announced()
-	if command.SaysRelativeTTLs(source.Capabilities().Version) {
+func (m *Sharded) startEngine(ctx context.Context) {
+	if command.SaysRelativeTTLs(m.source.found().Capabilities().Version) {
 		if err := m.source.clock.set(ctx, m.source.client); err != nil {
 			m.event(slog.LevelWarn, fmt.Sprintf("%s does not tell its time, so its TTLs go by the clock of this machine: %v", m.source.address(), err))
 		}
 	}
-	run := &engineRun{done: make(chan struct{})}
-	run.engine = apply.New(apply.Config{
+	to := m.cfg.To
+	to.Username, to.Password = m.ownUser(), m.ownPassword()
+	run := &engineRun{engine: m.newEngine(to), done: make(chan struct{})}
+	m.mu.Lock()
+	base := m.base
+	m.mu.Unlock()
+	base, run.cancel = context.WithCancel(base)
+	m.mu.Lock()
+	m.engine = run
+	m.mu.Unlock()
+	go func() {
+		defer close(run.done)
+		if err := run.engine.Run(base); base.Err() == nil {
+			select {
+			case m.fatal <- err:
+			default:
+			}
+		}
+	}()
+}
+
+// newEngine is one that goes on from where the journal says.
+func (m *Sharded) newEngine(to server.Endpoint) *apply.Engine {
+	source := m.source.found()
+	m.mu.Lock()
+	target, progress := m.target, m.rec.Progress
+	m.mu.Unlock()
+	knows := target.Capabilities()
+	knows.Module = target.LoadsModulesOf(source, m.cfg.AcceptModules)
+	host, port := m.source.announced()
+	return apply.New(apply.Config{
 		Name: m.cfg.Name, Target: to, Capabilities: knows,
 		Transcoder: rdb.TranscoderOptions{Drop: m.cfg.Drop, Module: knows.Module},
 		Sources: []apply.Source{{
@@ -325,19 +346,6 @@ func (m *Sharded) startEngine() {
 		Log:   m.log, Progress: progress,
 		Save: func(p apply.Progress) error { return m.update(func(r *shardedRecord) { r.Progress = p }) },
 	})
-	ctx, run.cancel = context.WithCancel(ctx)
-	m.mu.Lock()
-	m.engine = run
-	m.mu.Unlock()
-	go func() {
-		defer close(run.done)
-		if err := run.engine.Run(ctx); ctx.Err() == nil {
-			select {
-			case m.fatal <- err:
-			default:
-			}
-		}
-	}()
 }
 
 // stopEngine ends the engine, if there is one, and waits for it.

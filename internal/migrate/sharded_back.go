@@ -295,10 +295,13 @@ func (m *Sharded) forthAgain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := m.update(func(r *shardedRecord) { r.Progress, r.Back = progress, nil }); err != nil {
+	if err := m.update(func(r *shardedRecord) {
+		progress.Settings = r.Progress.Settings // they are put back in the end
+		r.Progress, r.Back = progress, nil
+	}); err != nil {
 		return err
 	}
-	m.startEngine()
+	m.startEngine(ctx)
 	return nil
 }
 

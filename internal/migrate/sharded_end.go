@@ -112,7 +112,12 @@ func (m *Sharded) Verify(context.Context, VerifyOptions) (*verify.Report, error)
 }
 
 // clean takes back what godwit has left at the shards.
-func (m *Sharded) clean(ctx context.Context) error { return m.unfence(ctx) }
+func (m *Sharded) clean(ctx context.Context) error {
+	if err := m.unfence(ctx); err != nil {
+		return err
+	}
+	return m.newEngine(m.cfg.To).End(ctx)
+}
 
 func (m *Sharded) cleanStep() StepStatus {
 	return StepStatus{Name: "clean", Server: m.cfg.To.Address, Command: "DEL godwit:" + m.cfg.Name + ":*; CONFIG SET (what was changed, as it was)", State: "planned"}
