@@ -3,7 +3,11 @@
 package apply
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -76,4 +80,64 @@ func TestFeedOfAShardThatFailsOver(t *testing.T) {
 			r.goBack(l)
 		})
 	}
+}
+
+// The old primary dies under load and comes back with its data, or with what it had saved
+// a while ago, as a replica or as a primary that is made one.
+func TestFeedOfAReplicaThatIsRestarted(t *testing.T) {
+	for _, old := range []string{"redis-7.0", "redis-6.0", "valkey-8.1"} {
+		for _, saved := range []string{"aof", "rdb"} {
+			for _, role := range []string{"replica", "primary"} {
+				t.Run(old+" "+saved+" "+role, func(t *testing.T) {
+					cluster := old
+					if old == "redis-6.0" {
+						cluster = "redis-7.0"
+					}
+					more := filepath.Join(t.TempDir(), "more.conf")
+					r := newFeedRig(t, feedOptions{old: old, cluster: cluster, keys: 2000, oldArgs: []string{"--include " + write(t, more, "")}})
+					host, port, err := net.SplitHostPort(r.proxy.Address())
+					if err != nil {
+						t.Fatal(err)
+					}
+					settings := ""
+					if saved == "aof" {
+						r.do("CONFIG", "SET", "appendonly", "yes")
+						until(t, func() (bool, string) {
+							info := r.info("persistence")
+							return info["aof_rewrite_in_progress"] == "0" && info["aof_rewrite_scheduled"] == "0", fmt.Sprint(info)
+						})
+						settings = "appendonly yes\n"
+					}
+					if role == "replica" {
+						settings += "replicaof " + host + " " + port + "\n"
+					}
+					write(t, more, settings)
+					l := r.load(0)
+					for range 4 {
+						r.written(l, 2000)
+						if saved == "rdb" {
+							r.do("SAVE")
+							r.written(l, 500)
+						}
+						if err := r.old.Restart(t.Context()); err != nil {
+							t.Fatal(err)
+						}
+						if role == "primary" {
+							r.do("REPLICAOF", host, port)
+						}
+						r.streaming()
+					}
+					r.goBack(l)
+				})
+			}
+		}
+	}
+}
+
+func write(t *testing.T, path, text string) string {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }

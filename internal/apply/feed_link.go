@@ -61,11 +61,10 @@ func (l *feedLink) attachNow(ctx context.Context) (ShardStand, error) {
 	l.attaching.Lock()
 	defer l.attaching.Unlock()
 	for try := 1; ; try++ {
-		info, err := l.feed.replication(ctx, l)
+		at, err := l.feed.now(ctx, l.name)
 		if err != nil {
-			return ShardStand{}, err
+			return at, err
 		}
-		at := ShardStand{Shard: l.name, ReplID: info["master_replid"], Offset: info.Int("master_repl_offset")}
 		if l.in.source, err = l.feed.primaryOf(ctx, l.name); err != nil {
 			return at, err
 		}

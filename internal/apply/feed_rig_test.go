@@ -330,6 +330,7 @@ func (r *feedRig) streaming() {
 	until(r.t, func() (bool, string) {
 		select {
 		case err := <-r.ended:
+			r.ended <- err
 			log, _ := r.old.Log()
 			r.t.Fatalf("%v\n%s", err, tail(log))
 		default:
