@@ -112,6 +112,7 @@ func TestFeedOfAReplicaThatIsRestarted(t *testing.T) {
 						settings += "replicaof " + host + " " + port + "\n"
 					}
 					write(t, more, settings)
+					r.streaming()
 					l := r.load(0)
 					for range 4 {
 						r.written(l, 2000)
