@@ -277,20 +277,29 @@ func (f *Feed) link(lifetime context.Context, name string) (*feedLink, error) {
 
 // now asks a shard's primary where it stands.
 func (f *Feed) now(ctx context.Context, shard string) (ShardStand, error) {
+	at, _, err := f.history(ctx, shard)
+	return at, err
+}
+
+// history asks a shard's primary where it stands, and where its history parted from that
+// of the primary that it followed.
+func (f *Feed) history(ctx context.Context, shard string) (now ShardStand, second Stand, err error) {
 	e, err := f.primaryOf(ctx, shard)
 	if err != nil {
-		return ShardStand{}, err
+		return now, second, err
 	}
 	c, err := server.Dial(ctx, e, clientName)
 	if err != nil {
-		return ShardStand{}, err
+		return now, second, err
 	}
 	defer func() { _ = c.Close() }() // nothing was left unsent
 	info, err := c.Info(ctx, "replication")
 	if err == nil && info["role"] != "master" {
 		err = fmt.Errorf("%s is no primary any more", e.Address)
 	}
-	return ShardStand{Shard: shard, ReplID: info["master_replid"], Offset: info.Int("master_repl_offset")}, err
+	// second_repl_offset is the first byte of its own (replication.c shiftReplicationId).
+	return ShardStand{Shard: shard, ReplID: info["master_replid"], Offset: info.Int("master_repl_offset")},
+		Stand{info["master_replid2"], info.Int("second_repl_offset") - 1}, err
 }
 
 // FeedView is what a feed has done so far.

@@ -42,6 +42,12 @@ type checkpoint struct {
 	shards        []ShardStand
 	ahead, mend   map[string]int64
 	count         int64 // of transactions
+
+	doubted map[string][]string // by shard: keys that may differ, see feedLink.parted; in no field
+}
+
+func newCheckpoint() *checkpoint {
+	return &checkpoint{ahead: map[string]int64{}, mend: map[string]int64{}, doubted: map[string][]string{}}
 }
 
 // readCheckpoint asks the replica; nil if it has none of this owner.
@@ -57,7 +63,7 @@ func (f *Feed) readCheckpoint(ctx context.Context) (*checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &checkpoint{ahead: map[string]int64{}, mend: map[string]int64{}}
+	p := newCheckpoint()
 	for i := 0; i+1 < len(fields); i += 2 {
 		name, text := string(fields[i]), string(fields[i+1])
 		key, ahead := strings.CutPrefix(name, aheadField)

@@ -8,11 +8,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"godwit/internal/faultproxy"
 	"godwit/internal/sandbox"
+	"godwit/internal/sandbox/sandboxtest"
 )
 
 // The feed is ended at random moments under load, and begun again from nothing but what
@@ -141,4 +143,62 @@ func write(t *testing.T, path, text string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// A shard's primary crashes under load, and its replica lacks what the old primary has got
+// already: that is taken back.
+func TestFeedOfAShardThatCrashes(t *testing.T) {
+	for _, version := range []string{"redis-7.0", "valkey-8.1"} {
+		t.Run(version, func(t *testing.T) {
+			r := newFeedRig(t, feedOptions{old: version, cluster: version, keys: 2000, shards: sandbox.ClusterOptions{Replicas: 1, NodeTimeout: time.Second}})
+			r.streaming()
+			l := r.load(0)
+			r.written(l, 2000)
+			for shard := range 2 {
+				primary, err := r.cluster.Primary(t.Context(), shard)
+				if err != nil {
+					t.Fatal(err)
+				}
+				replica := r.cluster.Nodes()[2*shard]
+				if replica == primary {
+					replica = r.cluster.Nodes()[2*shard+1]
+				}
+				if err := replica.Pause(); err != nil {
+					t.Fatal(err)
+				}
+				endFirstReplica(t, primary)
+				time.Sleep(100 * time.Millisecond) // what the primary says now its replica is not to have
+				if err := primary.Kill(); err != nil {
+					t.Fatal(err)
+				}
+				if err := replica.Resume(); err != nil {
+					t.Fatal(err)
+				}
+				c := sandboxtest.Client(t, replica)
+				until(t, func() (bool, string) {
+					info, err := c.Info(t.Context(), "replication")
+					return err == nil && info["role"] == "master", fmt.Sprint(info, err)
+				})
+				r.written(l, 2000)
+			}
+			l.Stop()
+			if err := r.feed.Drain(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%d keys", r.compare())
+		})
+	}
+}
+
+// endFirstReplica ends the connection of the replica that a primary has had for the longest
+// time.
+func endFirstReplica(t *testing.T, primary *sandbox.Server) {
+	t.Helper()
+	c := sandboxtest.Client(t, primary)
+	list, err := c.Text(t.Context(), "CLIENT", "LIST", "TYPE", "replica")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, _, _ := strings.Cut(strings.TrimPrefix(list, "id="), " ")
+	do(t, c, "CLIENT", "KILL", "ID", id)
 }

@@ -208,7 +208,8 @@ func (s *session) standing(ctx context.Context) (*checkpoint, error) {
 	fields := []string{ownerField, s.feed.cfg.Owner, replidField, replid}
 	if p == nil {
 		s.feed.mu.Lock()
-		p = &checkpoint{owner: s.feed.cfg.Owner, shards: s.feed.from, ahead: map[string]int64{}}
+		p = newCheckpoint()
+		p.owner, p.shards = s.feed.cfg.Owner, slices.Clone(s.feed.from)
 		s.feed.mu.Unlock()
 		b.put(checkpointDB, []byte("DEL"), key) // of another way back
 		for _, at := range p.shards {
@@ -364,7 +365,7 @@ func (s *session) links(ctx, lifetime context.Context, p *checkpoint) ([]*feedLi
 		}
 	}
 	var links []*feedLink
-	for _, at := range p.shards {
+	for n, at := range p.shards {
 		i := slices.IndexFunc(known, func(l *feedLink) bool { return l.name == at.Shard })
 		if i < 0 {
 			l, err := s.feed.link(lifetime, at.Shard)
@@ -374,10 +375,15 @@ func (s *session) links(ctx, lifetime context.Context, p *checkpoint) ([]*feedLi
 			i, known = len(known), append(known, l)
 		}
 		l := known[i]
-		if err := l.attachAt(ctx, lifetime, at); err != nil {
+		from, doubted, err := l.attachAt(ctx, lifetime, at, p.ahead)
+		if err != nil {
 			return nil, err
 		}
-		l.stand(at.Offset)
+		p.shards[n] = from
+		if len(doubted) > 0 {
+			p.doubted[at.Shard] = doubted
+		}
+		l.stand(from.Offset)
 		links = append(links, l)
 	}
 	return links, nil

@@ -36,6 +36,8 @@ type feeder struct {
 	free chan *feedBatch
 	dbs  []int // that the replica is known to have
 
+	doubts []string // keys to be carried by value before anything else
+
 	buf       []byte
 	args      [][]byte
 	made      []byte   // what the rewriter makes of a command
@@ -54,7 +56,7 @@ func newFeeder(l *feedLink, s *session, at ShardStand, start *checkpoint) (*feed
 		rewriter: command.NewRewriter(c.Cluster.Capabilities, c.Knows, command.Options{Drop: c.Transcoder.Drop, Now: c.Cluster.Now}),
 		values:   &carrier{source: l.endpoint(), crc: l.feed.crc, to: c.Knows.Format, coding: c.Transcoder, ahead: map[string]int64{}},
 		offset:   at.Offset, db: at.DB, key: []byte(feedKey(c.Name)), free: make(chan *feedBatch, feedWindow), dbs: []int{0},
-		mend: start.mend[at.Shard],
+		mend: start.mend[at.Shard], doubts: start.doubted[at.Shard],
 	}
 	for range feedWindow {
 		x.free <- &feedBatch{link: l, free: x.free}
@@ -69,7 +71,11 @@ func newFeeder(l *feedLink, s *session, at ShardStand, start *checkpoint) (*feed
 			x.values.until = max(x.values.until, until)
 		}
 	}
+	for _, name := range x.doubts {
+		delete(x.values.ahead, name) // of the history that is no more
+	}
 	x.rewriter.Reset(at.DB)
+	l.selects(at.Offset, at.DB)
 	return x, nil
 }
 
@@ -81,6 +87,9 @@ func (x *feeder) run(ctx context.Context) error {
 	position, ok := in.position(x.offset)
 	if !ok {
 		return fmt.Errorf("%s: %w", in.source.Address, errFullResync)
+	}
+	if err := x.doubted(ctx, x.doubts); err != nil {
+		return err
 	}
 	for read := position; ; {
 		if _, end := in.spool.Range(); end == read {
@@ -370,6 +379,9 @@ func (x *feeder) state(ctx context.Context, args [][]byte) error {
 		n, err := strconv.Atoi(string(args[1]))
 		if err != nil {
 			return fmt.Errorf("SELECT: %w", err)
+		}
+		if x.db != n {
+			x.link.selects(x.end, n)
 		}
 		x.db = n
 	case is(name, "multi"):
