@@ -181,14 +181,13 @@ func (f *Feed) Attached(ctx context.Context) ([]ShardStand, error) {
 // batch of an engine was applied there, it is what At wants to know: everything after
 // that is the clients'.
 func (f *Feed) Now(ctx context.Context) ([]ShardStand, error) {
-	links := f.all()
-	stands := make([]ShardStand, len(links))
-	for i, l := range links {
-		info, err := f.replication(ctx, l)
+	var stands []ShardStand
+	for _, l := range f.all() {
+		at, err := f.now(ctx, l.name)
 		if err != nil {
 			return nil, err
 		}
-		stands[i] = ShardStand{Shard: l.name, ReplID: info["master_replid"], Offset: info.Int("master_repl_offset")}
+		stands = append(stands, at)
 	}
 	return stands, nil
 }
@@ -276,22 +275,31 @@ func (f *Feed) link(lifetime context.Context, name string) (*feedLink, error) {
 	return l, nil
 }
 
-// replication asks a shard's primary.
-func (f *Feed) replication(ctx context.Context, l *feedLink) (server.Info, error) {
-	e, err := f.primaryOf(ctx, l.name)
+// now asks a shard's primary where it stands.
+func (f *Feed) now(ctx context.Context, shard string) (ShardStand, error) {
+	at, _, err := f.history(ctx, shard)
+	return at, err
+}
+
+// history asks a shard's primary where it stands, and where its history parted from that
+// of the primary that it followed.
+func (f *Feed) history(ctx context.Context, shard string) (now ShardStand, second Stand, err error) {
+	e, err := f.primaryOf(ctx, shard)
 	if err != nil {
-		return nil, err
+		return now, second, err
 	}
 	c, err := server.Dial(ctx, e, clientName)
 	if err != nil {
-		return nil, err
+		return now, second, err
 	}
 	defer func() { _ = c.Close() }() // nothing was left unsent
 	info, err := c.Info(ctx, "replication")
 	if err == nil && info["role"] != "master" {
 		err = fmt.Errorf("%s is no primary any more", e.Address)
 	}
-	return info, err
+	// second_repl_offset is the first byte of its own (replication.c shiftReplicationId).
+	return ShardStand{Shard: shard, ReplID: info["master_replid"], Offset: info.Int("master_repl_offset")},
+		Stand{info["master_replid2"], info.Int("second_repl_offset") - 1}, err
 }
 
 // FeedView is what a feed has done so far.

@@ -14,13 +14,15 @@ import (
 )
 
 // The checkpoint of a way back is a hash of the replica's. Besides these fields it has
-// one for each shard, by its slots: "<replid> <offset> <db>", and one for each key that
-// is ahead, by aheadField: an offset of its shard.
+// one for each shard, by its slots: "<replid> <offset> <db>", one for each key that is
+// ahead, by aheadField: an offset of its shard, and perhaps one for a shard by mendField:
+// the offset up to which the keys of its commands are carried by value.
 const (
 	checkpointDB = 0
 	ownerField   = "owner"
 	replidField  = "replid" // that the replica is known by, once it was restarted
 	countField   = "transactions"
+	mendField    = "mend:"
 )
 
 // feedKey is the name of the checkpoint.
@@ -38,8 +40,14 @@ type ShardStand struct {
 type feedCheckpoint struct {
 	owner, replid string
 	shards        []ShardStand
-	ahead         map[string]int64
+	ahead, mend   map[string]int64
 	count         int64 // of transactions
+
+	doubted map[string][]string // by shard: keys that may differ, see feedLink.parted; in no field
+}
+
+func newCheckpoint() *feedCheckpoint {
+	return &feedCheckpoint{ahead: map[string]int64{}, mend: map[string]int64{}, doubted: map[string][]string{}}
 }
 
 // readCheckpoint asks the replica; nil if it has none of this owner.
@@ -55,10 +63,11 @@ func (f *Feed) readCheckpoint(ctx context.Context) (*feedCheckpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &feedCheckpoint{ahead: map[string]int64{}}
+	p := newCheckpoint()
 	for i := 0; i+1 < len(fields); i += 2 {
 		name, text := string(fields[i]), string(fields[i+1])
 		key, ahead := strings.CutPrefix(name, aheadField)
+		shard, mend := strings.CutPrefix(name, mendField)
 		var err error
 		switch {
 		case name == ownerField:
@@ -69,6 +78,8 @@ func (f *Feed) readCheckpoint(ctx context.Context) (*feedCheckpoint, error) {
 			p.count, err = strconv.ParseInt(text, 10, 64)
 		case ahead:
 			p.ahead[key], err = strconv.ParseInt(text, 10, 64)
+		case mend:
+			p.mend[shard], err = strconv.ParseInt(text, 10, 64)
 		default:
 			s := ShardStand{Shard: name}
 			_, err = fmt.Sscanf(text, "%s %d %d", &s.ReplID, &s.Offset, &s.DB)

@@ -23,6 +23,13 @@ type feedLink struct {
 	// stale tells that the shard's history has parted from what in has read.
 	stale bool // guarded by attaching
 
+	// debt is what the replica needs before it can go on in a history of the shard that has
+	// parted from that in its checkpoint: of the session.
+	debt *debt
+
+	selecting sync.Mutex
+	selected  []selected // guarded by selecting, in the order of the offsets
+
 	read    atomic.Int64 // offset of the shard up to which its commands were given away
 	given   atomic.Int64 // offset up to which there was something to be given
 	applied atomic.Int64 // offset up to which the replica has what it was given
@@ -61,11 +68,10 @@ func (l *feedLink) attachNow(ctx context.Context) (ShardStand, error) {
 	l.attaching.Lock()
 	defer l.attaching.Unlock()
 	for try := 1; ; try++ {
-		info, err := l.feed.replication(ctx, l)
+		at, err := l.feed.now(ctx, l.name)
 		if err != nil {
-			return ShardStand{}, err
+			return at, err
 		}
-		at := ShardStand{Shard: l.name, ReplID: info["master_replid"], Offset: info.Int("master_repl_offset")}
 		if l.in.source, err = l.feed.primaryOf(ctx, l.name); err != nil {
 			return at, err
 		}
@@ -84,36 +90,48 @@ func (l *feedLink) attachNow(ctx context.Context) (ShardStand, error) {
 }
 
 // attachAt begins to read the shard's stream from a place on, unless it is read already
-// and has not been let go of. It waits for a primary as long as there is none.
-func (l *feedLink) attachAt(ctx, lifetime context.Context, at ShardStand) error {
+// and has not been let go of. It waits for a primary as long as there is none. It returns
+// the place from which on it is read, which is before that if the shard has forgotten
+// what the replica has, and then the keys that may differ. ahead is the checkpoint's.
+func (l *feedLink) attachAt(ctx, lifetime context.Context, at ShardStand, ahead map[string]int64) (ShardStand, []string, error) {
 	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
-		err := l.tryAt(ctx, lifetime, at)
+		from, names, err := l.tryAt(ctx, lifetime, at, ahead)
 		if err == nil || ends(err) {
-			return err
+			return from, names, err
 		}
 		l.feed.set(Broken, err.Error())
 		if !wait(ctx, pause) {
-			return context.Cause(ctx)
+			return at, nil, context.Cause(ctx)
 		}
 	}
 }
 
-func (l *feedLink) tryAt(ctx, lifetime context.Context, at ShardStand) error {
+func (l *feedLink) tryAt(ctx, lifetime context.Context, at ShardStand, ahead map[string]int64) (ShardStand, []string, error) {
+	if d := l.debt; d != nil && at.ReplID != d.from.ReplID && l.has(d.from.Offset) {
+		return d.from, d.names, nil // the replica has not had them
+	}
 	if l.has(at.Offset) {
-		return nil
+		return at, nil, nil
 	}
 	e, err := l.feed.primaryOf(ctx, l.name)
 	if err != nil {
-		return err
+		return at, nil, err
+	}
+	from, names, err := l.parted(ctx, at, ahead)
+	if err != nil {
+		return at, nil, err
 	}
 	l.attaching.Lock()
 	defer l.attaching.Unlock()
 	l.in.source = e
-	if err := l.in.attach(lifetime, at.ReplID, at.Offset); err != nil {
-		return l.refused(at, err)
+	if err := l.in.attach(lifetime, from.ReplID, from.Offset); err != nil {
+		return at, nil, l.refused(at, err)
 	}
 	l.stale = false
-	return nil
+	if l.debt = nil; from != at {
+		l.debt = &debt{from, names}
+	}
+	return from, names, nil
 }
 
 // has tells whether what comes after an offset is being read, or was read and kept.

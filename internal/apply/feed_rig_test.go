@@ -31,6 +31,7 @@ type feedRig struct {
 	cluster *sandbox.Cluster
 	config  FeedConfig
 	proxy   *faultproxy.Proxy // old is its client
+	at      []ShardStand      // as a journal would have it
 
 	mu    sync.Mutex
 	feed  *Feed
@@ -82,6 +83,7 @@ func newFeedRig(t *testing.T, o feedOptions) *feedRig {
 			t.Fatalf("%+v, attached at %+v", at, begins)
 		}
 	}
+	r.at = at
 	r.feed.At(at)
 	return r
 }
@@ -152,6 +154,9 @@ func (r *feedRig) listen() {
 // start runs a new feed.
 func (r *feedRig) start() {
 	f := NewFeed(r.config)
+	if r.at != nil {
+		f.At(r.at)
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.t.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- f.Run(ctx) }()
@@ -325,6 +330,7 @@ func (r *feedRig) streaming() {
 	until(r.t, func() (bool, string) {
 		select {
 		case err := <-r.ended:
+			r.ended <- err
 			log, _ := r.old.Log()
 			r.t.Fatalf("%v\n%s", err, tail(log))
 		default:

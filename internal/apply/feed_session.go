@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,7 +21,7 @@ type session struct {
 	feed  *Feed
 	peer  *psync.Peer
 	start *feedCheckpoint // of the replica, when the connection began
-	at    int64           // where the replica stood then, by its own count
+	at    int64       // where the replica stood then, by its own count
 
 	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup
@@ -155,7 +156,7 @@ func (s *session) run(ctx, lifetime context.Context) (err error) {
 	}
 	feeders := make([]*feeder, len(links))
 	for i, l := range links {
-		if feeders[i], err = newFeeder(l, s, start.shards[i], start.ahead); err != nil {
+		if feeders[i], err = newFeeder(l, s, start.shards[i], start); err != nil {
 			return err
 		}
 		defer feeders[i].close()
@@ -192,7 +193,8 @@ func (s *session) standing(ctx context.Context) (*feedCheckpoint, error) {
 			return nil, context.Cause(ctx)
 		}
 	}
-	if err := s.judge(ctx, p); err != nil {
+	suspect, err := s.judge(ctx, p)
+	if err != nil {
 		return nil, err
 	}
 	replid := s.peer.ReplID
@@ -206,11 +208,22 @@ func (s *session) standing(ctx context.Context) (*feedCheckpoint, error) {
 	fields := []string{ownerField, s.feed.cfg.Owner, replidField, replid}
 	if p == nil {
 		s.feed.mu.Lock()
-		p = &feedCheckpoint{owner: s.feed.cfg.Owner, shards: s.feed.from, ahead: map[string]int64{}}
+		p = newCheckpoint()
+		p.owner, p.shards = s.feed.cfg.Owner, slices.Clone(s.feed.from)
 		s.feed.mu.Unlock()
 		b.put(checkpointDB, []byte("DEL"), key) // of another way back
 		for _, at := range p.shards {
 			fields = append(fields, at.Shard, at.text())
+		}
+	}
+	if suspect {
+		for _, at := range p.shards {
+			now, err := s.feed.now(ctx, at.Shard)
+			if err != nil {
+				return nil, err
+			}
+			p.mend[at.Shard] = now.Offset
+			fields = append(fields, mendField+at.Shard, strconv.FormatInt(now.Offset, 10))
 		}
 	}
 	s.begin(p)
@@ -243,42 +256,72 @@ func (s *session) read(ctx context.Context) (*feedCheckpoint, error) {
 }
 
 // judge tells whether the replica has all that its checkpoint says, and nothing else: its
-// replid says so, which it changes as soon as it is a primary. A replica that was started
-// again as a primary has another; it must not have done anything by itself since.
-func (s *session) judge(ctx context.Context, p *feedCheckpoint) error {
+// replid says so, which it changes as soon as it is a primary. One that was started again
+// as a primary has another; it must not have taken a write since. It may have let keys
+// expire whose life is longer by now, as it would have heard: it is suspect.
+func (s *session) judge(ctx context.Context, p *feedCheckpoint) (suspect bool, err error) {
 	s.feed.mu.Lock()
 	from := s.feed.demoted
 	s.feed.mu.Unlock()
 	known := strings.EqualFold(s.peer.ReplID, from.ReplID) || p != nil && strings.EqualFold(s.peer.ReplID, p.replid)
 	switch {
 	case p == nil && !known:
-		return s.lost("it stands in another stream (replid %s, not %s), and has no checkpoint", s.peer.ReplID, from.ReplID)
+		return false, s.lost("it stands in another stream (replid %s, not %s), and has no checkpoint", s.peer.ReplID, from.ReplID)
 	case p == nil && s.at < from.Offset:
-		return s.lost("it has lost data: it stands at offset %d, and stood at %d when it became a replica", s.at, from.Offset)
+		return false, s.lost("it has lost data: it stands at offset %d, and stood at %d when it became a replica", s.at, from.Offset)
 	case known:
-		return nil
+		return false, nil
 	}
-	return s.untouched(ctx)
+	return true, s.untouched(ctx)
 }
 
-// untouched sees that a replica that was a primary for a while since it was started has
-// not written or deleted anything.
+// untouched sees that nobody has written to a replica that was a primary for a while
+// since it was started. What it loads, and what expires, it does not count as commands.
 func (s *session) untouched(ctx context.Context) error {
 	c, err := server.Dial(ctx, s.feed.cfg.Replica, clientName)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = c.Close() }() // nothing was left unsent
-	info, err := c.Info(ctx, "server", "persistence", "stats")
+	info, err := c.Info(ctx, "stats", "commandstats")
 	if err != nil {
 		return err
 	}
-	for _, field := range []string{"expired_keys", "evicted_keys", "rdb_last_load_keys_expired", "rdb_changes_since_last_save"} {
-		if info.Int(field) != 0 {
-			return s.lost("it was a primary since it was started again, and has changed keys by itself (%s is %s)", field, info[field])
+	if n := info.Int("evicted_keys"); n != 0 {
+		return s.lost("it was a primary since it was started again, and has evicted %d keys", n)
+	}
+	for field := range info {
+		name, counted := strings.CutPrefix(field, "cmdstat_")
+		if !counted {
+			continue
+		}
+		writes, err := flagged(ctx, c, name, "write")
+		if err != nil {
+			return err
+		}
+		if writes && !strings.HasPrefix(info[field], "calls=0,") {
+			return s.lost("it was a primary since it was started again, and was written to (%s)", name)
 		}
 	}
 	return nil
+}
+
+// flagged tells whether a server has a flag for one of its commands.
+func flagged(ctx context.Context, c *server.Client, name, flag string) (bool, error) {
+	reply, err := c.Do(ctx, "COMMAND", "INFO", name)
+	if err != nil {
+		return false, err
+	}
+	list, _ := reply.([]any)
+	if len(list) != 1 {
+		return false, nil
+	}
+	command, _ := list[0].([]any) // nil for one that it does not know by this name
+	if len(command) < 3 {
+		return false, nil
+	}
+	flags, _ := command[2].([]any)
+	return slices.Contains(flags, any(flag)), nil
 }
 
 func (s *session) lost(format string, args ...any) error {
@@ -322,7 +365,7 @@ func (s *session) links(ctx, lifetime context.Context, p *feedCheckpoint) ([]*fe
 		}
 	}
 	var links []*feedLink
-	for _, at := range p.shards {
+	for n, at := range p.shards {
 		i := slices.IndexFunc(known, func(l *feedLink) bool { return l.name == at.Shard })
 		if i < 0 {
 			l, err := s.feed.link(lifetime, at.Shard)
@@ -332,10 +375,15 @@ func (s *session) links(ctx, lifetime context.Context, p *feedCheckpoint) ([]*fe
 			i, known = len(known), append(known, l)
 		}
 		l := known[i]
-		if err := l.attachAt(ctx, lifetime, at); err != nil {
+		from, doubted, err := l.attachAt(ctx, lifetime, at, p.ahead)
+		if err != nil {
 			return nil, err
 		}
-		l.stand(at.Offset)
+		p.shards[n] = from
+		if len(doubted) > 0 {
+			p.doubted[at.Shard] = doubted
+		}
+		l.stand(from.Offset)
 		links = append(links, l)
 	}
 	return links, nil

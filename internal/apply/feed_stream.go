@@ -26,6 +26,7 @@ type feeder struct {
 
 	offset int64 // of the shard, up to which commands were given away
 	end    int64 // where the command at hand ends
+	mend   int64 // up to there the keys of commands are carried by value; 0 for nowhere
 	db     int
 	inside bool // a transaction of the shard
 	beaten time.Time
@@ -34,6 +35,8 @@ type feeder struct {
 	now  *feedBatch // being filled, nil for none
 	free chan *feedBatch
 	dbs  []int // that the replica is known to have
+
+	doubts []string // keys to be carried by value before anything else
 
 	buf       []byte
 	args      [][]byte
@@ -46,18 +49,19 @@ type feeder struct {
 // feedWindow is how many transactions of a shard are being filled or sent.
 const feedWindow = 4
 
-func newFeeder(l *feedLink, s *session, at ShardStand, ahead map[string]int64) (*feeder, error) {
+func newFeeder(l *feedLink, s *session, at ShardStand, start *feedCheckpoint) (*feeder, error) {
 	c := l.feed.cfg
 	x := &feeder{
 		link: l, session: s, placer: command.NewPlacer(c.Cluster.Capabilities),
 		rewriter: command.NewRewriter(c.Cluster.Capabilities, c.Knows, command.Options{Drop: c.Transcoder.Drop, Now: c.Cluster.Now}),
 		values:   &carrier{source: l.endpoint(), crc: l.feed.crc, to: c.Knows.Format, coding: c.Transcoder, ahead: map[string]int64{}},
 		offset:   at.Offset, db: at.DB, key: []byte(feedKey(c.Name)), free: make(chan *feedBatch, feedWindow), dbs: []int{0},
+		mend: start.mend[at.Shard], doubts: start.doubted[at.Shard],
 	}
 	for range feedWindow {
 		x.free <- &feedBatch{link: l, free: x.free}
 	}
-	for name, until := range ahead {
+	for name, until := range start.ahead {
 		key, err := keyAhead(name)
 		if err != nil {
 			return nil, &FatalError{err}
@@ -67,7 +71,11 @@ func newFeeder(l *feedLink, s *session, at ShardStand, ahead map[string]int64) (
 			x.values.until = max(x.values.until, until)
 		}
 	}
+	for _, name := range x.doubts {
+		delete(x.values.ahead, name) // of the history that is no more
+	}
 	x.rewriter.Reset(at.DB)
+	l.selects(at.Offset, at.DB)
 	return x, nil
 }
 
@@ -79,6 +87,9 @@ func (x *feeder) run(ctx context.Context) error {
 	position, ok := in.position(x.offset)
 	if !ok {
 		return fmt.Errorf("%s: %w", in.source.Address, errFullResync)
+	}
+	if err := x.doubted(ctx, x.doubts); err != nil {
+		return err
 	}
 	for read := position; ; {
 		if _, end := in.spool.Range(); end == read {
@@ -224,7 +235,7 @@ func (x *feeder) keyed(ctx context.Context, placing command.Placing, of uint16, 
 	case placing == command.Dbs && len(x.positions) == 0:
 		// SWAPDB of one shard is of its slots alone.
 		return fmt.Errorf("%s: %w", args[0], errUnfit)
-	case ahead:
+	case ahead, x.end <= x.mend && len(x.positions) > 0:
 		return x.otherwise(ctx, args)
 	}
 	return x.say(ctx, args, raw)
@@ -329,7 +340,12 @@ func (x *feeder) flush(ctx context.Context) error {
 	x.now = nil
 	at := ShardStand{Shard: x.link.name, ReplID: x.link.in.history(), Offset: x.offset, DB: x.db}
 	b.to = x.offset
-	if fields := x.values.passed(x.offset); len(fields) > 0 {
+	fields := x.values.passed(x.offset)
+	if x.mend > 0 && x.mend <= x.offset {
+		fields = append(fields, []byte(mendField+x.link.name))
+		x.mend = 0
+	}
+	if len(fields) > 0 {
 		b.put(checkpointDB, append([][]byte{[]byte("HDEL"), x.key}, fields...)...)
 	}
 	b.note(x.key, at.Shard, at.text())
@@ -363,6 +379,9 @@ func (x *feeder) state(ctx context.Context, args [][]byte) error {
 		n, err := strconv.Atoi(string(args[1]))
 		if err != nil {
 			return fmt.Errorf("SELECT: %w", err)
+		}
+		if x.db != n {
+			x.link.selects(x.end, n)
 		}
 		x.db = n
 	case is(name, "multi"):
