@@ -94,6 +94,7 @@ func (c *Clock) ArrivedBy(then time.Time) (offset int64, next time.Time) {
 	return offset, next
 }
 
+// Reset forgets everything.
 func (c *Clock) Reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -56,19 +56,7 @@ func newApplied(t *testing.T, source, target string, fill dataset.Options) *appl
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := topology.Resolve(t.Context(), a.target.Endpoints()[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.side = verify.Side{Name: "the cluster", Shards: d.Primaries, Slots: d.Slots}
-	for _, e := range d.Primaries {
-		c, err := server.Dial(t.Context(), e, "test")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = c.Close() })
-		a.clients = append(a.clients, c)
-	}
+	a.side, a.clients = clusterSide(t, a.target)
 	v := from.Version
 	knows := to.Capabilities()
 	knows.Module = to.LoadsModulesOf(from, nil)
@@ -308,5 +296,108 @@ func TestAppliedUnderLoad(t *testing.T) {
 			stop()
 			equal()
 		})
+	}
+}
+
+// idle is the feed of a target that is a primary and that nobody writes to. It takes the
+// offset at which it is stopped.
+type idle struct{ stopped []int64 }
+
+func (f *idle) Trail(context.Context) (verify.Hold, error) { return f, nil }
+
+func (f *idle) Stop(_ context.Context, offset int64) (hold.Stand, error) {
+	f.stopped = append(f.stopped, offset)
+	return hold.Stand{}, nil
+}
+
+func (f *idle) Err() error { return nil }
+
+func (f *idle) Release() {}
+
+func (f *idle) Held() time.Duration { return 0 }
+
+// clusterSide is a cluster as a side, with a client for each shard.
+func clusterSide(t *testing.T, c *sandbox.Cluster) (verify.Side, []*server.Client) {
+	t.Helper()
+	d, err := topology.Resolve(t.Context(), c.Endpoints()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var clients []*server.Client
+	for _, e := range d.Primaries {
+		c, err := server.Dial(t.Context(), e, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		clients = append(clients, c)
+	}
+	return verify.Side{Name: "cluster " + c.Endpoints()[0].Address, Shards: d.Primaries, Slots: d.Slots}, clients
+}
+
+// A source of several shards has a feed, and an offset, for each.
+func TestFeedsOfSeveralShards(t *testing.T) {
+	t.Parallel()
+	settings := sandbox.ClusterOptions{Args: []string{"--repl-diskless-sync-delay 0"}}
+	source, from := clusterSide(t, sandboxtest.Cluster(t, "redis-7.0", settings))
+	target, to := clusterSide(t, sandboxtest.Cluster(t, "redis-7.0", settings))
+	at := func(side verify.Side, clients []*server.Client, key string) *server.Client {
+		return clients[side.Slots(slot.Of([]byte(key)))]
+	}
+	var want, wantLeft []string
+	for _, p := range plants() {
+		send(t, at(source, from, p.key()), p, p.setup)
+		send(t, at(target, to, p.key()), p, p.setup)
+		send(t, at(target, to, p.key()), p, p.plant)
+		if p.want != "" {
+			want = append(want, fmt.Sprintf("%s 0 %s", p.want, p.key()))
+		}
+		if p.want == verify.Extra {
+			wantLeft = append(wantLeft, fmt.Sprintf("%s 0 %s", p.want, p.key()))
+		}
+	}
+	feeds := []*idle{new(idle), new(idle), new(idle)}
+	cfg := verify.Config{Source: source, Target: target, Feeds: []verify.Feed{feeds[0], feeds[1], feeds[2]}}
+	cfg.Options.Dir = t.TempDir()
+	report := compare(t, cfg)
+	mustFind(t, report, cfg.Options.Dir, want...)
+	if report.ReplID != "" || report.Offset != 0 {
+		t.Errorf("several shards have one offset: %+v", report)
+	}
+	for i, f := range feeds {
+		if len(f.stopped) < 2 { // two looks
+			t.Errorf("the feed of shard %d was stopped at %v", i, f.stopped)
+		}
+	}
+	cfg.Options.Repair = true
+	compare(t, cfg)
+	cfg.Options.Repair = false
+	mustFind(t, compare(t, cfg), cfg.Options.Dir, wantLeft...)
+	cfg.Feeds = cfg.Feeds[:2]
+	if _, err := verify.Run(t.Context(), cfg); err == nil {
+		t.Error("a shard without a feed")
+	}
+}
+
+// Whatever a migration to a cluster has left there is no difference, also for those who
+// know nothing of it; what only looks like it is one.
+func TestCheckpointsAreNoDifference(t *testing.T) {
+	t.Parallel()
+	a := newApplied(t, "redis-7.0", "redis-7.0", dataset.Options{Keys: 1000, NoFunctions: true, Now: time.Now()})
+	found := 0
+	for _, c := range a.clients {
+		keys, ok := do(t, c, "KEYS", "godwit:*").([]any)
+		if !ok {
+			t.Fatal("KEYS")
+		}
+		found += len(keys)
+	}
+	if found != 3 {
+		t.Errorf("%d checkpoints", found)
+	}
+	do(t, a.at("godwit:mine"), "SET", "godwit:mine", "v")
+	for _, method := range []verify.Method{verify.Snapshot, verify.Scan} {
+		cfg := verify.Config{Source: sideOf(a.source), Target: a.side, Options: verify.Options{Method: method, Dir: t.TempDir()}}
+		mustFind(t, compare(t, cfg), cfg.Options.Dir, "extra 0 godwit:mine")
 	}
 }
