@@ -21,7 +21,7 @@ type session struct {
 	feed  *Feed
 	peer  *psync.Peer
 	start *feedCheckpoint // of the replica, when the connection began
-	at    int64       // where the replica stood then, by its own count
+	at    int64           // where the replica stood then, by its own count
 
 	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup
