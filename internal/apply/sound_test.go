@@ -52,7 +52,7 @@ func TestLives(t *testing.T) {
 				return err
 			})
 			rng := rand.New(rand.NewPCG(1, 2))
-			for range 12 {
+			for range 6 {
 				time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
 				stop()
 				e = New(m.load(t, c))
