@@ -76,6 +76,9 @@ const (
 // come already and are to be carried so, too: one question to the source for all, which
 // they are then ahead of.
 func (d *dispatcher) foresee(keys [][]byte) ([][]byte, error) {
+	if d.link.hold.Load() != nil {
+		return keys, nil // which these would be ahead of
+	}
 	seen := map[string]struct{}{}
 	for _, key := range keys {
 		seen[string(key)] = struct{}{}

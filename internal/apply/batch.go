@@ -42,7 +42,6 @@ type batch struct {
 	// deadline is the first moment, milliseconds since 1970, at which a key is to
 	// expire that a command of it gives a life; 0 for none.
 	deadline int64
-	written  chan struct{} // has one element once it is on its way
 	// inside tells that a command, or a transaction, of the source's has begun in it and
 	// not ended.
 	inside bool

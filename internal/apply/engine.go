@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -51,9 +50,9 @@ func New(c Config) *Engine {
 		o := c.Spool
 		o.Dir = filepath.Clean(o.Dir)
 		e.links = append(e.links, &Link{
-			source: source, target: c.Target, name: fmt.Sprintf("%s:%d", c.Name, i),
+			source: source, target: c.Target, name: sourceName(c.Name, i),
 			knows: c.Capabilities, coding: c.Transcoder, spool: o, crc: crc, log: c.Log, state: Attaching,
-			in:       newIntake(source.Endpoint, source.Version, o, c.Log),
+			in:       newIntake(source, o, c.Log),
 			progress: func() SourceProgress { return e.of(i) },
 			save: func(p SourceProgress) error {
 				return e.change(i, func(now *SourceProgress) bool { *now = p; return true })
@@ -67,6 +66,11 @@ func New(c Config) *Engine {
 		}
 	}
 	return e
+}
+
+// sourceName is of a migration and one of its sources, in the names of checkpoints.
+func sourceName(migration string, source int) string {
+	return fmt.Sprintf("%s:%d", migration, source)
 }
 
 // Run carries until ctx is done, or until an error that waiting cannot mend. Whatever
@@ -212,10 +216,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 	for i, l := range e.links {
 		p := &next.Sources[i]
 		p.Generation = 1
-		for n := range now.primaries {
-			ranges := now.ranges(n)
-			p.Lanes = append(p.Lanes, LaneProgress{Key: checkpointKey(l.name, 1, n, ranges[0].First), Slots: ranges, Shard: ids[n]})
-		}
+		p.Lanes = now.lanes(l.name, 1, ids)
 	}
 	return e.set(next)
 }
@@ -228,28 +229,8 @@ func empty(ctx context.Context, shard server.Endpoint) error {
 		return err
 	}
 	defer func() { _ = c.Close() }() // nothing was left unsent
-	own, err := c.do("CLIENT", "ID")
-	if err != nil {
+	if err := c.endClients(clientName); err != nil {
 		return err
-	}
-	list, err := c.do("CLIENT", "LIST")
-	if err != nil {
-		return err
-	}
-	for line := range strings.Lines(string(list[0])) {
-		id, named := "", false
-		for field := range strings.FieldsSeq(line) {
-			if v, ok := strings.CutPrefix(field, "id="); ok {
-				id = v
-			}
-			named = named || field == "name="+clientName
-		}
-		if !named || id == string(own[0]) {
-			continue
-		}
-		if _, err := c.do("CLIENT", "KILL", "ID", id); err != nil && !server.IsCode(err, "ERR") { // it has ended meanwhile
-			return err
-		}
 	}
 	_, err = c.do("FLUSHALL")
 	return err
@@ -289,6 +270,17 @@ func (e *Engine) saveLocked(p Progress) error {
 	}
 	e.progress = p
 	return nil
+}
+
+// Acknowledge tells the sources now what the target has. They are told by itself, too,
+// but not as often as whoever waits would like.
+func (e *Engine) Acknowledge() {
+	for _, l := range e.links {
+		select {
+		case l.in.hurry <- struct{}{}:
+		default: // it is about to
+		}
+	}
 }
 
 // View tells what has been done so far, by source.

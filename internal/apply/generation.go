@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"godwit/internal/reserved"
 	"godwit/internal/slot"
 )
 
@@ -169,12 +170,7 @@ func (l *Link) regroup(ctx context.Context, now *shards) error {
 			Slots: rangesOf(func(of uint16) bool { return int(s.mark[of]) == i }), At: m.at, Sound: m.sound, InDoubt: m.more != 0,
 		})
 	}
-	for i := range now.primaries {
-		ranges := now.ranges(i)
-		next.Lanes = append(next.Lanes, LaneProgress{
-			Key: checkpointKey(l.name, next.Generation, i, ranges[0].First), Slots: ranges, Shard: ids[i],
-		})
-	}
+	next.Lanes = now.lanes(l.name, next.Generation, ids)
 	if err := l.save(next); err != nil {
 		return err
 	}
@@ -243,7 +239,7 @@ func (l *Link) forget(ctx context.Context, now *shards, key string) {
 
 // checkpointKey is the name of a lane's checkpoint, which is of one of its slots.
 func checkpointKey(name string, generation, lane int, of uint16) string {
-	return fmt.Sprintf(checkpointPrefix+"%s:%d:%d:{%s}", name, generation, lane, slot.Tag(of))
+	return reserved.Checkpoint(name, generation, lane, of)
 }
 
 // checkpointPrefix is what the names of checkpoints begin with.

@@ -65,7 +65,7 @@ func openLane(ctx context.Context, shard server.Endpoint, key, owner string, los
 		failed: make(chan error, 1), lost: lost, ever: map[string]struct{}{},
 	}
 	for range window {
-		l.free <- &batch{written: make(chan struct{}, 1)}
+		l.free <- new(batch)
 	}
 	if _, err = c.do("SCRIPT", "LOAD", applyScript); err == nil {
 		err = l.listen(ctx, changed)
@@ -90,7 +90,7 @@ func (l *lane) start(ctx context.Context, at, safe mark) {
 	l.wg.Go(func() { l.send(ctx) })
 	l.wg.Go(func() {
 		defer stop()
-		l.receive()
+		l.receive(ctx)
 	})
 }
 
@@ -169,14 +169,12 @@ func (l *lane) send(ctx context.Context) {
 	for {
 		select {
 		case b := <-l.out:
-			l.sent <- b // likewise
 			l.busy.Store(time.Now().UnixNano())
-			_, err := l.conn.Write(b.seal())
-			b.written <- struct{}{}
-			if err != nil {
+			if _, err := l.conn.Write(b.seal()); err != nil {
 				l.fail(server.Failed(l.shard.Address, "EVALSHA", err))
 				return
 			}
+			l.sent <- b // likewise; it is not used again before
 		case <-ctx.Done():
 			return
 		}
@@ -185,7 +183,7 @@ func (l *lane) send(ctx context.Context) {
 
 // receive reads the replies, and what the shard tells by itself, until the connection
 // ends.
-func (l *lane) receive() {
+func (l *lane) receive(ctx context.Context) {
 	var now *batch // its call was answered, the PING after it not yet
 	var refused *CommandError
 	for {
@@ -195,7 +193,7 @@ func (l *lane) receive() {
 			return
 		}
 		if reply.Kind == resp.Failure {
-			l.fail(l.failure(now, string(reply.Line)))
+			l.fail(l.failure(ctx, now, string(reply.Line)))
 			return
 		}
 		l.busy.Store(time.Now().UnixNano())
@@ -217,8 +215,7 @@ func (l *lane) receive() {
 		default:
 			select {
 			case now = <-l.sent:
-			default:
-				l.fail(fmt.Errorf("%s: a reply to nothing: %.80q", l.shard.Address, texts))
+			case <-ctx.Done():
 				return
 			}
 			if refused, err = l.answer(now, texts); err != nil {
@@ -231,7 +228,7 @@ func (l *lane) receive() {
 
 // failure is an error reply to a call, or to the PING after it: then now is the batch.
 // Nothing, or a part, of the call was carried out: the checkpoint knows.
-func (l *lane) failure(now *batch, reply string) error {
+func (l *lane) failure(ctx context.Context, now *batch, reply string) error {
 	if now != nil {
 		return &replyError{server.Replied(l.shard.Address, "PING", reply)}
 	}
@@ -240,7 +237,7 @@ func (l *lane) failure(now *batch, reply string) error {
 		e := newCommandError(l.shard.Address, b, 0, reply)
 		e.Command = strings.TrimSuffix("EVALSHA of "+e.Command, " of ")
 		return e
-	default:
+	case <-ctx.Done():
 		return &replyError{server.Replied(l.shard.Address, "EVALSHA", reply)}
 	}
 }
@@ -252,7 +249,6 @@ func (l *lane) finish(b *batch) {
 	l.dropMended(b.number)
 	l.mu.Unlock()
 	l.applied.Store(b.to.at)
-	<-b.written // it was answered, so the writer is about to say so
 	l.free <- b
 }
 

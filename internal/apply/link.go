@@ -23,6 +23,10 @@ type Source struct {
 	Capabilities command.Capabilities
 	Version      string       // what the source is told that the replica is, see psync.Hello
 	Now          func() int64 // the source's clock, see command.Options
+	// Announce is by what host and port the source lists godwit as its replica, and
+	// FAILOVER TO finds it; none if the port is 0.
+	AnnounceHost string
+	AnnouncePort int
 }
 
 // State of a link.
@@ -58,6 +62,10 @@ type Link struct {
 
 	in      *intake
 	refused [][]byte // keys of slots that have moved, on which a shard refused a command; of follow
+
+	hold    atomic.Pointer[Hold]  // nil for none
+	alarm   atomic.Pointer[alarm] // of the dispatcher
+	mending atomic.Bool           // somebody else may write to the shards, see Hold.Unlock
 
 	mu     sync.Mutex
 	state  State
@@ -147,6 +155,7 @@ func (l *Link) stream(parent context.Context) error {
 		defer d.values.close()
 	}
 	var wg sync.WaitGroup
+	defer func() { l.breakHold(context.Cause(ctx)) }()
 	defer wg.Wait()
 	defer func() {
 		cancel(nil)
@@ -154,6 +163,9 @@ func (l *Link) stream(parent context.Context) error {
 			x.stop()
 		}
 	}()
+	if err == nil && l.mending.Load() {
+		err = l.cut(ctx, d.lanes)
+	}
 	if err != nil {
 		return err
 	}
@@ -177,6 +189,7 @@ func (l *Link) stream(parent context.Context) error {
 		})
 	}
 	l.read.Store(d.offset)
+	l.alarm.Store(&d.lost)
 	l.set(Streaming, nil)
 	wg.Go(func() { l.acknowledge(ctx, d.lanes) })
 	wg.Go(func() { cancel(l.tend(ctx, parent)) })
@@ -197,7 +210,7 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 	d := &dispatcher{
 		source: l.source.Endpoint, in: l.in, placer: command.NewPlacer(l.source.Capabilities),
 		shard: new([slot.Count]uint16), mark: &at.mark, had: at.had, read: &l.read,
-		gone: map[string]struct{}{}, heard: math.MaxInt64,
+		gone: map[string]struct{}{}, heard: math.MaxInt64, link: l,
 		values: &carrier{source: l.source.Endpoint, crc: l.crc, to: l.knows.Format, coding: l.coding, ahead: at.ahead},
 		offset: at.lanes[0].safe.at, db: at.lanes[0].safe.db,
 		doubts: doubts{keys: map[string]struct{}{}}, errands: make(chan errand, 1),
@@ -321,6 +334,8 @@ type View struct {
 	Total  int64  // that it has, 0 if that is not known
 	Read   int64  // offset of the source that was read
 	Acked  int64  // that the target has
+	ReplID string // of the stream
+	Spool  spool.Stats
 }
 
 // View tells what has been done so far.
@@ -330,6 +345,7 @@ func (l *Link) View() View {
 	v := View{
 		Source: l.source.Endpoint.Address, State: l.state, Keys: l.keys.Load(),
 		Copied: l.in.copied.Load(), Total: l.in.total.Load(), Read: l.in.end.Load(), Acked: l.acked.Load(),
+		ReplID: l.in.history(), Spool: l.in.spool.Stats(),
 	}
 	if l.reason != nil {
 		v.Reason, v.Hint = l.reason.Error(), hintOf(l.reason)
