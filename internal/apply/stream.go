@@ -64,7 +64,6 @@ type dispatcher struct {
 	size      int      // of it, in bytes
 	body      []byte   // scratch
 	piece     []byte   // scratch
-	said      []byte   // scratch
 	written   [][]byte // scratch
 	late      [][]byte // scratch
 	positions []int    // scratch
@@ -201,7 +200,9 @@ func (d *dispatcher) commands(ctx context.Context) (int, error) {
 			if err := d.lookAhead(ctx, d.buf[at:]); err != nil {
 				return at, err
 			}
-			e, err = resp.Scan(d.buf[at:], d.args)
+			if e, err = resp.Scan(d.buf[at:], d.args); err != nil {
+				return at, err
+			}
 			d.args = e.Args
 		}
 		d.end, d.rest = d.offset+int64(e.Size), d.buf[at+e.Size:]
