@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"godwit/internal/command"
 	"godwit/internal/psync"
@@ -333,67 +332,4 @@ func (f *Feed) View() FeedView {
 		})
 	}
 	return v
-}
-
-// drainInterval is how often it is looked whether the replica has come far enough.
-const drainInterval = 500 * time.Microsecond
-
-// Drain waits until the replica has everything that the shards have said up to these
-// places, or, if there are none, up to where they stand now. Then it has carried out
-// every transaction that it was sent. The writers must be stopped for it to be all there
-// is.
-func (f *Feed) Drain(ctx context.Context, to []ShardStand) error {
-	f.waiting.Add(1)
-	defer f.waiting.Add(-1)
-	if to == nil {
-		var err error
-		if to, err = f.Now(ctx); err != nil {
-			return err
-		}
-	}
-	again := time.NewTicker(drainInterval)
-	defer again.Stop()
-	for !f.reached(to) {
-		select {
-		case <-again.C:
-		case <-f.done:
-			return f.failure()
-		case <-ctx.Done():
-			return fmt.Errorf("the replica has not got everything: %+v: %w", f.View(), ctx.Err())
-		}
-	}
-	return f.whole(ctx)
-}
-
-func (f *Feed) reached(to []ShardStand) bool {
-	links := f.all()
-	found := 0
-	for _, s := range to {
-		for _, l := range links {
-			if l.name == s.Shard && l.reached() >= s.Offset {
-				found++
-			}
-		}
-	}
-	return found == len(links) && found == len(to) && found > 0
-}
-
-// whole sees that the replica has counted as many transactions as it has been sent: it
-// says nothing of one that it refuses.
-func (f *Feed) whole(ctx context.Context) error {
-	f.mu.Lock()
-	s := f.session
-	f.mu.Unlock()
-	if s == nil {
-		return errors.New("the replica's connection has ended")
-	}
-	p, err := f.readCheckpoint(ctx)
-	if err != nil {
-		return err
-	}
-	least, most := s.confirmed(), s.begun.Load()
-	if p == nil || p.count < least || p.count > most {
-		return &WayBackLostError{Replica: f.cfg.Replica.Address, Reason: "it has not carried out every transaction that it was sent: its log says which command it refused"}
-	}
-	return nil
 }

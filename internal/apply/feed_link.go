@@ -124,6 +124,7 @@ func (l *feedLink) tryAt(ctx, lifetime context.Context, at ShardStand, ahead map
 	l.attaching.Lock()
 	defer l.attaching.Unlock()
 	l.in.source = e
+	l.stand(from.Offset) // in the history that it is about to have
 	if err := l.in.attach(lifetime, from.ReplID, from.Offset); err != nil {
 		return at, nil, l.refused(at, err)
 	}

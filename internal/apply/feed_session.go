@@ -31,6 +31,7 @@ type session struct {
 	sent    atomic.Int64 // offset of the replica that was sent
 	acked   atomic.Int64 // that it has applied
 	heard   atomic.Int64 // UnixNano of its last sign of life
+	live    atomic.Bool  // the replica is being fed
 	begun   atomic.Int64 // transactions of all sessions, as the replica counts them, with those under way
 	mu      sync.Mutex
 	pending []sentBatch // guarded by mu, in the order in which they were sent
@@ -161,6 +162,8 @@ func (s *session) run(ctx, lifetime context.Context) (err error) {
 		}
 		defer feeders[i].close()
 	}
+	s.live.Store(true)
+	defer s.live.Store(false)
 	s.feed.set(Streaming, "")
 	inner.Go(func() { s.poll(ctx) })
 	var feeding sync.WaitGroup
