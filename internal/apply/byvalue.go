@@ -103,6 +103,9 @@ func (d *dispatcher) byValue(ctx context.Context, keys [][]byte, besides bool) e
 	if at < d.offset {
 		return fmt.Errorf("%s: stands at offset %d, before %d which it has sent", d.source.Address, at, d.offset)
 	}
+	if h := d.link.hold.Load(); h != nil { // after the reading: a hold that began since is not passed by it
+		h.keep(c, values, at)
+	}
 	for _, v := range values {
 		of := slot.Of(v.Key)
 		if !besides && d.end <= d.had[d.mark[of]].at {
@@ -113,8 +116,9 @@ func (d *dispatcher) byValue(ctx context.Context, keys [][]byte, besides bool) e
 		c.ahead[string(name)] = at
 		c.until = max(c.until, at)
 		l := d.lanes[d.shard[of]]
+		l.leads = append(l.leads, lead{string(name), at})
 		d.touched[d.shard[of]] = d.touched[d.shard[of]] || !besides
-		l.given.Store(max(d.end, d.offset))
+		l.give(max(d.end, d.offset))
 		c.body = appendBulk(c.body[:0], []byte("HSET"))
 		c.body = appendBulk(c.body, l.key)
 		c.body = appendBulk(c.body, append([]byte(aheadField), name...))

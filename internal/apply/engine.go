@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -51,14 +50,27 @@ func New(c Config) *Engine {
 		o := c.Spool
 		o.Dir = filepath.Clean(o.Dir)
 		e.links = append(e.links, &Link{
-			source: source, target: c.Target, name: fmt.Sprintf("%s:%d", c.Name, i),
+			source: source, target: c.Target, name: sourceName(c.Name, i),
 			knows: c.Capabilities, coding: c.Transcoder, spool: o, crc: crc, log: c.Log, state: Attaching,
-			in:       newIntake(source.Endpoint, source.Version, o, c.Log),
+			in:       newIntake(source, o, c.Log),
 			progress: func() SourceProgress { return e.of(i) },
-			save:     func(p SourceProgress) error { return e.update(i, p) },
+			save: func(p SourceProgress) error {
+				return e.change(i, func(now *SourceProgress) bool { *now = p; return true })
+			},
+			change:  func(f func(*SourceProgress) bool) error { return e.change(i, f) },
+			changed: e.changed,
+			several: len(c.Sources) > 1, renewals: make(chan struct{}, 1),
 		})
+		if command.SaysRelativeTTLs(source.Capabilities.Version) {
+			e.links[i].in.arrivals.now = source.Now
+		}
 	}
 	return e
+}
+
+// sourceName is of a migration and one of its sources, in the names of checkpoints.
+func sourceName(migration string, source int) string {
+	return fmt.Sprintf("%s:%d", migration, source)
 }
 
 // Run carries until ctx is done, or until an error that waiting cannot mend. Whatever
@@ -79,6 +91,9 @@ func (e *Engine) Run(ctx context.Context) error {
 				return ctx.Err()
 			case err != nil && !lasting(err):
 				e.cfg.Log.Warn("the copy is tried again", "cause", err)
+				for _, l := range e.links {
+					l.set(Broken, err)
+				}
 				if !wait(ctx, pause) {
 					return ctx.Err()
 				}
@@ -97,7 +112,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			return err
 		}
 		e.cfg.Log.Warn("the data is copied again", "cause", err)
-		if err := e.set(Progress{}); err != nil {
+		if err := e.set(Progress{Settings: e.present().Settings}); err != nil {
 			return err
 		}
 	}
@@ -111,6 +126,17 @@ func lasting(err error) bool {
 	var refused *CommandError
 	if errors.As(err, &refused) {
 		return !refused.again()
+	}
+	var setting *SettingError // by the provider's means it may be mended any time
+	if errors.As(err, &setting) {
+		return false
+	}
+	var reply *server.Error
+	if errors.As(err, &reply) {
+		switch reply.Code {
+		case "NOPERM", "NOAUTH", "WRONGPASS":
+			return true
+		}
 	}
 	var noEqual *rdb.NoEqualError
 	var syntax *rdb.SyntaxError
@@ -157,11 +183,11 @@ func (e *Engine) copy(lifetime context.Context) error {
 	if err != nil {
 		return err
 	}
-	ids, err := now.runIDs(ctx)
+	ids, err := now.identities(ctx)
 	if err != nil {
 		return err
 	}
-	next := Progress{Owner: rand.Text(), Sources: make([]SourceProgress, len(e.links))}
+	next := Progress{Owner: rand.Text(), Sources: make([]SourceProgress, len(e.links)), Settings: e.present().Settings}
 	for _, shard := range now.primaries {
 		if err := empty(ctx, shard); err != nil {
 			return err
@@ -178,22 +204,19 @@ func (e *Engine) copy(lifetime context.Context) error {
 	if err != nil {
 		return err
 	}
-	after, err := now.runIDs(ctx)
+	after, err := now.identities(ctx)
 	if err != nil {
 		return err
 	}
 	for i, shard := range now.primaries {
-		if ids[i] != after[i] {
+		if ids[i].RunID != after[i].RunID {
 			return fmt.Errorf("%s was started again during the copy", shard.Address)
 		}
 	}
 	for i, l := range e.links {
 		p := &next.Sources[i]
 		p.Generation = 1
-		for n := range now.primaries {
-			ranges := now.ranges(n)
-			p.Lanes = append(p.Lanes, LaneProgress{Key: checkpointKey(l.name, 1, n, ranges[0].First), Slots: ranges, RunID: ids[n]})
-		}
+		p.Lanes = now.lanes(l.name, 1, ids)
 	}
 	return e.set(next)
 }
@@ -206,28 +229,8 @@ func empty(ctx context.Context, shard server.Endpoint) error {
 		return err
 	}
 	defer func() { _ = c.Close() }() // nothing was left unsent
-	own, err := c.do("CLIENT", "ID")
-	if err != nil {
+	if err := c.endClients(clientName); err != nil {
 		return err
-	}
-	list, err := c.do("CLIENT", "LIST")
-	if err != nil {
-		return err
-	}
-	for line := range strings.Lines(string(list[0])) {
-		id, named := "", false
-		for field := range strings.FieldsSeq(line) {
-			if v, ok := strings.CutPrefix(field, "id="); ok {
-				id = v
-			}
-			named = named || field == "name="+clientName
-		}
-		if !named || id == string(own[0]) {
-			continue
-		}
-		if _, err := c.do("CLIENT", "KILL", "ID", id); err != nil && !server.IsCode(err, "ERR") { // it has ended meanwhile
-			return err
-		}
 	}
 	_, err = c.do("FLUSHALL")
 	return err
@@ -241,12 +244,15 @@ func (e *Engine) present() Progress {
 
 func (e *Engine) of(source int) SourceProgress { return e.present().Sources[source] }
 
-func (e *Engine) update(source int, p SourceProgress) error {
+// change has f change the progress of a source, and saves it if f says that it did.
+func (e *Engine) change(source int, f func(*SourceProgress) bool) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	next := e.progress
 	next.Sources = slices.Clone(next.Sources)
-	next.Sources[source] = p
+	if !f(&next.Sources[source]) {
+		return nil
+	}
 	return e.saveLocked(next)
 }
 
@@ -264,6 +270,17 @@ func (e *Engine) saveLocked(p Progress) error {
 	}
 	e.progress = p
 	return nil
+}
+
+// Acknowledge tells the sources now what the target has. They are told by itself, too,
+// but not as often as whoever waits would like.
+func (e *Engine) Acknowledge() {
+	for _, l := range e.links {
+		select {
+		case l.in.hurry <- struct{}{}:
+		default: // it is about to
+		}
+	}
 }
 
 // View tells what has been done so far, by source.

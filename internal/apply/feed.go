@@ -19,8 +19,8 @@ import (
 
 // Stand is a place in a replication stream: behind the byte at Offset.
 type Stand struct {
-	ReplID string
-	Offset int64
+	ReplID string `json:"replid"`
+	Offset int64  `json:"offset"`
 }
 
 // FeedConfig says what a Feed carries to whom.
@@ -265,7 +265,7 @@ func (f *Feed) link(lifetime context.Context, name string) (*feedLink, error) {
 	}
 	o := f.cfg.Spool
 	o.Dir = filepath.Clean(o.Dir)
-	l := &feedLink{feed: f, name: name, in: newIntake(f.cfg.Cluster.Endpoint, f.cfg.Cluster.Version, o, f.cfg.Log)}
+	l := &feedLink{feed: f, name: name, in: newIntake(f.cfg.Cluster, o, f.cfg.Log)}
 	each(ranges, func(of uint16) { l.slots[of] = true })
 	f.mu.Lock()
 	f.links = append(f.links, l)

@@ -36,8 +36,8 @@ type ShardStand struct {
 	DB     int    `json:"db"`     // that is selected there
 }
 
-// checkpoint is what was read of it.
-type checkpoint struct {
+// feedCheckpoint is what was read of it.
+type feedCheckpoint struct {
 	owner, replid string
 	shards        []ShardStand
 	ahead, mend   map[string]int64
@@ -46,12 +46,12 @@ type checkpoint struct {
 	doubted map[string][]string // by shard: keys that may differ, see feedLink.parted; in no field
 }
 
-func newCheckpoint() *checkpoint {
-	return &checkpoint{ahead: map[string]int64{}, mend: map[string]int64{}, doubted: map[string][]string{}}
+func newCheckpoint() *feedCheckpoint {
+	return &feedCheckpoint{ahead: map[string]int64{}, mend: map[string]int64{}, doubted: map[string][]string{}}
 }
 
 // readCheckpoint asks the replica; nil if it has none of this owner.
-func (f *Feed) readCheckpoint(ctx context.Context) (*checkpoint, error) {
+func (f *Feed) readCheckpoint(ctx context.Context) (*feedCheckpoint, error) {
 	c, err := dial(ctx, f.cfg.Replica)
 	if err != nil {
 		return nil, err

@@ -20,8 +20,8 @@ import (
 type session struct {
 	feed  *Feed
 	peer  *psync.Peer
-	start *checkpoint // of the replica, when the connection began
-	at    int64       // where the replica stood then, by its own count
+	start *feedCheckpoint // of the replica, when the connection began
+	at    int64           // where the replica stood then, by its own count
 
 	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup
@@ -183,7 +183,7 @@ func (s *session) cancelBy(err error) {
 
 // standing reads how far the replica has come, and judges whether that is so. Where it has
 // had nothing yet, that is written first.
-func (s *session) standing(ctx context.Context) (*checkpoint, error) {
+func (s *session) standing(ctx context.Context) (*feedCheckpoint, error) {
 	p, err := s.read(ctx)
 	if err != nil {
 		return nil, err
@@ -235,7 +235,7 @@ func (s *session) standing(ctx context.Context) (*checkpoint, error) {
 }
 
 // begin is called when it is known what the replica has.
-func (s *session) begin(p *checkpoint) {
+func (s *session) begin(p *feedCheckpoint) {
 	s.feed.mu.Lock()
 	s.start = p
 	s.feed.mu.Unlock()
@@ -246,10 +246,10 @@ func (s *session) begin(p *checkpoint) {
 }
 
 // read reads the checkpoint, as soon as the replica answers.
-func (s *session) read(ctx context.Context) (*checkpoint, error) {
+func (s *session) read(ctx context.Context) (*feedCheckpoint, error) {
 	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
 		p, err := s.feed.readCheckpoint(ctx)
-		if err == nil || !temporary(err.Error()) && !unanswered(err) {
+		if err == nil || !kindOf(err.Error()).waits && !unanswered(err) {
 			return p, err
 		}
 		if !wait(ctx, pause) {
@@ -262,7 +262,7 @@ func (s *session) read(ctx context.Context) (*checkpoint, error) {
 // replid says so, which it changes as soon as it is a primary. One that was started again
 // as a primary has another; it must not have taken a write since. It may have let keys
 // expire whose life is longer by now, as it would have heard: it is suspect.
-func (s *session) judge(ctx context.Context, p *checkpoint) (suspect bool, err error) {
+func (s *session) judge(ctx context.Context, p *feedCheckpoint) (suspect bool, err error) {
 	s.feed.mu.Lock()
 	from := s.feed.demoted
 	s.feed.mu.Unlock()
@@ -360,7 +360,7 @@ func (s *session) askAgain(ctx context.Context) error {
 }
 
 // links are those of the shards that the checkpoint names, each read from there on.
-func (s *session) links(ctx, lifetime context.Context, p *checkpoint) ([]*feedLink, error) {
+func (s *session) links(ctx, lifetime context.Context, p *feedCheckpoint) ([]*feedLink, error) {
 	known := s.feed.all()
 	for _, l := range known {
 		if !slices.ContainsFunc(p.shards, func(at ShardStand) bool { return at.Shard == l.name }) {

@@ -49,7 +49,7 @@ type feeder struct {
 // feedWindow is how many transactions of a shard are being filled or sent.
 const feedWindow = 4
 
-func newFeeder(l *feedLink, s *session, at ShardStand, start *checkpoint) (*feeder, error) {
+func newFeeder(l *feedLink, s *session, at ShardStand, start *feedCheckpoint) (*feeder, error) {
 	c := l.feed.cfg
 	x := &feeder{
 		link: l, session: s, placer: command.NewPlacer(c.Cluster.Capabilities),

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"godwit/internal/reserved"
 	"godwit/internal/slot"
 )
 
@@ -17,28 +18,40 @@ var errCopyAgain = errors.New("it has to be copied again")
 
 // standing is where the slots of the target stand.
 type standing struct {
-	had   []mark
+	had   []past
 	mark  [slot.Count]uint16 // of had
 	ahead map[string]int64   // keys that were carried by value, see carrier
-	lanes []mark             // the checkpoints themselves
+	lanes []checkpoint
 	// sealed tells that a checkpoint takes no batch any more: the next generation was
 	// about to begin.
 	sealed bool
+}
+
+// past is where a slot stands, and up to where it is known to be sound.
+type past struct {
+	mark
+	sound int64
+}
+
+// checkpoint is where a shard says that it stands.
+type checkpoint struct {
+	at   mark
+	safe mark // up to there it is sound
 }
 
 // stand finds out where the slots stand, by the checkpoints of the present generation.
 func (l *Link) stand(ctx context.Context, now *shards) (*standing, error) {
 	p := l.progress()
 	s := &standing{ahead: map[string]int64{}}
-	base := [slot.Count]mark{}
+	base := [slot.Count]past{}
 	for _, h := range p.Had {
-		m := mark{at: h.At}
+		m := past{mark{at: h.At}, h.Sound}
 		if h.InDoubt {
 			m.more = 1
 		}
 		each(h.Slots, func(of uint16) { base[of] = m })
 	}
-	known := map[mark]uint16{}
+	known := map[past]uint16{}
 	for _, lane := range p.Lanes {
 		at, err := l.checkpoint(ctx, now, p, lane, s)
 		if err != nil {
@@ -48,9 +61,9 @@ func (l *Link) stand(ctx context.Context, now *shards) (*standing, error) {
 		// Slots that have come equally far share a mark.
 		clear(known)
 		each(lane.Slots, func(of uint16) {
-			m := *at
+			m := past{at.at, at.safe.at}
 			if b := base[of]; b.at > m.at || b.at == m.at && m.more == 0 {
-				m.at, m.more = b.at, b.more
+				m.at, m.more, m.sound = b.at, b.more, min(b.sound, b.at)
 			}
 			i, ok := known[m]
 			if !ok {
@@ -64,7 +77,7 @@ func (l *Link) stand(ctx context.Context, now *shards) (*standing, error) {
 }
 
 // checkpoint reads that of a lane.
-func (l *Link) checkpoint(ctx context.Context, now *shards, p SourceProgress, lane LaneProgress, s *standing) (*mark, error) {
+func (l *Link) checkpoint(ctx context.Context, now *shards, p SourceProgress, lane LaneProgress, s *standing) (*checkpoint, error) {
 	where := now.primaries[now.of[slot.Of([]byte(lane.Key))]]
 	c, err := dial(ctx, where)
 	if err != nil {
@@ -85,14 +98,16 @@ func (l *Link) checkpoint(ctx context.Context, now *shards, p SourceProgress, la
 		s.sealed = true
 	default:
 		if !p.Begun {
-			return &mark{}, nil
+			return &checkpoint{}, nil
 		}
 		return nil, fmt.Errorf("%s has lost data: the checkpoint %s is not there: %w", where.Address, lane.Key, errCopyAgain)
 	}
 	at, err1 := strconv.ParseInt(got["at"], 10, 64)
 	more, err2 := strconv.Atoi(got["more"])
 	db, err3 := strconv.Atoi(got["db"])
-	if err := errors.Join(err1, err2, err3); err != nil {
+	safe := mark{}
+	_, err4 := fmt.Sscan(got["safe"], &safe.at, &safe.db)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return nil, fmt.Errorf("%s: the checkpoint %s: %w", where.Address, lane.Key, err)
 	}
 	for name, offset := range got {
@@ -104,7 +119,7 @@ func (l *Link) checkpoint(ctx context.Context, now *shards, p SourceProgress, la
 			s.ahead[key] = max(s.ahead[key], n)
 		}
 	}
-	return &mark{at: at, more: more, db: db}, nil
+	return &checkpoint{mark{at: at, more: more, db: db}, safe}, nil
 }
 
 // sealed is added to the owner of a checkpoint that takes no batch any more.
@@ -142,22 +157,20 @@ func (l *Link) regroup(ctx context.Context, now *shards) error {
 	if err != nil {
 		return err
 	}
-	ids, err := now.runIDs(ctx)
+	ids, err := now.identities(ctx)
 	if err != nil {
 		return err
 	}
-	next := SourceProgress{ReplID: before.ReplID, Generation: before.Generation + 1}
+	next := SourceProgress{
+		ReplID: before.ReplID, Generation: before.Generation + 1,
+		Renew: union(before.Renew, now.moved(before.Lanes, ids)),
+	}
 	for i, m := range s.had {
 		next.Had = append(next.Had, Had{
-			Slots: rangesOf(func(of uint16) bool { return int(s.mark[of]) == i }), At: m.at, InDoubt: m.more != 0,
+			Slots: rangesOf(func(of uint16) bool { return int(s.mark[of]) == i }), At: m.at, Sound: m.sound, InDoubt: m.more != 0,
 		})
 	}
-	for i := range now.primaries {
-		ranges := now.ranges(i)
-		next.Lanes = append(next.Lanes, LaneProgress{
-			Key: checkpointKey(l.name, next.Generation, i, ranges[0].First), Slots: ranges, RunID: ids[i],
-		})
-	}
+	next.Lanes = now.lanes(l.name, next.Generation, ids)
 	if err := l.save(next); err != nil {
 		return err
 	}
@@ -172,22 +185,28 @@ func (l *Link) regroup(ctx context.Context, now *shards) error {
 
 // found writes the checkpoints of a generation that has none yet, and notes that.
 func (l *Link) found(ctx context.Context, now *shards, p SourceProgress, s *standing) error {
-	ids, err := now.runIDs(ctx)
+	ids, err := now.identities(ctx)
 	if err != nil {
 		return err
 	}
 	for _, lane := range p.Lanes {
 		i := now.of[lane.Slots[0].First]
-		if ids[i] != lane.RunID {
+		if ids[i].RunID != lane.Shard.RunID {
 			return fmt.Errorf("%s was started again meanwhile: %w", now.primaries[i].Address, errCopyAgain)
 		}
 		least := s.had[s.mark[lane.Slots[0].First]]
+		safe := least.sound
 		each(lane.Slots, func(of uint16) {
-			if m := s.had[s.mark[of]]; m.at < least.at {
+			m := s.had[s.mark[of]]
+			safe = min(safe, m.sound)
+			if m.at < least.at {
 				least = m
 			}
 		})
-		fields := []string{"HSET", lane.Key, "owner", l.owner, "at", strconv.FormatInt(least.at, 10), "more", "0", "db", strconv.Itoa(least.db)}
+		fields := []string{
+			"HSET", lane.Key, "owner", l.owner, "at", strconv.FormatInt(least.at, 10), "more", "0", "db", strconv.Itoa(least.db),
+			"safe", mark{at: min(safe, least.at), db: least.db}.text(),
+		}
 		for _, name := range slices.Sorted(maps.Keys(s.ahead)) {
 			_, key, _ := strings.Cut(name, ":")
 			if now.of[slot.Of([]byte(key))] == i {
@@ -220,5 +239,8 @@ func (l *Link) forget(ctx context.Context, now *shards, key string) {
 
 // checkpointKey is the name of a lane's checkpoint, which is of one of its slots.
 func checkpointKey(name string, generation, lane int, of uint16) string {
-	return fmt.Sprintf("godwit:%s:%d:%d:{%s}", name, generation, lane, slot.Tag(of))
+	return reserved.Checkpoint(name, generation, lane, of)
 }
+
+// checkpointPrefix is what the names of checkpoints begin with.
+const checkpointPrefix = "godwit:"

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"godwit/internal/lag"
 	"godwit/internal/psync"
 	"godwit/internal/server"
 	"godwit/internal/spool"
@@ -18,10 +20,11 @@ import (
 // intake is a replica of the source: it reads snapshot and stream into the spool as
 // fast as they come, and acknowledges what the shards have.
 type intake struct {
-	source  server.Endpoint
-	version string // REPLCONF version, see psync.Hello
-	log     *slog.Logger
-	spool   *spool.Spool
+	source server.Endpoint
+	hello  psync.Hello
+	log    *slog.Logger
+	spool  *spool.Spool
+	hurry  chan struct{} // an acknowledgement is wanted now
 
 	stream *psync.Stream
 	wg     sync.WaitGroup
@@ -33,16 +36,25 @@ type intake struct {
 	start    int64        // offset of the source's last byte before the stream in the spool
 	streamAt atomic.Int64 // where in the spool that is; -1 while the snapshot is being read
 	end      atomic.Int64 // offset of the last byte read
+	clock    lag.Clock    // when which offset was
 	heard    atomic.Int64 // UnixNano of the last sign of life
 	acked    atomic.Int64 // offset that every shard has
+	arrivals arrivals     // of the stream
 	copied   atomic.Int64 // bytes of the snapshot
 	total    atomic.Int64 // bytes that it has, 0 if that is not known
 }
 
 const ackInterval = time.Second
 
-func newIntake(source server.Endpoint, version string, o spool.Options, log *slog.Logger) *intake {
-	in := &intake{source: source, version: version, spool: spool.New(o), log: log, failed: make(chan error, 1)}
+func newIntake(source Source, o spool.Options, log *slog.Logger) *intake {
+	in := &intake{
+		source: source.Endpoint, spool: spool.New(o), log: log, failed: make(chan error, 1), hurry: make(chan struct{}, 1),
+		hello: psync.Hello{
+			Username: source.Endpoint.Username, Password: source.Endpoint.Password,
+			EOF: true, PSYNC2: true, Version: source.Version,
+			IPAddress: source.AnnounceHost, ListeningPort: source.AnnouncePort,
+		},
+	}
 	in.streamAt.Store(-1)
 	return in
 }
@@ -59,6 +71,7 @@ func (in *intake) attach(ctx context.Context, replid string, after int64) error 
 	in.streamAt.Store(-1)
 	in.copied.Store(0)
 	in.total.Store(0)
+	in.arrivals.forget(math.MaxInt64)
 	question, offset := "?", int64(psync.NoOffset)
 	if replid != "" {
 		question, offset = replid, after+1
@@ -80,6 +93,7 @@ func (in *intake) attach(ctx context.Context, replid string, after int64) error 
 		in.start = after
 		in.streamAt.Store(0)
 	}
+	in.clock.Reset()
 	in.end.Store(in.start)
 	in.acked.Store(in.start)
 	in.carry(ctx, stream, answer.Full)
@@ -110,10 +124,7 @@ func (in *intake) ask(ctx context.Context, replid string, offset int64) (*psync.
 	if err != nil {
 		return nil, psync.Answer{}, server.Failed(in.source.Address, "dial", err)
 	}
-	stream, answer, err := psync.Attach(ctx, raw, psync.Hello{
-		Username: in.source.Username, Password: in.source.Password,
-		EOF: true, PSYNC2: true, Version: in.version,
-	}, replid, offset, in.alive)
+	stream, answer, err := psync.Attach(ctx, raw, in.hello, replid, offset, in.alive)
 	if err != nil {
 		_ = raw.Close() // the handshake's error is the one that tells
 		return nil, psync.Answer{}, err
@@ -214,7 +225,8 @@ func (in *intake) readStream(ctx context.Context) error {
 		n, err := in.stream.Read(space)
 		if n > 0 {
 			in.alive()
-			in.end.Add(int64(n))
+			in.clock.Mark(in.end.Add(int64(n)), time.Now())
+			in.arrivals.came(in.end.Load())
 			in.spool.Commit(n)
 		}
 		if err != nil {
@@ -235,6 +247,11 @@ func (in *intake) acknowledge(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-in.hurry:
+			if acked := in.acked.Load(); in.streamAt.Load() >= 0 && acked != told {
+				told = acked
+				_ = in.stream.Ack(acked) // the next one ends the connection
+			}
 		case now := <-timer.C:
 			if in.streamAt.Load() < 0 {
 				continue

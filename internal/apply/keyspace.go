@@ -29,33 +29,24 @@ const (
 // events are what the shard tells, by the end of the channel's name.
 var events = []string{"expired", "evicted", "hexpired"} //nolint:gochecknoglobals // a table
 
-// listen has the shard tell. changed is given what the setting was, before it is set
-// to anything else.
-func (l *lane) listen(changed func(shard, was string) error) error {
+// listen has the shard tell. changed: see set.
+func (l *lane) listen(ctx context.Context, changed func(node, was string) error) error {
 	if _, err := l.conn.do("HELLO", "3"); err != nil {
 		return err
 	}
-	reply, err := l.conn.do("CONFIG", "GET", notifySetting)
+	unset, err := l.set(changed)
 	if err != nil {
 		return err
 	}
-	if len(reply) == 2 {
-		was := string(reply[1])
-		if want := withFlags(was); want != was {
-			if err := changed(l.shard.Address, was); err != nil {
-				return err
-			}
-			if _, err := l.conn.do("CONFIG", "SET", notifySetting, want); err != nil {
-				return err
-			}
-		}
-	}
+	subscribe := []string{"PSUBSCRIBE"}
 	for _, event := range events {
-		if _, err := l.conn.do("PSUBSCRIBE", "__keyevent@*__:"+event); err != nil {
-			return err
-		}
+		subscribe = append(subscribe, "__keyevent@*__:"+event)
 	}
-	return nil
+	// It is answered once for each, with what the shard tells in between.
+	if _, err := l.conn.do(subscribe...); err != nil || unset == nil {
+		return err
+	}
+	return l.probe(ctx, unset)
 }
 
 // withFlags adds what is needed. A is all of them but K and E (notify.c).
@@ -82,36 +73,40 @@ func (l *lane) lose(key []byte, since int64) {
 	l.ever[string(key)] = struct{}{}
 	l.mu.Lock()
 	l.losses = append(l.losses, loss{key, since})
+	l.flaws = append(l.flaws, flaw{from: l.answered, mended: unseen})
 	l.mu.Unlock()
-	l.lost.Store(true)
+	l.lost.raise()
 }
 
 // maxEver bounds the keys of which it is remembered that they were lost.
 const maxEver = 100_000
 
-// told takes a push of the shard. since is the first batch that was not answered yet.
-func (l *lane) told(texts [][]byte, since int64) {
+// told takes a push of the shard. The first batch that was not answered yet, with its
+// PING, may have met the key so.
+func (l *lane) told(texts [][]byte) {
 	if len(texts) == 4 && string(texts[0]) == "pmessage" {
-		l.lose(texts[3], since)
+		l.lose(texts[3], l.finished+1)
 	}
 }
 
-// takeLosses gives what has been noted.
+// takeLosses gives what has been noted; mend is to be called after.
 func (l *lane) takeLosses() []loss {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	losses := l.losses
 	l.losses = nil
-	l.lost.Store(false)
+	for i := range l.flaws {
+		l.flaws[i].mended = min(l.flaws[i].mended, seen)
+	}
 	return losses
 }
 
 // heed handles what the lanes were told: keys on which commands are under way are
 // carried by value at once, others when the next command concerns them.
 func (d *dispatcher) heed(ctx context.Context) error {
-	d.lost.Store(false)
-	var now [][]byte
+	d.lost.raised.Store(false)
 	for _, l := range d.lanes {
+		var now [][]byte
 		for _, x := range l.takeLosses() {
 			if l.recent[slot.Of(x.key)] >= x.since {
 				now = append(now, x.key)
@@ -119,9 +114,18 @@ func (d *dispatcher) heed(ctx context.Context) error {
 				d.gone[string(x.key)] = struct{}{}
 			}
 		}
+		if err := d.carry(ctx, now); err != nil {
+			return err
+		}
+		l.mend(len(now) > 0)
 	}
-	for batch := range slices.Chunk(now, carriedAtOnce) {
-		if err := d.byValue(ctx, batch, true); err != nil {
+	return nil
+}
+
+// carry makes any number of keys what they are at the source.
+func (d *dispatcher) carry(ctx context.Context, keys [][]byte) error {
+	for some := range slices.Chunk(keys, carriedAtOnce) {
+		if err := d.byValue(ctx, some, true); err != nil {
 			return err
 		}
 	}
@@ -245,14 +249,32 @@ func expiry(args [][]byte) int64 {
 	switch name := args[0]; {
 	case is(name, "pexpireat"), is(name, "hpexpireat"), is(name, "restore"):
 		return milliseconds(args[2])
+	case is(name, "expireat"), is(name, "hexpireat"):
+		return 1000 * milliseconds(args[2])
 	case is(name, "set"), is(name, "hsetex"), is(name, "msetex"), is(name, "getex"), is(name, "hgetex"):
 		for i := 2; i+1 < len(args); i++ {
-			if is(args[i], "pxat") {
+			switch {
+			case is(args[i], "pxat"):
 				return milliseconds(args[i+1])
+			case is(args[i], "exat"):
+				return 1000 * milliseconds(args[i+1])
 			}
 		}
 	}
 	return 0
+}
+
+// mortal are the keys to which a command gives a life.
+func mortal(args [][]byte) [][]byte {
+	if !is(args[0], "msetex") {
+		return args[1:2]
+	}
+	var keys [][]byte
+	n, _ := strconv.Atoi(string(args[1])) // MSETEX count key value …
+	for i := 2; i+1 < len(args) && len(keys) < n; i += 2 {
+		keys = append(keys, args[i])
+	}
+	return keys
 }
 
 func milliseconds(b []byte) int64 {

@@ -23,6 +23,10 @@ type Source struct {
 	Capabilities command.Capabilities
 	Version      string       // what the source is told that the replica is, see psync.Hello
 	Now          func() int64 // the source's clock, see command.Options
+	// Announce is by what host and port the source lists godwit as its replica, and
+	// FAILOVER TO finds it; none if the port is 0.
+	AnnounceHost string
+	AnnouncePort int
 }
 
 // State of a link.
@@ -51,12 +55,21 @@ type Link struct {
 
 	progress func() SourceProgress
 	save     func(SourceProgress) error
+	change   func(func(*SourceProgress) bool) error // saves what it was changed to, if f says that it was
+	several  bool                                   // the target has other sources, too
+	renewals chan struct{}                          // tells that there are slots to be renewed
+	changed  func(node, was string) error           // is told before a setting of the target is changed
 
-	in *intake
+	in      *intake
+	refused [][]byte // keys of slots that have moved, on which a shard refused a command; of follow
+
+	hold    atomic.Pointer[Hold]  // nil for none
+	alarm   atomic.Pointer[alarm] // of the dispatcher
+	mending atomic.Bool           // somebody else may write to the shards, see Hold.Unlock
 
 	mu     sync.Mutex
 	state  State
-	reason string
+	reason error // of Broken, and of what is waited for
 
 	keys  atomic.Int64 // of the snapshot, that the target has
 	read  atomic.Int64 // offset of the source up to which lanes have been given its commands
@@ -76,10 +89,12 @@ func (l *Link) follow(ctx context.Context) error {
 		if errors.Is(err, errFullResync) {
 			err = fmt.Errorf("%s: %w: %w", l.source.Endpoint.Address, err, errCopyAgain)
 		}
-		if errors.Is(err, errCopyAgain) || lasting(err) {
+		if key := l.unsettled(err); key != nil {
+			l.refused = append(l.refused, key)
+		} else if errors.Is(err, errCopyAgain) || lasting(err) {
 			return err
 		}
-		l.set(Broken, err.Error())
+		l.set(Broken, err)
 		l.log.Warn("the stream is read again from where the target stands", "source", l.source.Endpoint.Address, "error", err)
 		if time.Since(began) > lastRetry {
 			pause = firstRetry
@@ -116,8 +131,12 @@ func (l *Link) stream(parent context.Context) error {
 		return err
 	}
 	p := l.progress()
+	ids, err := now.identities(ctx)
+	if err != nil {
+		return err
+	}
 	switch {
-	case at.sealed || !now.same(p.Lanes):
+	case at.sealed || !now.same(p.Lanes) || p.Begun && len(now.moved(p.Lanes, ids)) > 0:
 		if err := l.regroup(ctx, now); err != nil {
 			return err
 		}
@@ -128,11 +147,15 @@ func (l *Link) stream(parent context.Context) error {
 		}
 		return l.stream(parent)
 	}
+	if err := l.remember(now, ids); err != nil {
+		return err
+	}
 	d, err := l.dispatcher(ctx, now, p, at)
 	if d != nil {
 		defer d.values.close()
 	}
 	var wg sync.WaitGroup
+	defer func() { l.breakHold(context.Cause(ctx)) }()
 	defer wg.Wait()
 	defer func() {
 		cancel(nil)
@@ -140,6 +163,9 @@ func (l *Link) stream(parent context.Context) error {
 			x.stop()
 		}
 	}()
+	if err == nil && l.mending.Load() {
+		err = l.cut(ctx, d.lanes)
+	}
 	if err != nil {
 		return err
 	}
@@ -149,7 +175,11 @@ func (l *Link) stream(parent context.Context) error {
 		}
 	}
 	for i, x := range d.lanes {
-		x.start(ctx, at.lanes[i])
+		safe := at.lanes[i].at
+		if d.doubts.until > 0 {
+			safe = mark{at: d.offset, db: d.db} // until all of them are seen to
+		}
+		x.start(ctx, at.lanes[i].at, safe)
 		wg.Go(func() {
 			select {
 			case err := <-x.failed:
@@ -159,9 +189,15 @@ func (l *Link) stream(parent context.Context) error {
 		})
 	}
 	l.read.Store(d.offset)
-	l.set(Streaming, "")
+	l.alarm.Store(&d.lost)
+	l.set(Streaming, nil)
 	wg.Go(func() { l.acknowledge(ctx, d.lanes) })
 	wg.Go(func() { cancel(l.tend(ctx, parent)) })
+	wg.Go(func() {
+		if err := l.renew(ctx, d, now); err != nil {
+			cancel(err)
+		}
+	})
 	err = d.run(ctx)
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
@@ -174,14 +210,16 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 	d := &dispatcher{
 		source: l.source.Endpoint, in: l.in, placer: command.NewPlacer(l.source.Capabilities),
 		shard: new([slot.Count]uint16), mark: &at.mark, had: at.had, read: &l.read,
-		gone: map[string]struct{}{}, heard: math.MaxInt64,
+		gone: map[string]struct{}{}, heard: math.MaxInt64, link: l,
 		values: &carrier{source: l.source.Endpoint, crc: l.crc, to: l.knows.Format, coding: l.coding, ahead: at.ahead},
-		offset: at.lanes[0].at, db: at.lanes[0].db,
+		offset: at.lanes[0].safe.at, db: at.lanes[0].safe.db,
+		doubts: doubts{keys: map[string]struct{}{}}, errands: make(chan errand, 1),
 	}
-	for _, until := range at.ahead {
-		d.values.until = max(d.values.until, until)
+	o := command.Options{Drop: l.coding.Drop, Client: true}
+	if l.in.arrivals.now != nil {
+		o.Now = func() int64 { return l.in.arrivals.of(d.end) }
 	}
-	d.rewriter = command.NewRewriter(l.source.Capabilities, l.knows, command.Options{Drop: l.coding.Drop, Now: l.source.Now, Client: true})
+	d.rewriter = command.NewRewriter(l.source.Capabilities, l.knows, o)
 	for i, lane := range p.Lanes {
 		x, err := openLane(ctx, now.primaries[now.of[lane.Slots[0].First]], lane.Key, l.owner, &d.lost, l.changed)
 		if err != nil {
@@ -189,9 +227,18 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 		}
 		d.lanes = append(d.lanes, x)
 		each(lane.Slots, func(of uint16) { d.shard[of] = uint16(i) })
-		if m := at.lanes[i]; m.at < d.offset {
+		if m := at.lanes[i].safe; m.at < d.offset {
 			d.offset, d.db = m.at, m.db
 		}
+	}
+	for _, m := range at.had {
+		if m.sound < m.at {
+			d.doubts.until = max(d.doubts.until, m.at)
+		}
+	}
+	d.leads(at.ahead)
+	for _, key := range l.refused {
+		d.gone[string(key)] = struct{}{}
 	}
 	d.rewriter.Reset(d.db)
 	var err error
@@ -199,12 +246,6 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 		return d, err
 	}
 	return d, nil
-}
-
-// changed is called before a setting of a shard is changed.
-func (l *Link) changed(shard, was string) error {
-	l.log.Info("the shard is to tell of keys that it lets go of by itself", "shard", shard, notifySetting, was)
-	return nil
 }
 
 // tend attaches to the source again when its connection has ended.
@@ -221,23 +262,25 @@ func (l *Link) tend(ctx, parent context.Context) error {
 			err := l.in.again(parent)
 			if err == nil {
 				pause = firstRetry
-				l.set(Streaming, "")
+				l.set(Streaming, nil)
 				break
 			}
 			if errors.Is(err, errFullResync) || ctx.Err() != nil {
 				return err
 			}
-			l.set(Broken, err.Error())
+			l.set(Broken, err)
 			if !wait(ctx, pause) {
 				return nil
 			}
 			pause = min(2*pause, lastRetry)
 		}
-		if p := l.progress(); p.ReplID != l.in.history() {
+		err := l.change(func(p *SourceProgress) bool {
+			was := p.ReplID
 			p.ReplID = l.in.history()
-			if err := l.save(p); err != nil {
-				return err
-			}
+			return p.ReplID != was
+		})
+		if err != nil {
+			return err
 		}
 	}
 }
@@ -256,7 +299,7 @@ func (l *Link) acknowledge(ctx context.Context, lanes []*lane) {
 		acked := l.read.Load()
 		kept := acked
 		for _, x := range lanes {
-			applied := x.applied.Load()
+			applied := x.sound().at
 			kept = min(kept, applied)
 			// What was given to it after that only makes this less.
 			if applied < x.given.Load() {
@@ -268,11 +311,12 @@ func (l *Link) acknowledge(ctx context.Context, lanes []*lane) {
 		// A replica that becomes the primary of its shard may have less.
 		if position, ok := l.in.position(kept); ok {
 			l.in.spool.Release(position - l.spool.MemoryLimit/2)
+			l.in.arrivals.forget(kept - l.spool.MemoryLimit/2)
 		}
 	}
 }
 
-func (l *Link) set(s State, reason string) {
+func (l *Link) set(s State, reason error) {
 	l.mu.Lock()
 	l.state, l.reason = s, reason
 	l.mu.Unlock()
@@ -283,19 +327,27 @@ type View struct {
 	Source string
 	State  State
 	Reason string
-	Keys   int64 // of the snapshot, that the target has
-	Copied int64 // bytes of the snapshot that were read
-	Total  int64 // that it has, 0 if that is not known
-	Read   int64 // offset of the source that was read
-	Acked  int64 // that the target has
+	Hint   string // what the user can do about the reason
+	Keys   int64  // of the snapshot, that the target has
+	Copied int64  // bytes of the snapshot that were read
+	Total  int64  // that it has, 0 if that is not known
+	Read   int64  // offset of the source that was read
+	Acked  int64  // that the target has
+	ReplID string // of the stream
+	Spool  spool.Stats
 }
 
 // View tells what has been done so far.
 func (l *Link) View() View {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return View{
-		Source: l.source.Endpoint.Address, State: l.state, Reason: l.reason, Keys: l.keys.Load(),
+	v := View{
+		Source: l.source.Endpoint.Address, State: l.state, Keys: l.keys.Load(),
 		Copied: l.in.copied.Load(), Total: l.in.total.Load(), Read: l.in.end.Load(), Acked: l.acked.Load(),
+		ReplID: l.in.history(), Spool: l.in.spool.Stats(),
 	}
+	if l.reason != nil {
+		v.Reason, v.Hint = l.reason.Error(), hintOf(l.reason)
+	}
+	return v
 }

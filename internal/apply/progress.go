@@ -14,6 +14,8 @@ type Progress struct {
 	// earlier copy has left is not taken for this one's.
 	Owner   string           `json:"owner"`
 	Sources []SourceProgress `json:"sources"`
+	// Settings are what was changed at the target, to be put back in the end.
+	Settings []Setting `json:"settings,omitempty"`
 }
 
 // SourceProgress is that of one source.
@@ -23,6 +25,8 @@ type SourceProgress struct {
 	Begun      bool           `json:"begun"` // every lane has its checkpoint
 	Lanes      []LaneProgress `json:"lanes"`
 	Had        []Had          `json:"had"` // where the slots stood when the generation began
+	// Renew are slots whose keys are to be carried by value once more, see renew.go.
+	Renew []topology.SlotRange `json:"renew,omitempty"`
 }
 
 // LaneProgress is that of the slots which had one shard when the generation began.
@@ -31,13 +35,15 @@ type SourceProgress struct {
 type LaneProgress struct {
 	Key   string               `json:"key"`
 	Slots []topology.SlotRange `json:"slots"`
-	RunID string               `json:"run_id"` // of the shard's primary then
+	Shard identity             `json:"shard"` // who had them last
 }
 
 // Had says how much of the source's stream some slots have had.
 type Had struct {
 	Slots []topology.SlotRange `json:"slots"`
 	At    int64                `json:"at"`
+	// Sound is up to where they are known to be right, see sound.go.
+	Sound int64 `json:"sound"`
 	// InDoubt tells that a part of the command after it was carried out, too.
 	InDoubt bool `json:"in_doubt,omitempty"`
 }

@@ -24,7 +24,7 @@ type dispatcher struct {
 
 	// had says what the slots have had already: slots that were in one lane before
 	// share a mark.
-	had  []mark
+	had  []past
 	mark *[slot.Count]uint16
 	// doubtful are marks of slots that were in doubt about the command at hand.
 	doubtful []uint16
@@ -32,10 +32,17 @@ type dispatcher struct {
 	// gone are keys that the target may have lost, see keyspace.go; lost is set when
 	// lanes were told of others.
 	gone map[string]struct{}
-	lost atomic.Bool
+	lost alarm
 	// heard is the offset from which on the lanes were told of every loss.
 	heard  int64
 	looked int64 // up to there the keys of commands before heard were looked for
+	doubts doubts
+
+	errands  chan errand
+	renewing *[slot.Count]bool // slots whose keys may not be right yet, see renew.go; nil for none
+
+	link *Link // may be held back, see Hold
+	upTo int64 // what a hold has let pass
 
 	placer   *command.Placer
 	rewriter *command.Rewriter
@@ -49,6 +56,8 @@ type dispatcher struct {
 	beaten time.Time
 
 	buf       []byte
+	rest      []byte   // of buf, behind the command at hand
+	ahead     [][]byte // scratch
 	args      [][]byte
 	made      []byte   // what the rewriter makes of a command
 	parts     [][]byte // arguments of one of these
@@ -81,12 +90,24 @@ func (d *dispatcher) run(ctx context.Context) error {
 	d.touched = make([]bool, len(d.lanes))
 	read := position // up to there the spool is in buf
 	for {
+		if err := d.attend(ctx); err != nil {
+			return err
+		}
+		if err := d.haltHere(ctx); err != nil {
+			return err
+		}
 		if _, end := d.in.spool.Range(); end == read {
 			for _, l := range d.lanes {
 				l.flush()
 			}
 		}
-		chunk, err := d.in.next(ctx, read)
+		waiting, done := d.lost.waiting(ctx)
+		chunk, err := d.in.next(waiting, read)
+		woken := waiting.Err() != nil && ctx.Err() == nil
+		done()
+		if err != nil && woken {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -122,8 +143,13 @@ func (d *dispatcher) beat(ctx context.Context) error {
 	}
 	for _, l := range d.lanes {
 		if behind := d.offset - l.given.Load(); behind > beatBytes || due && behind > 0 {
-			l.given.Store(d.offset)
+			l.give(d.offset)
 			if err := l.add(ctx, 0, nil, d.db, d.offset, 0, false); err != nil {
+				return err
+			}
+		}
+		if due || len(l.leads) > forgottenAtOnce {
+			if err := d.forgetLeads(ctx, l); err != nil {
 				return err
 			}
 		}
@@ -144,8 +170,11 @@ func (d *dispatcher) commands(ctx context.Context) (int, error) {
 		if err != nil {
 			return at, fmt.Errorf("%s: stream at offset %d: %w", d.source.Address, d.offset, err)
 		}
-		if d.lost.Load() {
-			if err := d.heed(ctx); err != nil {
+		if err := d.allow(ctx, d.offset+int64(e.Size)); err != nil {
+			return at, err
+		}
+		if d.lost.raised.Load() || d.doubts.keys != nil {
+			if err := d.attend(ctx); err != nil {
 				return at, err
 			}
 		}
@@ -156,7 +185,7 @@ func (d *dispatcher) commands(ctx context.Context) (int, error) {
 			e, err = resp.Scan(d.buf[at:], d.args)
 			d.args = e.Args
 		}
-		d.end = d.offset + int64(e.Size)
+		d.end, d.rest = d.offset+int64(e.Size), d.buf[at+e.Size:]
 		if len(e.Args) > 0 {
 			if err := d.command(ctx, e.Args, d.buf[at:at+e.Size]); err != nil {
 				return at, err
@@ -221,11 +250,29 @@ func (d *dispatcher) broken(err error) error {
 
 // effect carries a command by the values of the keys that it wrote.
 func (d *dispatcher) effect(ctx context.Context, args [][]byte) error {
-	late, err := d.placer.AppendWritten(d.late[:0], args)
-	if d.late = late; err != nil {
+	written, err := d.placer.AppendWritten(d.late[:0], args)
+	if d.late = written; err != nil {
+		return err
+	}
+	late := d.behind(written)
+	if len(late) == 0 {
+		return nil
+	}
+	if late, err = d.foresee(late); err != nil {
 		return err
 	}
 	return d.byValue(ctx, late, false)
+}
+
+// behind are those of some keys that have not had the effect of the command at hand.
+func (d *dispatcher) behind(keys [][]byte) [][]byte {
+	late := keys[:0]
+	for _, key := range keys {
+		if d.end > d.had[d.mark[slot.Of(key)]].at && !d.values.has(d.db, key, d.end) {
+			late = append(late, key)
+		}
+	}
+	return late
 }
 
 // say gives away a command with keys of one slot in the target's words. whole says
@@ -282,7 +329,9 @@ func (d *dispatcher) scanMade(made []byte) error {
 func (d *dispatcher) expires(args [][]byte) int64 {
 	at := expiry(args)
 	if at > 0 && d.offset < d.heard && at <= time.Now().UnixMilli() {
-		d.gone[string(args[1])] = struct{}{}
+		for _, key := range mortal(args) {
+			d.gone[string(key)] = struct{}{}
+		}
 	}
 	return at
 }
@@ -317,6 +366,9 @@ func (d *dispatcher) beyond(ctx context.Context, args [][]byte) error {
 func (d *dispatcher) otherwise(ctx context.Context, of uint16, args [][]byte) (bool, error) {
 	at := d.mark[of]
 	if d.end <= d.had[at].at {
+		if d.end > d.had[at].sound {
+			return true, d.suspect(args)
+		}
 		return true, nil
 	}
 	doubtful := d.had[at].more != 0
@@ -336,18 +388,17 @@ func (d *dispatcher) otherwise(ctx context.Context, of uint16, args [][]byte) (b
 			ahead = ahead || d.values.has(d.db, args[at], d.end)
 		}
 	}
-	if !ahead && !missing && !doubtful {
+	others, err := d.makesOthers(of, args)
+	if err != nil {
+		return false, err
+	}
+	if !ahead && !missing && !doubtful && !others {
 		return false, nil
 	}
 	if d.late, err = d.placer.AppendWritten(d.late[:0], args); err != nil {
 		return false, err
 	}
-	late := d.late[:0]
-	for _, key := range d.late {
-		if !d.values.has(d.db, key, d.end) {
-			late = append(late, key)
-		}
-	}
+	late := d.behind(d.late)
 	if len(late) == 0 {
 		return true, nil
 	}
@@ -362,7 +413,7 @@ func (d *dispatcher) one(ctx context.Context, of uint16, n int, body []byte, exp
 	}
 	i := d.shard[of]
 	l := d.lanes[i]
-	l.given.Store(d.end)
+	l.give(d.end)
 	end := int64(0)
 	if whole && !d.touched[i] {
 		end = d.end
