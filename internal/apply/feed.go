@@ -283,22 +283,41 @@ func (f *Feed) now(ctx context.Context, shard string) (ShardStand, error) {
 // history asks a shard's primary where it stands, and where its history parted from that
 // of the primary that it followed.
 func (f *Feed) history(ctx context.Context, shard string) (now ShardStand, second Stand, err error) {
+	info, err := f.ask(ctx, shard)
+	// second_repl_offset is the first byte of its own (replication.c shiftReplicationId).
+	return ShardStand{Shard: shard, ReplID: info["master_replid"], Offset: info.Int("master_repl_offset")},
+		Stand{info["master_replid2"], info.Int("second_repl_offset") - 1}, err
+}
+
+// ask asks a shard's primary for INFO replication: the one that is read, if it is one.
+func (f *Feed) ask(ctx context.Context, shard string) (server.Info, error) {
+	for _, l := range f.all() {
+		e := l.primary.Load()
+		if l.name != shard || e == nil {
+			continue
+		}
+		if info, err := askPrimary(ctx, *e); err == nil {
+			return info, nil
+		}
+	}
 	e, err := f.primaryOf(ctx, shard)
 	if err != nil {
-		return now, second, err
+		return nil, err
 	}
+	return askPrimary(ctx, e)
+}
+
+func askPrimary(ctx context.Context, e server.Endpoint) (server.Info, error) {
 	c, err := server.Dial(ctx, e, clientName)
 	if err != nil {
-		return now, second, err
+		return nil, err
 	}
 	defer func() { _ = c.Close() }() // nothing was left unsent
 	info, err := c.Info(ctx, "replication")
 	if err == nil && info["role"] != "master" {
 		err = fmt.Errorf("%s is no primary any more", e.Address)
 	}
-	// second_repl_offset is the first byte of its own (replication.c shiftReplicationId).
-	return ShardStand{Shard: shard, ReplID: info["master_replid"], Offset: info.Int("master_repl_offset")},
-		Stand{info["master_replid2"], info.Int("second_repl_offset") - 1}, err
+	return info, err
 }
 
 // FeedView is what a feed has done so far.
