@@ -133,8 +133,7 @@ func (r *feedRig) listen() {
 				f := r.feed
 				r.mu.Unlock()
 				if f == nil || f.Serve(ctx, p) != nil {
-					_ = p.Defer("no way back now")
-					_ = p.Close()
+					_ = p.Close() // without an answer, as after a crash
 				}
 			})
 		}

@@ -147,6 +147,7 @@ func (s *session) run(ctx, lifetime context.Context) (err error) {
 	}()
 	inner.Go(func() { s.cancelBy(s.readAcks()) })
 	inner.Go(func() { s.cancelBy(s.write(ctx)) })
+	inner.Go(func() { s.cancelBy(s.watch(ctx)) })
 	start, err := s.standing(ctx)
 	if err != nil {
 		return err

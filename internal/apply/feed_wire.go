@@ -42,13 +42,28 @@ func (s *session) write(ctx context.Context) error {
 				b.free <- b // there is room for all there are
 			}
 		case <-ping.C:
-			if silent := time.Since(time.Unix(0, s.heard.Load())); silent > psync.SilenceTimeout {
-				return fmt.Errorf("%s: it was silent for %v", s.feed.cfg.Replica.Address, silent.Round(time.Second))
-			}
 			const ping = "*1\r\n$4\r\nPING\r\n"
 			s.sent.Add(int64(len(ping)))
 			if _, err := s.peer.Write([]byte(ping)); err != nil {
 				return server.Failed(s.feed.cfg.Replica.Address, "replication", err)
+			}
+		}
+	}
+}
+
+// watch ends a connection that has been silent for too long: half-open.
+func (s *session) watch(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case now := <-tick.C:
+			if silent := now.Sub(time.Unix(0, s.heard.Load())); silent > psync.SilenceTimeout {
+				s.cancel(fmt.Errorf("%s: it was silent for %v", s.feed.cfg.Replica.Address, silent.Round(time.Second)))
+				_ = s.peer.Close() // ends those that wait for it
+				return context.Cause(ctx)
 			}
 		}
 	}
