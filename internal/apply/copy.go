@@ -17,11 +17,11 @@ import (
 // connection to the source lives on as long as lifetime.
 func (l *Link) copy(parent, lifetime context.Context, now *shards) (SourceProgress, error) {
 	l.keys.Store(0)
-	l.set(Attaching, "")
+	l.set(Attaching, nil)
 	if err := l.in.attach(lifetime, "", 0); err != nil {
 		return SourceProgress{}, err
 	}
-	l.set(Copying, "")
+	l.set(Copying, nil)
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	loaders := make([]*loader, len(now.primaries))
@@ -60,7 +60,7 @@ func (l *Link) copy(parent, lifetime context.Context, now *shards) (SourceProgre
 	if err != nil {
 		return SourceProgress{}, err
 	}
-	l.set(Copied, "")
+	l.set(Copied, nil)
 	return SourceProgress{ReplID: l.in.history(), Had: []Had{{Slots: allSlots(), At: l.in.start, Sound: l.in.start}}}, nil
 }
 
@@ -70,10 +70,10 @@ func (l *Link) refuses(shard string) func(error) {
 	return func(err error) {
 		switch {
 		case err == nil && refusing.CompareAndSwap(true, false):
-			l.set(Copying, "")
+			l.set(Copying, nil)
 		case err != nil:
 			refusing.Store(true)
-			l.set(Copying, err.Error())
+			l.set(Copying, err)
 			l.log.Warn("it is tried again", "shard", shard, "error", err)
 		}
 	}

@@ -50,14 +50,15 @@ func New(c Config) *Engine {
 		o := c.Spool
 		o.Dir = filepath.Clean(o.Dir)
 		e.links = append(e.links, &Link{
-			source: source, target: c.Target, name: fmt.Sprintf("%s:%d", c.Name, i),
+			source: source, target: c.Target, name: sourceName(c.Name, i),
 			knows: c.Capabilities, coding: c.Transcoder, spool: o, crc: crc, log: c.Log, state: Attaching,
-			in:       newIntake(source.Endpoint, source.Version, o, c.Log),
+			in:       newIntake(source, o, c.Log),
 			progress: func() SourceProgress { return e.of(i) },
 			save: func(p SourceProgress) error {
 				return e.change(i, func(now *SourceProgress) bool { *now = p; return true })
 			},
 			change:  func(f func(*SourceProgress) bool) error { return e.change(i, f) },
+			changed: e.changed,
 			several: len(c.Sources) > 1, renewals: make(chan struct{}, 1),
 		})
 		if command.SaysRelativeTTLs(source.Capabilities.Version) {
@@ -65,6 +66,11 @@ func New(c Config) *Engine {
 		}
 	}
 	return e
+}
+
+// sourceName is of a migration and one of its sources, in the names of checkpoints.
+func sourceName(migration string, source int) string {
+	return fmt.Sprintf("%s:%d", migration, source)
 }
 
 // Run carries until ctx is done, or until an error that waiting cannot mend. Whatever
@@ -85,6 +91,9 @@ func (e *Engine) Run(ctx context.Context) error {
 				return ctx.Err()
 			case err != nil && !lasting(err):
 				e.cfg.Log.Warn("the copy is tried again", "cause", err)
+				for _, l := range e.links {
+					l.set(Broken, err)
+				}
 				if !wait(ctx, pause) {
 					return ctx.Err()
 				}
@@ -103,7 +112,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			return err
 		}
 		e.cfg.Log.Warn("the data is copied again", "cause", err)
-		if err := e.set(Progress{}); err != nil {
+		if err := e.set(Progress{Settings: e.present().Settings}); err != nil {
 			return err
 		}
 	}
@@ -117,6 +126,10 @@ func lasting(err error) bool {
 	var refused *CommandError
 	if errors.As(err, &refused) {
 		return !refused.again()
+	}
+	var setting *SettingError // by the provider's means it may be mended any time
+	if errors.As(err, &setting) {
+		return false
 	}
 	var reply *server.Error
 	if errors.As(err, &reply) {
@@ -174,7 +187,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 	if err != nil {
 		return err
 	}
-	next := Progress{Owner: rand.Text(), Sources: make([]SourceProgress, len(e.links))}
+	next := Progress{Owner: rand.Text(), Sources: make([]SourceProgress, len(e.links)), Settings: e.present().Settings}
 	for _, shard := range now.primaries {
 		if err := empty(ctx, shard); err != nil {
 			return err
@@ -203,10 +216,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 	for i, l := range e.links {
 		p := &next.Sources[i]
 		p.Generation = 1
-		for n := range now.primaries {
-			ranges := now.ranges(n)
-			p.Lanes = append(p.Lanes, LaneProgress{Key: checkpointKey(l.name, 1, n, ranges[0].First), Slots: ranges, Shard: ids[n]})
-		}
+		p.Lanes = now.lanes(l.name, 1, ids)
 	}
 	return e.set(next)
 }
@@ -260,6 +270,17 @@ func (e *Engine) saveLocked(p Progress) error {
 	}
 	e.progress = p
 	return nil
+}
+
+// Acknowledge tells the sources now what the target has. They are told by itself, too,
+// but not as often as whoever waits would like.
+func (e *Engine) Acknowledge() {
+	for _, l := range e.links {
+		select {
+		case l.in.hurry <- struct{}{}:
+		default: // it is about to
+		}
+	}
 }
 
 // View tells what has been done so far, by source.

@@ -2,8 +2,11 @@ package apply
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
+
+	"godwit/internal/server"
 )
 
 // CommandError says which command a shard did not carry out, and what it answered.
@@ -70,6 +73,29 @@ func (e *CommandError) temporary() bool { return kindOf(e.Reply).waits }
 // HintText is what the user can do about it.
 func (e *CommandError) HintText() string { return kindOf(e.Reply).hint }
 
+// replyError is an error reply with what helps against it.
+type replyError struct{ err error }
+
+func (e *replyError) Error() string { return e.err.Error() }
+func (e *replyError) Unwrap() error { return e.err }
+
+// HintText is what the user can do about it.
+func (e *replyError) HintText() string { return hintOf(e.err) }
+
+// hintOf is what helps against an error: what it says itself, or the kind of error reply
+// that it is.
+func hintOf(err error) string {
+	var hinted interface{ HintText() string }
+	if errors.As(err, &hinted) && hinted.HintText() != "" {
+		return hinted.HintText()
+	}
+	var reply *server.Error
+	if !errors.As(err, &reply) {
+		return ""
+	}
+	return kindOf(reply.Code + " " + reply.Message).hint
+}
+
 // refusal is a kind of error reply.
 type refusal struct {
 	sign  string // that is in the reply; scripts have theirs in the middle
@@ -84,8 +110,11 @@ func kindOf(reply string) refusal {
 			return kind
 		}
 	}
-	return refusal{hint: "the shard does not have this key as the source has: does anybody else write to the target? Otherwise this is a defect of godwit; to begin anew, abort and run again"}
+	return refusal{hint: elsewise}
 }
+
+// elsewise is the hint for an error reply of no kind.
+const elsewise = "the shard does not have this key as the source has: does anybody else write to the target? Otherwise this is a defect of godwit; to begin anew, abort and run again"
 
 // refusals are the kinds there are: those of server.c shared.*, of script.c and of acl.c.
 func refusals() []refusal {
@@ -98,14 +127,15 @@ func refusals() []refusal {
 		{"LOADING ", true, "the shard is loading its data: godwit waits"},
 		{"MASTERDOWN ", true, "this node is a replica whose primary is down: godwit looks for the shard's new primary"},
 		{"CLUSTERDOWN ", true, "the cluster is not whole: see CLUSTER INFO, and redis-cli --cluster check; godwit goes on by itself then"},
+		{"while the cluster is down", true, "the cluster is not whole: see CLUSTER INFO, and redis-cli --cluster check; godwit goes on by itself then"}, // to a script
 		{"TRYAGAIN ", true, "the slot is on the move: godwit waits for its end"},
 		{"BUSY ", true, "a script of another client runs on the shard: wait for its end, or SCRIPT KILL; godwit goes on by itself then"},
 		{"UNKILLABLE ", true, "a script that has written runs on the shard: wait for its end; godwit goes on by itself then"},
 		{"NOSCRIPT ", true, "somebody has flushed the shard's scripts: godwit loads its own again"},
 		{"max number of clients", true, "the shard has reached its maxclients: raise it, or end others; godwit goes on by itself then"},
 		{"NOPERM ", false, permission},
-		{"The user executing the script can't", false, permission}, // 6.2 and later
-		{"executing the script", false, permission},
+		{"The user executing the script can't", false, permission}, // Redis
+		{"ACL failure in script", false, permission},               // Valkey 9.1
 		{"NOAUTH ", false, "the target asks for a password: name user and password in its URL"},
 		{"WRONGPASS ", false, "the target does not take this user or password: see its URL"},
 	}

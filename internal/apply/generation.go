@@ -170,12 +170,7 @@ func (l *Link) regroup(ctx context.Context, now *shards) error {
 			Slots: rangesOf(func(of uint16) bool { return int(s.mark[of]) == i }), At: m.at, Sound: m.sound, InDoubt: m.more != 0,
 		})
 	}
-	for i := range now.primaries {
-		ranges := now.ranges(i)
-		next.Lanes = append(next.Lanes, LaneProgress{
-			Key: checkpointKey(l.name, next.Generation, i, ranges[0].First), Slots: ranges, Shard: ids[i],
-		})
-	}
+	next.Lanes = now.lanes(l.name, next.Generation, ids)
 	if err := l.save(next); err != nil {
 		return err
 	}

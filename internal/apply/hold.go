@@ -199,15 +199,15 @@ func (h *Hold) causeLocked() error {
 
 // breakHold ends the link's hold with its lanes, and lets in no other one.
 func (l *Link) breakHold(cause error) {
-	reason := "the stream to the shards has ended"
+	reason := errors.New("the stream to the shards has ended")
 	if cause != nil && !errors.Is(cause, context.Canceled) {
-		reason += ": " + cause.Error()
+		reason = fmt.Errorf("%w: %w", reason, cause)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.state, l.reason = Broken, reason
 	if h := l.hold.Load(); h != nil {
-		h.end(&hold.BrokenError{Reason: reason})
+		h.end(&hold.BrokenError{Reason: reason.Error()})
 	}
 }
 

@@ -20,10 +20,11 @@ import (
 // intake is a replica of the source: it reads snapshot and stream into the spool as
 // fast as they come, and acknowledges what the shards have.
 type intake struct {
-	source  server.Endpoint
-	version string // REPLCONF version, see psync.Hello
-	log     *slog.Logger
-	spool   *spool.Spool
+	source server.Endpoint
+	hello  psync.Hello
+	log    *slog.Logger
+	spool  *spool.Spool
+	hurry  chan struct{} // an acknowledgement is wanted now
 
 	stream *psync.Stream
 	wg     sync.WaitGroup
@@ -45,8 +46,15 @@ type intake struct {
 
 const ackInterval = time.Second
 
-func newIntake(source server.Endpoint, version string, o spool.Options, log *slog.Logger) *intake {
-	in := &intake{source: source, version: version, spool: spool.New(o), log: log, failed: make(chan error, 1)}
+func newIntake(source Source, o spool.Options, log *slog.Logger) *intake {
+	in := &intake{
+		source: source.Endpoint, spool: spool.New(o), log: log, failed: make(chan error, 1), hurry: make(chan struct{}, 1),
+		hello: psync.Hello{
+			Username: source.Endpoint.Username, Password: source.Endpoint.Password,
+			EOF: true, PSYNC2: true, Version: source.Version,
+			IPAddress: source.AnnounceHost, ListeningPort: source.AnnouncePort,
+		},
+	}
 	in.streamAt.Store(-1)
 	return in
 }
@@ -116,10 +124,7 @@ func (in *intake) ask(ctx context.Context, replid string, offset int64) (*psync.
 	if err != nil {
 		return nil, psync.Answer{}, server.Failed(in.source.Address, "dial", err)
 	}
-	stream, answer, err := psync.Attach(ctx, raw, psync.Hello{
-		Username: in.source.Username, Password: in.source.Password,
-		EOF: true, PSYNC2: true, Version: in.version,
-	}, replid, offset, in.alive)
+	stream, answer, err := psync.Attach(ctx, raw, in.hello, replid, offset, in.alive)
 	if err != nil {
 		_ = raw.Close() // the handshake's error is the one that tells
 		return nil, psync.Answer{}, err
@@ -242,6 +247,11 @@ func (in *intake) acknowledge(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-in.hurry:
+			if acked := in.acked.Load(); in.streamAt.Load() >= 0 && acked != told {
+				told = acked
+				_ = in.stream.Ack(acked) // the next one ends the connection
+			}
 		case now := <-timer.C:
 			if in.streamAt.Load() < 0 {
 				continue

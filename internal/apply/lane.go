@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,7 +51,7 @@ type lane struct {
 }
 
 // openLane connects to a shard. lost and changed: see lane and listen.
-func openLane(ctx context.Context, shard server.Endpoint, key, owner string, lost *alarm, changed func(shard, was string) error) (*lane, error) {
+func openLane(ctx context.Context, shard server.Endpoint, key, owner string, lost *alarm, changed func(node, was string) error) (*lane, error) {
 	c, err := dial(ctx, shard)
 	if err != nil {
 		return nil, err
@@ -64,7 +65,7 @@ func openLane(ctx context.Context, shard server.Endpoint, key, owner string, los
 		l.free <- new(batch)
 	}
 	if _, err = c.do("SCRIPT", "LOAD", applyScript); err == nil {
-		err = l.listen(changed)
+		err = l.listen(ctx, changed)
 	}
 	if err != nil {
 		_ = c.Close() // the first error is the one that tells
@@ -222,13 +223,15 @@ func (l *lane) receive(ctx context.Context) {
 // Nothing, or a part, of the call was carried out: the checkpoint knows.
 func (l *lane) failure(ctx context.Context, now *batch, reply string) error {
 	if now != nil {
-		return server.Replied(l.shard.Address, "PING", reply)
+		return &replyError{server.Replied(l.shard.Address, "PING", reply)}
 	}
 	select {
 	case b := <-l.sent:
-		return newCommandError(l.shard.Address, b, 0, reply)
+		e := newCommandError(l.shard.Address, b, 0, reply)
+		e.Command = strings.TrimSuffix("EVALSHA of "+e.Command, " of ")
+		return e
 	case <-ctx.Done():
-		return server.Replied(l.shard.Address, "EVALSHA", reply)
+		return &replyError{server.Replied(l.shard.Address, "EVALSHA", reply)}
 	}
 }
 

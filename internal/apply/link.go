@@ -23,6 +23,10 @@ type Source struct {
 	Capabilities command.Capabilities
 	Version      string       // what the source is told that the replica is, see psync.Hello
 	Now          func() int64 // the source's clock, see command.Options
+	// Announce is by what host and port the source lists godwit as its replica, and
+	// FAILOVER TO finds it; none if the port is 0.
+	AnnounceHost string
+	AnnouncePort int
 }
 
 // State of a link.
@@ -54,6 +58,7 @@ type Link struct {
 	change   func(func(*SourceProgress) bool) error // saves what it was changed to, if f says that it was
 	several  bool                                   // the target has other sources, too
 	renewals chan struct{}                          // tells that there are slots to be renewed
+	changed  func(node, was string) error           // is told before a setting of the target is changed
 
 	in      *intake
 	refused [][]byte // keys of slots that have moved, on which a shard refused a command; of follow
@@ -64,7 +69,7 @@ type Link struct {
 
 	mu     sync.Mutex
 	state  State
-	reason string
+	reason error // of Broken, and of what is waited for
 
 	keys  atomic.Int64 // of the snapshot, that the target has
 	read  atomic.Int64 // offset of the source up to which lanes have been given its commands
@@ -89,7 +94,7 @@ func (l *Link) follow(ctx context.Context) error {
 		} else if errors.Is(err, errCopyAgain) || lasting(err) {
 			return err
 		}
-		l.set(Broken, err.Error())
+		l.set(Broken, err)
 		l.log.Warn("the stream is read again from where the target stands", "source", l.source.Endpoint.Address, "error", err)
 		if time.Since(began) > lastRetry {
 			pause = firstRetry
@@ -185,7 +190,7 @@ func (l *Link) stream(parent context.Context) error {
 	}
 	l.read.Store(d.offset)
 	l.alarm.Store(&d.lost)
-	l.set(Streaming, "")
+	l.set(Streaming, nil)
 	wg.Go(func() { l.acknowledge(ctx, d.lanes) })
 	wg.Go(func() { cancel(l.tend(ctx, parent)) })
 	wg.Go(func() {
@@ -243,12 +248,6 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 	return d, nil
 }
 
-// changed is called before a setting of a shard is changed.
-func (l *Link) changed(shard, was string) error {
-	l.log.Info("the shard is to tell of keys that it lets go of by itself", "shard", shard, notifySetting, was)
-	return nil
-}
-
 // tend attaches to the source again when its connection has ended.
 func (l *Link) tend(ctx, parent context.Context) error {
 	pause := firstRetry
@@ -263,13 +262,13 @@ func (l *Link) tend(ctx, parent context.Context) error {
 			err := l.in.again(parent)
 			if err == nil {
 				pause = firstRetry
-				l.set(Streaming, "")
+				l.set(Streaming, nil)
 				break
 			}
 			if errors.Is(err, errFullResync) || ctx.Err() != nil {
 				return err
 			}
-			l.set(Broken, err.Error())
+			l.set(Broken, err)
 			if !wait(ctx, pause) {
 				return nil
 			}
@@ -317,7 +316,7 @@ func (l *Link) acknowledge(ctx context.Context, lanes []*lane) {
 	}
 }
 
-func (l *Link) set(s State, reason string) {
+func (l *Link) set(s State, reason error) {
 	l.mu.Lock()
 	l.state, l.reason = s, reason
 	l.mu.Unlock()
@@ -328,19 +327,27 @@ type View struct {
 	Source string
 	State  State
 	Reason string
-	Keys   int64 // of the snapshot, that the target has
-	Copied int64 // bytes of the snapshot that were read
-	Total  int64 // that it has, 0 if that is not known
-	Read   int64 // offset of the source that was read
-	Acked  int64 // that the target has
+	Hint   string // what the user can do about the reason
+	Keys   int64  // of the snapshot, that the target has
+	Copied int64  // bytes of the snapshot that were read
+	Total  int64  // that it has, 0 if that is not known
+	Read   int64  // offset of the source that was read
+	Acked  int64  // that the target has
+	ReplID string // of the stream
+	Spool  spool.Stats
 }
 
 // View tells what has been done so far.
 func (l *Link) View() View {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return View{
-		Source: l.source.Endpoint.Address, State: l.state, Reason: l.reason, Keys: l.keys.Load(),
+	v := View{
+		Source: l.source.Endpoint.Address, State: l.state, Keys: l.keys.Load(),
 		Copied: l.in.copied.Load(), Total: l.in.total.Load(), Read: l.in.end.Load(), Acked: l.acked.Load(),
+		ReplID: l.in.history(), Spool: l.in.spool.Stats(),
 	}
+	if l.reason != nil {
+		v.Reason, v.Hint = l.reason.Error(), hintOf(l.reason)
+	}
+	return v
 }

@@ -14,6 +14,8 @@ type Progress struct {
 	// earlier copy has left is not taken for this one's.
 	Owner   string           `json:"owner"`
 	Sources []SourceProgress `json:"sources"`
+	// Settings are what was changed at the target, to be put back in the end.
+	Settings []Setting `json:"settings,omitempty"`
 }
 
 // SourceProgress is that of one source.
