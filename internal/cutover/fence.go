@@ -70,6 +70,15 @@ func (u UserRules) lift() []any {
 	return args
 }
 
+// Restore is the command that gives the user the rights back that it had.
+func (u UserRules) Restore() []string {
+	var words []string
+	for _, word := range u.lift() {
+		words = append(words, fmt.Sprint(word))
+	}
+	return words
+}
+
 // ACLFence has nodes of a cluster refuse writes of all users but godwit's own. It outlives
 // godwit, but not a restart of a node: ACLs are not replicated, and nothing is written
 // to a node's files. From 6.2 on, as is a pause of writes alone.

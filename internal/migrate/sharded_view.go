@@ -2,9 +2,12 @@ package migrate
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"godwit/internal/apply"
+	"godwit/internal/topology"
 )
 
 // Status is a snapshot of everything; it is cheap and free to any goroutine.
@@ -114,22 +117,41 @@ func (m *Sharded) nextSteps(s Status) []string { return nextSteps(s, m.rec.Prima
 
 // emergency is what an operator sends by hand if godwit is gone for good.
 func (m *Sharded) emergency() []string {
-	source := m.source.found()
-	switch r := &m.rec; {
+	source, cluster := m.source.found(), "the cluster at "+m.cfg.To.Address
+	free := source.CLI("REPLICAOF", "NO", "ONE")
+	r := &m.rec
+	switch {
 	case r.Phase == Planned || r.Phase == Completed || r.Phase == Aborted || r.untouched():
 		return nil
 	case r.Switch != nil:
-		return []string{
-			source.CLI("ROLE"),
-			"# if it says master: not committed, " + m.source.address() + " goes on as the primary",
-			"# if it says slave: committed, the cluster at " + m.cfg.To.Address + " serves; or, if no client has written there:",
-			source.CLI("REPLICAOF", "NO", "ONE"),
+		lines := []string{source.CLI("ROLE"), "# if it says master: " + m.source.address() + " serves; no client may write to " + cluster + "."}
+		if r.Switch.to() == Target {
+			lines = append(lines, "# if it waits in a failover still: "+source.CLI("FAILOVER", "ABORT"))
 		}
+		lines = append(lines, "# if it says slave: "+cluster+" serves, and no client may write to "+m.source.address()+".",
+			"# In either case, whatever of it has been done, as soon as clients are to write to "+cluster+":")
+		return append(lines, m.unfenceByHand()...)
 	case r.Primary == Target:
 		return []string{
-			"# the cluster at " + m.cfg.To.Address + " serves, and no client may write to " + m.source.address() + ".",
-			"# It stays as it is: read-only. To make it a server of its own:", source.CLI("REPLICAOF", "NO", "ONE"),
+			"# " + cluster + " serves, and no client may write to " + m.source.address() + ".",
+			"# It stays as it is: read-only. To make it a server of its own:", free,
 		}
+	case r.Fence != nil:
+		return append([]string{"# " + m.source.address() + " serves. To have " + cluster + " take writes again, as a deployment of its own:"}, m.unfenceByHand()...)
 	}
-	return []string{"# " + m.source.address() + " serves. Nothing is set there; keys godwit:" + m.cfg.Name + ":* of the cluster may be deleted"}
+	return []string{"# " + m.source.address() + " serves. Nothing is set there; at " + cluster + " the keys godwit:" + m.cfg.Name + ":* and the user " + m.ownUser() + " may be deleted"}
+}
+
+// unfenceByHand gives the users of the cluster their rights back, node by node.
+func (m *Sharded) unfenceByHand() []string {
+	var lines []string
+	for _, address := range slices.Sorted(maps.Keys(m.rec.Fence)) {
+		node := topology.Node{Endpoint: m.cfg.To, Version: m.target.Version}
+		node.Endpoint.Address = address
+		for _, u := range m.rec.Fence[address] {
+			lines = append(lines, node.CLI(u.Restore()...))
+		}
+		lines = append(lines, node.CLI("CLIENT", "UNPAUSE"))
+	}
+	return lines
 }
