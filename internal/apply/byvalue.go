@@ -95,6 +95,9 @@ func (c *carrier) close() {
 // commands on them passed by up to there. besides tells that no command of the source
 // is the reason.
 func (d *dispatcher) byValue(ctx context.Context, keys [][]byte, besides bool) error {
+	for _, l := range d.lanes {
+		l.flush() // the shards need not wait for the source
+	}
 	c := d.values
 	values, at, err := c.read(ctx, d.in.history(), d.db, keys)
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"golang.org/x/sync/errgroup"
+
 	"godwit/internal/command"
 	"godwit/internal/psync"
 	"godwit/internal/rdb"
@@ -243,18 +245,19 @@ func (f *Feed) attach(ctx context.Context) error {
 		return err
 	}
 	f.know(m)
+	f.begins = make([]ShardStand, len(now.primaries))
+	var together errgroup.Group
 	for i := range now.primaries {
 		l, err := f.link(ctx, shardName(now.ranges(i)))
 		if err != nil {
 			return err
 		}
-		at, err := l.attachNow(ctx)
-		if err != nil {
+		together.Go(func() error {
+			f.begins[i], err = l.attachNow(ctx)
 			return err
-		}
-		f.begins = append(f.begins, at)
+		})
 	}
-	return nil
+	return together.Wait()
 }
 
 // link makes that of a shard, which is not read yet.

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"godwit/internal/psync"
 	"godwit/internal/server"
 	"godwit/internal/slot"
 )
@@ -92,6 +93,25 @@ func (l *feedLink) attachNow(ctx context.Context) (ShardStand, error) {
 			return at, ctx.Err()
 		}
 	}
+}
+
+// primeTimeout is how long a shard is given for an answer to what is not meant.
+const primeTimeout = 100 * time.Millisecond
+
+// prime has a shard make a backlog: it does when it is asked for a full resync, at once,
+// and forks for it only after a delay, when nobody waits for that any more.
+func (l *feedLink) prime(parent context.Context) error {
+	ctx, cancel := context.WithTimeout(parent, primeTimeout)
+	defer cancel()
+	e, err := l.feed.primaryOf(ctx, l.name)
+	if err != nil {
+		return err
+	}
+	l.in.source = e
+	if stream, _, err := l.in.ask(ctx, "?", psync.NoOffset); err == nil {
+		_ = stream.Close() // it is not read
+	}
+	return parent.Err()
 }
 
 // attachAt begins to read the shard's stream from a place on, unless it is read already

@@ -173,6 +173,9 @@ func (l *Link) stream(parent context.Context) error {
 		if err := l.in.attach(parent, p.ReplID, d.offset); err != nil {
 			return err
 		}
+		if err := l.noteHistory(); err != nil {
+			return err
+		}
 	}
 	for i, x := range d.lanes {
 		safe := at.lanes[i].at
@@ -274,15 +277,20 @@ func (l *Link) tend(ctx, parent context.Context) error {
 			}
 			pause = min(2*pause, lastRetry)
 		}
-		err := l.change(func(p *SourceProgress) bool {
-			was := p.ReplID
-			p.ReplID = l.in.history()
-			return p.ReplID != was
-		})
-		if err != nil {
+		if err := l.noteHistory(); err != nil {
 			return err
 		}
 	}
+}
+
+// noteHistory saves the replid that the source's stream has now: after two failovers
+// the source does not know the one before any more.
+func (l *Link) noteHistory() error {
+	return l.change(func(p *SourceProgress) bool {
+		was := p.ReplID
+		p.ReplID = l.in.history()
+		return p.ReplID != was
+	})
 }
 
 // acknowledge works out what the target has, tells the source, and lets go of what
@@ -299,6 +307,7 @@ func (l *Link) acknowledge(ctx context.Context, lanes []*lane) {
 		acked := l.read.Load()
 		kept := acked
 		for _, x := range lanes {
+			x.silent()
 			applied := x.sound().at
 			kept = min(kept, applied)
 			// What was given to it after that only makes this less.

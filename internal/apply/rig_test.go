@@ -24,7 +24,7 @@ import (
 )
 
 // configure is to carry source to a cluster.
-func configure(t *testing.T, source *sandbox.Server, target *sandbox.Cluster) Config {
+func configure(t testing.TB, source *sandbox.Server, target *sandbox.Cluster) Config {
 	t.Helper()
 	from, err := topology.Inspect(t.Context(), sandboxtest.Client(t, source))
 	if err != nil {
@@ -64,7 +64,7 @@ func (m *memory) save(p Progress) error {
 }
 
 // load has an engine go on from what was saved.
-func (m *memory) load(t *testing.T, c Config) Config {
+func (m *memory) load(t testing.TB, c Config) Config {
 	t.Helper()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -78,7 +78,7 @@ func (m *memory) load(t *testing.T, c Config) Config {
 }
 
 // run has an engine carry until stop is called, or the test ends.
-func run(t *testing.T, e *Engine) (stop func()) {
+func run(t testing.TB, e *Engine) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
@@ -97,7 +97,7 @@ func run(t *testing.T, e *Engine) (stop func()) {
 }
 
 // caughtUp waits until the target has all that the source has said.
-func caughtUp(t *testing.T, e *Engine, source *sandbox.Server) {
+func caughtUp(t testing.TB, e *Engine, source *sandbox.Server) {
 	t.Helper()
 	client := sandboxtest.Client(t, source)
 	until(t, func() (bool, string) {
@@ -110,7 +110,7 @@ func caughtUp(t *testing.T, e *Engine, source *sandbox.Server) {
 	})
 }
 
-func until(t *testing.T, f func() (bool, string)) {
+func until(t testing.TB, f func() (bool, string)) {
 	t.Helper()
 	deadline := time.After(30 * time.Second)
 	again := time.NewTicker(5 * time.Millisecond)
