@@ -202,3 +202,23 @@ func endFirstReplica(t *testing.T, primary *sandbox.Server) {
 	id, _, _ := strings.Cut(strings.TrimPrefix(list, "id="), " ")
 	do(t, c, "CLIENT", "KILL", "ID", id)
 }
+
+// A replica of up to 6.2 forgets where it stands when its question is not answered: it is
+// had to remember.
+func TestFeedOfAReplicaThatForgets(t *testing.T) {
+	r := newFeedRig(t, feedOptions{old: "redis-6.0", cluster: "redis-7.0", keys: 2000})
+	r.config.Resume = true
+	r.streaming()
+	l := r.load(0)
+	for range 3 {
+		r.written(l, 2000)
+		r.end()
+		time.Sleep(2500 * time.Millisecond) // it asks once a second
+		r.start()
+		r.streaming()
+	}
+	if log, _ := r.old.Log(); !strings.Contains(log, "Full resync from") && !strings.Contains(log, "no cached master") {
+		t.Error("it has not forgotten")
+	}
+	r.goBack(l)
+}

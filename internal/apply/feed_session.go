@@ -306,7 +306,7 @@ func (s *session) untouched(ctx context.Context, c *server.Client) error {
 		return err
 	}
 	if n := info.Int("evicted_keys"); n != 0 {
-		return s.lost("it was a primary since it was started again, and has evicted %d keys", n)
+		return s.lost("it was a primary for a while, and has evicted %d keys", n)
 	}
 	for field := range info {
 		name, counted := strings.CutPrefix(field, "cmdstat_")
@@ -318,7 +318,7 @@ func (s *session) untouched(ctx context.Context, c *server.Client) error {
 			return err
 		}
 		if writes && !strings.HasPrefix(info[field], "calls=0,") {
-			return s.lost("it was a primary since it was started again, and was written to (%s)", name)
+			return s.lost("it was a primary for a while, and may have been written to (it has carried out %s since it was started)", strings.ToUpper(name))
 		}
 	}
 	return nil
