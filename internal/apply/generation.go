@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -21,6 +22,9 @@ type standing struct {
 	mark  [slot.Count]uint16 // of had
 	ahead map[string]int64   // keys that were carried by value, see carrier
 	lanes []mark             // the checkpoints themselves
+	// claim is the owner that the checkpoints name now: batches of an earlier claim
+	// that are still on their way do not count any more.
+	claim string
 	// sealed tells that a checkpoint takes no batch any more: the next generation was
 	// about to begin.
 	sealed bool
@@ -29,7 +33,7 @@ type standing struct {
 // stand finds out where the slots stand, by the checkpoints of the present generation.
 func (l *Link) stand(ctx context.Context, now *shards) (*standing, error) {
 	p := l.progress()
-	s := &standing{ahead: map[string]int64{}}
+	s := &standing{ahead: map[string]int64{}, claim: l.owner + claimed + rand.Text()}
 	base := [slot.Count]mark{}
 	for _, h := range p.Had {
 		m := mark{at: h.At}
@@ -71,7 +75,7 @@ func (l *Link) checkpoint(ctx context.Context, now *shards, p SourceProgress, la
 		return nil, err
 	}
 	defer func() { _ = c.Close() }() // nothing was left unsent
-	fields, err := c.do("HGETALL", lane.Key)
+	fields, err := c.do("EVAL", claimScript, "1", lane.Key, l.owner, claimed, s.claim)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +83,8 @@ func (l *Link) checkpoint(ctx context.Context, now *shards, p SourceProgress, la
 	for i := 0; i+1 < len(fields); i += 2 {
 		got[string(fields[i])] = string(fields[i+1])
 	}
-	switch got["owner"] {
+	owner, _, _ := strings.Cut(got["owner"], claimed)
+	switch owner {
 	case l.owner:
 	case l.owner + sealed:
 		s.sealed = true
@@ -107,8 +112,19 @@ func (l *Link) checkpoint(ctx context.Context, now *shards, p SourceProgress, la
 	return &mark{at: at, more: more, db: db}, nil
 }
 
-// sealed is added to the owner of a checkpoint that takes no batch any more.
-const sealed = "/sealed"
+const (
+	// sealed is added to the owner of a checkpoint that takes no batch any more.
+	sealed = "/sealed"
+	// claimed stands between the owner and the name of a claim.
+	claimed = "#"
+)
+
+// claimScript gives a checkpoint a new claim, unless it is sealed or another copy's, and
+// says what is in it.
+const claimScript = `
+local was = redis.call('HGET', KEYS[1], 'owner')
+if was and (was == ARGV[1] or string.sub(was, 1, #ARGV[1] + 1) == ARGV[1] .. ARGV[2]) then redis.call('HSET', KEYS[1], 'owner', ARGV[3]) end
+return redis.call('HGETALL', KEYS[1])`
 
 // seal has the checkpoints take no more batches: one may still be on its way, on a
 // connection that was given up.
@@ -121,7 +137,7 @@ func (l *Link) seal(ctx context.Context, now *shards, p SourceProgress) error {
 		if err != nil {
 			return err
 		}
-		_, err = c.do("EVAL", sealScript, "1", lane.Key, l.owner, l.owner+sealed)
+		_, err = c.do("EVAL", sealScript, "1", lane.Key, l.owner, claimed, l.owner+sealed)
 		_ = c.Close() // nothing was left unsent
 		if err != nil {
 			return err
@@ -130,7 +146,9 @@ func (l *Link) seal(ctx context.Context, now *shards, p SourceProgress) error {
 	return nil
 }
 
-const sealScript = `if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then redis.call('HSET', KEYS[1], 'owner', ARGV[2]) end`
+const sealScript = `
+local was = redis.call('HGET', KEYS[1], 'owner')
+if was and (was == ARGV[1] or string.sub(was, 1, #ARGV[1] + 1) == ARGV[1] .. ARGV[2]) then redis.call('HSET', KEYS[1], 'owner', ARGV[3]) end`
 
 // regroup begins a generation whose lanes are the shards as they are now.
 func (l *Link) regroup(ctx context.Context, now *shards) error {
@@ -155,7 +173,7 @@ func (l *Link) regroup(ctx context.Context, now *shards) error {
 	for i := range now.primaries {
 		ranges := now.ranges(i)
 		next.Lanes = append(next.Lanes, LaneProgress{
-			Key: checkpointKey(l.name, next.Generation, i, ranges[0].First), Slots: ranges, RunID: ids[i],
+			Key: l.checkpointKey(next.Generation, i, ranges[0].First), Slots: ranges, RunID: ids[i],
 		})
 	}
 	if err := l.save(next); err != nil {
@@ -218,7 +236,10 @@ func (l *Link) forget(ctx context.Context, now *shards, key string) {
 	_ = c.Close()
 }
 
+// checkpoints is how the names of all checkpoints of a migration begin.
+func checkpoints(migration string) string { return "godwit:" + migration + ":" }
+
 // checkpointKey is the name of a lane's checkpoint, which is of one of its slots.
-func checkpointKey(name string, generation, lane int, of uint16) string {
-	return fmt.Sprintf("godwit:%s:%d:%d:{%s}", name, generation, lane, slot.Tag(of))
+func (l *Link) checkpointKey(generation, lane int, of uint16) string {
+	return fmt.Sprintf("%s%d:%d:%d:{%s}", checkpoints(l.migration), l.index, generation, lane, slot.Tag(of))
 }

@@ -18,8 +18,9 @@ import (
 // intake is a replica of the source: it reads snapshot and stream into the spool as
 // fast as they come, and acknowledges what the shards have.
 type intake struct {
-	source  server.Endpoint
-	version string // REPLCONF version, see psync.Hello
+	find    func(context.Context) (server.Endpoint, error) // where the source is
+	source  server.Endpoint                                // where it was attached to last
+	version string                                         // REPLCONF version, see psync.Hello
 	log     *slog.Logger
 	spool   *spool.Spool
 
@@ -41,8 +42,8 @@ type intake struct {
 
 const ackInterval = time.Second
 
-func newIntake(source server.Endpoint, version string, o spool.Options, log *slog.Logger) *intake {
-	in := &intake{source: source, version: version, spool: spool.New(o), log: log, failed: make(chan error, 1)}
+func newIntake(find func(context.Context) (server.Endpoint, error), version string, o spool.Options, log *slog.Logger) *intake {
+	in := &intake{find: find, version: version, spool: spool.New(o), log: log, failed: make(chan error, 1)}
 	in.streamAt.Store(-1)
 	return in
 }
@@ -105,7 +106,55 @@ func (in *intake) again(ctx context.Context) error {
 	return nil
 }
 
+// join attaches where the source stands at present, and has none of its data. What the
+// spool held is gone.
+func (in *intake) join(ctx context.Context) error {
+	in.detach()
+	in.spool.Reset()
+	in.streamAt.Store(-1)
+	for again := true; ; again = false {
+		source, err := in.find(ctx)
+		if err != nil {
+			return err
+		}
+		info, err := replication(ctx, source)
+		if err != nil {
+			return err
+		}
+		if role := info["role"]; role != "master" {
+			return fmt.Errorf("%s is not a primary: its role is %s", source.Address, role)
+		}
+		replid, offset := info["master_replid"], info.Int("master_repl_offset")
+		stream, answer, err := in.ask(ctx, replid, offset+1)
+		if err != nil {
+			return err
+		}
+		if answer.Full {
+			// It had no backlog before, or went on too fast; now it has one
+			// (replication.c createReplicationBacklog).
+			_ = stream.Close() // nothing was read of it
+			if again {
+				continue
+			}
+			return fmt.Errorf("%s: %w", source.Address, errFullResync)
+		}
+		in.named(replid)
+		in.named(answer.ReplID)
+		in.start = offset
+		in.end.Store(offset)
+		in.acked.Store(offset)
+		in.streamAt.Store(0)
+		in.carry(ctx, stream, false)
+		return nil
+	}
+}
+
 func (in *intake) ask(ctx context.Context, replid string, offset int64) (*psync.Stream, psync.Answer, error) {
+	source, err := in.find(ctx)
+	if err != nil {
+		return nil, psync.Answer{}, err
+	}
+	in.source = source
 	raw, err := in.source.DialConn(ctx)
 	if err != nil {
 		return nil, psync.Answer{}, server.Failed(in.source.Address, "dial", err)

@@ -113,6 +113,9 @@ func (d *dispatcher) heed(ctx context.Context) error {
 	var now [][]byte
 	for _, l := range d.lanes {
 		for _, x := range l.takeLosses() {
+			if d.slots != nil && int(d.slots.owner[slot.Of(x.key)].Load()) != d.link {
+				continue // what settles the slot looks for it
+			}
 			if l.recent[slot.Of(x.key)] >= x.since {
 				now = append(now, x.key)
 			} else {

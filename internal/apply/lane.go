@@ -39,8 +39,10 @@ type lane struct {
 
 	given   atomic.Int64 // the source's offset up to which it has been given commands
 	applied atomic.Int64 // the source's offset up to which the shard has everything
-	failed  chan error   // the first error, once
-	wg      sync.WaitGroup
+	// answered is the number of the last batch that was carried out.
+	answered atomic.Int64
+	failed   chan error // the first error, once
+	wg       sync.WaitGroup
 }
 
 // openLane connects to a shard. lost and changed: see lane and listen.
@@ -161,7 +163,6 @@ func (l *lane) send(ctx context.Context) {
 // receive reads the replies, and what the shard tells by itself, until the connection
 // ends.
 func (l *lane) receive() {
-	answered := int64(0)
 	for {
 		reply, err := l.conn.r.Next()
 		if err != nil {
@@ -178,7 +179,7 @@ func (l *lane) receive() {
 			return
 		}
 		if reply.Kind == resp.Push {
-			l.told(texts, answered+1)
+			l.told(texts, l.answered.Load()+1)
 			continue
 		}
 		select {
@@ -187,7 +188,7 @@ func (l *lane) receive() {
 				l.fail(err)
 				return
 			}
-			answered = b.number
+			l.answered.Store(b.number)
 			l.free <- b
 		default:
 			l.fail(fmt.Errorf("%s: a reply to nothing: %.80q", l.shard.Address, texts))

@@ -39,10 +39,18 @@ const (
 
 // Link carries one source to the shards of the target. It belongs to an Engine.
 type Link struct {
-	source Source
-	target server.Endpoint
-	name   string // of the migration and the source: in the names of checkpoints
-	owner  string
+	source    Source // where it is, is guarded by mu
+	target    server.Endpoint
+	migration string // its name: in the names of checkpoints
+	index     int    // among the sources: likewise
+	owner     string
+	several   bool       // there are sources beside this one that have nothing to do with it
+	slots     *slotTable // nil unless the source is a shard of a cluster
+	// find tells where the source is by now.
+	find  func(context.Context) (server.Endpoint, error)
+	end   context.CancelFunc // ends it
+	ended <-chan struct{}    // once it has ended
+
 	knows  command.Capabilities // the target's
 	coding rdb.TranscoderOptions
 	spool  spool.Options
@@ -52,7 +60,9 @@ type Link struct {
 	progress func() SourceProgress
 	save     func(SourceProgress) error
 
-	in *intake
+	in      *intake
+	errands chan *errand
+	bell    bell
 
 	mu     sync.Mutex
 	state  State
@@ -61,6 +71,12 @@ type Link struct {
 	keys  atomic.Int64 // of the snapshot, that the target has
 	read  atomic.Int64 // offset of the source up to which lanes have been given its commands
 	acked atomic.Int64 // offset up to which the target has everything
+	// passed is the offset up to which commands were carried out or left to others; -1
+	// as long as a batch that an earlier process has sent may still be carried out.
+	passed atomic.Int64
+	// held is the offset before the first command on a slot that is unsettled, 0 if there
+	// was none: the target has not everything beyond it.
+	held atomic.Int64
 }
 
 // follow carries the stream until ctx is done, or until an error that waiting cannot
@@ -74,13 +90,15 @@ func (l *Link) follow(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if errors.Is(err, errFullResync) {
-			err = fmt.Errorf("%s: %w: %w", l.source.Endpoint.Address, err, errCopyAgain)
+			err = l.fromHere(ctx, err)
 		}
 		if errors.Is(err, errCopyAgain) || lasting(err) {
 			return err
 		}
-		l.set(Broken, err.Error())
-		l.log.Warn("the stream is read again from where the target stands", "source", l.source.Endpoint.Address, "error", err)
+		if err != nil {
+			l.set(Broken, err.Error())
+			l.log.Warn("the stream is read again from where the target stands", "source", l.source.Endpoint.Address, "error", err)
+		}
 		if time.Since(began) > lastRetry {
 			pause = firstRetry
 		}
@@ -107,6 +125,13 @@ func (e *FatalError) Unwrap() error { return e.Err }
 func (l *Link) stream(parent context.Context) error {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
+	p := l.progress()
+	if p.ReplID == "" {
+		return errFullResync // it has joined the others, and stands nowhere yet
+	}
+	if err := l.locate(ctx); err != nil {
+		return err
+	}
 	now, err := readShards(ctx, l.target)
 	if err != nil {
 		return err
@@ -115,7 +140,6 @@ func (l *Link) stream(parent context.Context) error {
 	if err != nil {
 		return err
 	}
-	p := l.progress()
 	switch {
 	case at.sealed || !now.same(p.Lanes):
 		if err := l.regroup(ctx, now); err != nil {
@@ -148,6 +172,12 @@ func (l *Link) stream(parent context.Context) error {
 			return err
 		}
 	}
+	if err := l.inherit(ctx, d.values.until); err != nil {
+		return err
+	}
+	if err := l.recheck(at); err != nil {
+		return err
+	}
 	for i, x := range d.lanes {
 		x.start(ctx, at.lanes[i])
 		wg.Go(func() {
@@ -172,6 +202,8 @@ func (l *Link) stream(parent context.Context) error {
 // dispatcher prepares to carry the stream to the shards as they are now.
 func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at *standing) (*dispatcher, error) {
 	d := &dispatcher{
+		migration: l.migration, link: l.index, several: l.several, slots: l.slots, held: &l.held, cluster: now.cluster,
+		errands: l.errands, bell: &l.bell, log: l.log,
 		source: l.source.Endpoint, in: l.in, placer: command.NewPlacer(l.source.Capabilities),
 		shard: new([slot.Count]uint16), mark: &at.mark, had: at.had, read: &l.read,
 		gone: map[string]struct{}{}, heard: math.MaxInt64,
@@ -183,7 +215,7 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 	}
 	d.rewriter = command.NewRewriter(l.source.Capabilities, l.knows, command.Options{Drop: l.coding.Drop, Now: l.source.Now, Client: true})
 	for i, lane := range p.Lanes {
-		x, err := openLane(ctx, now.primaries[now.of[lane.Slots[0].First]], lane.Key, l.owner, &d.lost, l.changed)
+		x, err := openLane(ctx, now.primaries[now.of[lane.Slots[0].First]], lane.Key, at.claim, &d.lost, l.changed)
 		if err != nil {
 			return d, err
 		}
@@ -219,6 +251,9 @@ func (l *Link) tend(ctx, parent context.Context) error {
 		}
 		for {
 			err := l.in.again(parent)
+			if err == nil && (l.in.source.Address != l.source.Endpoint.Address || l.in.history() != l.progress().ReplID) {
+				return fmt.Errorf("%s: the stream goes on from %s", l.source.Endpoint.Address, l.in.source.Address)
+			}
 			if err == nil {
 				pause = firstRetry
 				l.set(Streaming, "")
@@ -232,12 +267,6 @@ func (l *Link) tend(ctx, parent context.Context) error {
 				return nil
 			}
 			pause = min(2*pause, lastRetry)
-		}
-		if p := l.progress(); p.ReplID != l.in.history() {
-			p.ReplID = l.in.history()
-			if err := l.save(p); err != nil {
-				return err
-			}
 		}
 	}
 }
@@ -262,6 +291,13 @@ func (l *Link) acknowledge(ctx context.Context, lanes []*lane) {
 			if applied < x.given.Load() {
 				acked = min(acked, applied)
 			}
+		}
+		l.passed.Store(acked)
+		if held := l.held.Load(); held > 0 {
+			if l.slots.open.Load() == 0 {
+				l.held.CompareAndSwap(held, 0)
+			}
+			acked = min(acked, held)
 		}
 		l.acked.Store(acked)
 		l.in.acked.Store(acked)
@@ -288,14 +324,21 @@ type View struct {
 	Total  int64 // that it has, 0 if that is not known
 	Read   int64 // offset of the source that was read
 	Acked  int64 // that the target has
+	// Unsettled is how many slots of a cluster that is the source are carried neither by
+	// this link nor by another, for they change their shard. Until it is 0, Acked stands.
+	Unsettled int
 }
 
 // View tells what has been done so far.
 func (l *Link) View() View {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return View{
+	v := View{
 		Source: l.source.Endpoint.Address, State: l.state, Reason: l.reason, Keys: l.keys.Load(),
 		Copied: l.in.copied.Load(), Total: l.in.total.Load(), Read: l.in.end.Load(), Acked: l.acked.Load(),
 	}
+	if l.slots != nil {
+		v.Unsettled = int(l.slots.open.Load())
+	}
+	return v
 }

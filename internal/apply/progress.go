@@ -1,8 +1,6 @@
 package apply
 
 import (
-	"slices"
-
 	"godwit/internal/slot"
 	"godwit/internal/topology"
 )
@@ -14,6 +12,17 @@ type Progress struct {
 	// earlier copy has left is not taken for this one's.
 	Owner   string           `json:"owner"`
 	Sources []SourceProgress `json:"sources"`
+	// Shards are the sources, and Slots says from which of them the commands of each slot
+	// are taken, where the source is a cluster.
+	Shards []ShardProgress `json:"shards,omitempty"`
+	Slots  []SlotsOf       `json:"slots,omitempty"`
+}
+
+// SlotsOf says so of some slots.
+type SlotsOf struct {
+	Slots  []topology.SlotRange `json:"slots"`
+	Source int                  `json:"source"`          // index of it, -1 as long as they are unsettled
+	Until  int64                `json:"until,omitempty"` // see slotTable
 }
 
 // SourceProgress is that of one source.
@@ -23,6 +32,12 @@ type SourceProgress struct {
 	Begun      bool           `json:"begun"` // every lane has its checkpoint
 	Lanes      []LaneProgress `json:"lanes"`
 	Had        []Had          `json:"had"` // where the slots stood when the generation began
+}
+
+// ShardProgress is what is known of a source that is a shard of a cluster.
+type ShardProgress struct {
+	Nodes []string `json:"nodes"`           // IDs of its nodes, its primary first
+	Ended bool     `json:"ended,omitempty"` // it is none any more
 }
 
 // LaneProgress is that of the slots which had one shard when the generation began.
@@ -44,7 +59,7 @@ type Had struct {
 
 // copied tells whether every source's snapshot is on the target as a whole.
 func (p Progress) copied() bool {
-	return len(p.Sources) > 0 && !slices.ContainsFunc(p.Sources, func(s SourceProgress) bool { return s.ReplID == "" })
+	return p.Owner != "" && len(p.Sources) > 0 // it is saved when all of them are
 }
 
 // allSlots is the range of all.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,16 @@ import (
 // dispatcher cuts the commands out of a source's stream and gives each to the lane
 // of its slot.
 type dispatcher struct {
+	migration string
+	link      int           // index of the link
+	several   bool          // there are sources beside this one that have nothing to do with it
+	slots     *slotTable    // nil unless the source is a shard of a cluster
+	held      *atomic.Int64 // see Link
+	cluster   bool          // the target is one
+	errands   <-chan *errand
+	bell      *bell
+	log       *slog.Logger
+
 	source server.Endpoint
 	in     *intake
 	lanes  []*lane
@@ -81,12 +92,15 @@ func (d *dispatcher) run(ctx context.Context) error {
 	d.touched = make([]bool, len(d.lanes))
 	read := position // up to there the spool is in buf
 	for {
+		if err := d.attend(ctx); err != nil {
+			return err
+		}
 		if _, end := d.in.spool.Range(); end == read {
 			for _, l := range d.lanes {
 				l.flush()
 			}
 		}
-		chunk, err := d.in.next(ctx, read)
+		chunk, err := d.next(ctx, read)
 		if err != nil {
 			return err
 		}
@@ -197,6 +211,8 @@ func (d *dispatcher) command(ctx context.Context, args [][]byte, raw []byte) err
 	case command.Dbs:
 		d.counts.byValue++
 		err = d.beyond(ctx, args)
+	case command.WholeSlot, command.Moving:
+		err = d.ofSlots(placing, of, args)
 	case command.NoData:
 		// The rewriter follows the db and transactions, too.
 		if d.made, _, err = d.rewriter.Rewrite(d.made[:0], args); err == nil {
@@ -294,7 +310,7 @@ func (d *dispatcher) beyond(ctx context.Context, args [][]byte) error {
 	case err != nil:
 		return err
 	case b.Key == nil:
-		return fmt.Errorf("a cluster cannot carry out %s", args[0])
+		return fmt.Errorf("%s: %w", args[0], errCopyAgain)
 	}
 	if d.written, err = d.placer.AppendWritten(d.written[:0], args); err != nil {
 		return err
@@ -319,6 +335,9 @@ func (d *dispatcher) otherwise(ctx context.Context, of uint16, args [][]byte) (b
 	if d.end <= d.had[at].at {
 		return true, nil
 	}
+	if takes, err := d.takes(of); !takes || err != nil {
+		return true, err
+	}
 	doubtful := d.had[at].more != 0
 	if doubtful {
 		d.doubtful = append(d.doubtful, at)
@@ -336,7 +355,7 @@ func (d *dispatcher) otherwise(ctx context.Context, of uint16, args [][]byte) (b
 			ahead = ahead || d.values.has(d.db, args[at], d.end)
 		}
 	}
-	if !ahead && !missing && !doubtful {
+	if !ahead && !missing && !doubtful && !d.anew(of) {
 		return false, nil
 	}
 	if d.late, err = d.placer.AppendWritten(d.late[:0], args); err != nil {
