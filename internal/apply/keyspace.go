@@ -89,7 +89,9 @@ func (l *lane) lose(key []byte, since int64) {
 // maxEver bounds the keys of which it is remembered that they were lost.
 const maxEver = 100_000
 
-// told takes a push of the shard. since is the first batch that was not answered yet.
+// told takes a push of the shard. since is the batch that was answered last: what happens
+// while a command is carried out some servers say before its reply, and others after it
+// (networking.c of Redis from 7.2 on and of Valkey, pending_push_messages).
 func (l *lane) told(texts [][]byte, since int64) {
 	if len(texts) == 4 && string(texts[0]) == "pmessage" {
 		l.lose(texts[3], since)

@@ -179,7 +179,7 @@ func (l *lane) receive() {
 			return
 		}
 		if reply.Kind == resp.Push {
-			l.told(texts, l.answered.Load()+1)
+			l.told(texts, l.answered.Load())
 			continue
 		}
 		select {
