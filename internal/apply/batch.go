@@ -2,6 +2,7 @@ package apply
 
 import (
 	"bytes"
+	"fmt"
 	"strconv"
 
 	"godwit/internal/resp"
@@ -27,6 +28,9 @@ type mark struct {
 	db   int // selected there
 }
 
+// text is a mark as the checkpoint has it, without more.
+func (m mark) text() string { return fmt.Sprintf("%d %d", m.at, m.db) }
+
 // batch is one call of the script, as it goes over the wire.
 type batch struct {
 	buf      []byte // headRoom bytes, then the arguments
@@ -43,8 +47,9 @@ type batch struct {
 	inside bool
 }
 
-// begin empties a batch for commands that follow from.
-func (b *batch) begin(sha string, key, owner []byte, from mark) {
+// begin empties a batch for commands that follow from, for a shard that is sound up to
+// safe.
+func (b *batch) begin(sha string, key, owner []byte, from, safe mark) {
 	b.buf = append(b.buf[:0], "0123456789abcdef"[:headRoom]...)
 	b.args, b.commands, b.from, b.to, b.inside, b.deadline = 0, 0, from, from, false, 0
 	b.text("EVALSHA")
@@ -54,6 +59,7 @@ func (b *batch) begin(sha string, key, owner []byte, from mark) {
 	b.bytes(owner)
 	b.integer(from.at)
 	b.integer(int64(from.more))
+	b.text(safe.text())
 }
 
 // add appends a command as it came over the wire, n arguments in body, without its
@@ -102,7 +108,8 @@ func (b *batch) expires(at int64) {
 
 func (b *batch) empty() bool { return b.commands == 0 }
 
-// seal puts the count in front, and returns the call.
+// seal puts the count in front, and returns the call. A PING follows: what it is answered
+// comes after all that the shard tells by itself because of the call.
 func (b *batch) seal() []byte {
 	var head [headRoom]byte
 	h := append(head[:0], '*')
@@ -110,6 +117,7 @@ func (b *batch) seal() []byte {
 	h = append(h, '\r', '\n')
 	b.head = headRoom - len(h)
 	copy(b.buf[b.head:], h)
+	b.buf = append(b.buf, "*1\r\n$4\r\nPING\r\n"...)
 	return b.buf[b.head:]
 }
 
@@ -168,7 +176,9 @@ func (b *batch) late(now int64) [][]byte {
 	var keys [][]byte
 	b.each(func(args [][]byte, _ int64) bool {
 		if at := expiry(args); at > 0 && at <= now {
-			keys = append(keys, bytes.Clone(args[1]))
+			for _, key := range mortal(args) {
+				keys = append(keys, bytes.Clone(key))
+			}
 		}
 		return true
 	})

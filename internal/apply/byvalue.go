@@ -155,7 +155,7 @@ func (d *dispatcher) byValueAtOnce(ctx context.Context, keys [][]byte, besides b
 		c.until = max(c.until, at)
 		l := d.lanes[d.shard[of]]
 		d.touched[d.shard[of]] = d.touched[d.shard[of]] || !besides
-		l.given.Store(max(d.end, d.offset))
+		l.give(max(d.end, d.offset))
 		c.body = appendBulk(c.body[:0], []byte("HSET"))
 		c.body = appendBulk(c.body, l.key)
 		c.body = appendBulk(c.body, append([]byte(aheadField), name...))

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"godwit/internal/refresh"
 	"godwit/internal/resp"
@@ -31,24 +30,13 @@ func (d *dispatcher) carrySlots(ctx context.Context, slots []uint16) (int64, err
 		l.flush()
 	}
 	for _, l := range d.lanes {
-		if err := l.rested(ctx); err != nil {
+		if err := l.reached(ctx, l.number); err != nil {
 			return 0, err
 		}
 	}
 	_, until, err := d.values.read(ctx, d.in.history(), 0, nil)
 	return until, err
 }
-
-// atOnce is of how many of some slots carrySlots is to be asked: the link does nothing
-// else meanwhile, but a target that is no cluster has to be looked through as a whole.
-func (d *dispatcher) atOnce(slots []uint16) int {
-	if !d.cluster {
-		return len(slots)
-	}
-	return min(len(slots), carriedSlots)
-}
-
-const carriedSlots = 256
 
 // lookedAtOnce is how many values are held at once.
 const lookedAtOnce = 64
@@ -208,26 +196,35 @@ func redirected(err error) bool {
 	return ok
 }
 
-// rested waits until the shard has answered everything that was flushed.
-func (l *lane) rested(ctx context.Context) error {
-	again := time.NewTicker(200 * time.Microsecond)
-	defer again.Stop()
-	for l.answered.Load() < l.number {
-		select {
-		case <-again.C:
-		case err := <-l.failed:
-			l.fail(err)
-			return err
-		case <-ctx.Done():
-			return ctx.Err()
+// takeOver has the link's dispatcher take over slots, some at a time: it does nothing else
+// meanwhile. A target that is no cluster has to be looked through as a whole, though.
+func (l *Link) takeOver(slots []uint16) error {
+	for len(slots) > 0 {
+		r := l.running.Load()
+		if r == nil {
+			return errNotNow
 		}
+		n := len(slots)
+		if r.cluster {
+			n = min(n, takenAtOnce)
+		}
+		some := slots[:n]
+		if err := r.d.between(r.ctx, func(ctx context.Context) error { return r.d.takeOver(ctx, some) }); err != nil {
+			return err
+		}
+		slots = slots[n:]
 	}
 	return nil
 }
 
+const takenAtOnce = 256
+
 // takeOver has the commands on some slots be carried from this source's stream, after what
 // it has of them by now. Slots whose shard is another meanwhile stay unsettled.
 func (d *dispatcher) takeOver(ctx context.Context, slots []uint16) error {
+	if d.inside {
+		return nil // what belongs to the transaction is not sent before its end
+	}
 	until, err := d.carrySlots(ctx, slots)
 	if redirected(err) {
 		d.log.Debug("slots are on the move again", "source", d.source.Address, "error", err)

@@ -60,7 +60,7 @@ func (l *Link) copy(parent, lifetime context.Context, now *shards) (SourceProgre
 		return SourceProgress{}, err
 	}
 	l.set(Copied, "")
-	return SourceProgress{ReplID: l.in.history(), Had: []Had{{Slots: allSlots(), At: l.in.start}}}, nil
+	return SourceProgress{ReplID: l.in.history(), Had: []Had{{Slots: allSlots(), At: l.in.start, Sound: l.in.start}}}, nil
 }
 
 // scan goes through the snapshot and gives each key to the shard of its slot.

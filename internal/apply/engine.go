@@ -72,9 +72,15 @@ func (e *Engine) link(i int, source Source, find func(context.Context) (server.E
 		source: source, find: find, target: e.cfg.Target, migration: e.cfg.Name, index: i, slots: e.slots,
 		knows: e.cfg.Capabilities, coding: e.cfg.Transcoder, spool: o, crc: e.crc, log: e.cfg.Log, state: Attaching,
 		in:       newIntake(find, source.Version, o, e.cfg.Log),
-		errands:  make(chan *errand, 1),
 		progress: func() SourceProgress { return e.of(i) },
-		save:     func(p SourceProgress) error { return e.update(i, p) },
+		save: func(p SourceProgress) error {
+			return e.change(i, func(now *SourceProgress) bool { *now = p; return true })
+		},
+		change:   func(f func(*SourceProgress) bool) error { return e.change(i, f) },
+		renewals: make(chan struct{}, 1),
+	}
+	if command.SaysRelativeTTLs(source.Capabilities.Version) {
+		l.in.arrivals.now = source.Now
 	}
 	l.passed.Store(-1)
 	return l
@@ -220,7 +226,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 	if err != nil {
 		return err
 	}
-	ids, err := now.runIDs(ctx)
+	ids, err := now.identities(ctx)
 	if err != nil {
 		return err
 	}
@@ -240,12 +246,12 @@ func (e *Engine) copy(lifetime context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	after, err := now.runIDs(ctx)
+	after, err := now.identities(ctx)
 	if err != nil {
 		return err
 	}
 	for i, shard := range now.primaries {
-		if ids[i] != after[i] {
+		if ids[i].RunID != after[i].RunID {
 			return fmt.Errorf("%s was started again during the copy", shard.Address)
 		}
 	}
@@ -254,7 +260,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 		p.Generation = 1
 		for n := range now.primaries {
 			ranges := now.ranges(n)
-			p.Lanes = append(p.Lanes, LaneProgress{Key: l.checkpointKey(1, n, ranges[0].First), Slots: ranges, RunID: ids[n]})
+			p.Lanes = append(p.Lanes, LaneProgress{Key: l.checkpointKey(1, n, ranges[0].First), Slots: ranges, Shard: ids[n]})
 		}
 	}
 	if e.cfg.Cluster != nil {
@@ -308,12 +314,15 @@ func (e *Engine) present() Progress {
 
 func (e *Engine) of(source int) SourceProgress { return e.present().Sources[source] }
 
-func (e *Engine) update(source int, p SourceProgress) error {
+// change has f change the progress of a source, and saves it if f says that it did.
+func (e *Engine) change(source int, f func(*SourceProgress) bool) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	next := e.progress
 	next.Sources = slices.Clone(next.Sources)
-	next.Sources[source] = p
+	if !f(&next.Sources[source]) {
+		return nil
+	}
 	return e.saveLocked(next)
 }
 

@@ -16,12 +16,13 @@ type CommandError struct {
 	Offset  int64  // of the source, up to which everything was carried out
 	Reply   string
 
-	lost bool // the shard had let go of the key by itself
+	number int  // of the command in its batch
+	lost   bool // the shard had let go of the key by itself
 }
 
 // newCommandError names the n-th command of a batch.
 func newCommandError(shard string, b *batch, n int, reply string) *CommandError {
-	e := &CommandError{Shard: shard, Offset: b.from.at, Reply: strings.TrimSpace(reply)}
+	e := &CommandError{Shard: shard, Offset: b.from.at, Reply: strings.TrimSpace(reply), number: n}
 	b.each(func(args [][]byte, size int64) bool {
 		if n--; n >= 0 {
 			e.Offset += max(size, 0)

@@ -81,7 +81,7 @@ func (d *dispatcher) flushAll(ctx context.Context, n int, body []byte) error {
 			}
 		}
 		d.touched[i] = true
-		l.given.Store(d.end)
+		l.give(d.end)
 		if err := l.repeat(ctx, n, body, d.db, 0); err != nil {
 			return err
 		}
@@ -100,8 +100,8 @@ func (d *dispatcher) flushAll(ctx context.Context, n int, body []byte) error {
 // fresh is the mark of slots that have had nothing after the offset at hand.
 func (d *dispatcher) fresh() uint16 {
 	last := len(d.had) - 1
-	if d.had[last] != (mark{}) {
-		d.had = append(d.had, mark{})
+	if d.had[last] != (past{}) {
+		d.had = append(d.had, past{})
 		last++
 	}
 	return uint16(last)

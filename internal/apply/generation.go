@@ -18,10 +18,10 @@ var errCopyAgain = errors.New("it has to be copied again")
 
 // standing is where the slots of the target stand.
 type standing struct {
-	had   []mark
+	had   []past
 	mark  [slot.Count]uint16 // of had
 	ahead map[string]int64   // keys that were carried by value, see carrier
-	lanes []mark             // the checkpoints themselves
+	lanes []checkpoint
 	// claim is the owner that the checkpoints name now: batches of an earlier claim
 	// that are still on their way do not count any more.
 	claim string
@@ -30,19 +30,31 @@ type standing struct {
 	sealed bool
 }
 
+// past is where a slot stands, and up to where it is known to be sound.
+type past struct {
+	mark
+	sound int64
+}
+
+// checkpoint is where a shard says that it stands.
+type checkpoint struct {
+	at   mark
+	safe mark // up to there it is sound
+}
+
 // stand finds out where the slots stand, by the checkpoints of the present generation.
 func (l *Link) stand(ctx context.Context, now *shards) (*standing, error) {
 	p := l.progress()
 	s := &standing{ahead: map[string]int64{}, claim: l.owner + claimed + rand.Text()}
-	base := [slot.Count]mark{}
+	base := [slot.Count]past{}
 	for _, h := range p.Had {
-		m := mark{at: h.At}
+		m := past{mark{at: h.At}, h.Sound}
 		if h.InDoubt {
 			m.more = 1
 		}
 		each(h.Slots, func(of uint16) { base[of] = m })
 	}
-	known := map[mark]uint16{}
+	known := map[past]uint16{}
 	for _, lane := range p.Lanes {
 		at, err := l.checkpoint(ctx, now, p, lane, s)
 		if err != nil {
@@ -52,9 +64,9 @@ func (l *Link) stand(ctx context.Context, now *shards) (*standing, error) {
 		// Slots that have come equally far share a mark.
 		clear(known)
 		each(lane.Slots, func(of uint16) {
-			m := *at
+			m := past{at.at, at.safe.at}
 			if b := base[of]; b.at > m.at || b.at == m.at && m.more == 0 {
-				m.at, m.more = b.at, b.more
+				m.at, m.more, m.sound = b.at, b.more, min(b.sound, b.at)
 			}
 			i, ok := known[m]
 			if !ok {
@@ -68,7 +80,7 @@ func (l *Link) stand(ctx context.Context, now *shards) (*standing, error) {
 }
 
 // checkpoint reads that of a lane.
-func (l *Link) checkpoint(ctx context.Context, now *shards, p SourceProgress, lane LaneProgress, s *standing) (*mark, error) {
+func (l *Link) checkpoint(ctx context.Context, now *shards, p SourceProgress, lane LaneProgress, s *standing) (*checkpoint, error) {
 	where := now.primaries[now.of[slot.Of([]byte(lane.Key))]]
 	c, err := dial(ctx, where)
 	if err != nil {
@@ -90,14 +102,16 @@ func (l *Link) checkpoint(ctx context.Context, now *shards, p SourceProgress, la
 		s.sealed = true
 	default:
 		if !p.Begun {
-			return &mark{}, nil
+			return &checkpoint{}, nil
 		}
 		return nil, fmt.Errorf("%s has lost data: the checkpoint %s is not there: %w", where.Address, lane.Key, errCopyAgain)
 	}
 	at, err1 := strconv.ParseInt(got["at"], 10, 64)
 	more, err2 := strconv.Atoi(got["more"])
 	db, err3 := strconv.Atoi(got["db"])
-	if err := errors.Join(err1, err2, err3); err != nil {
+	safe := mark{}
+	_, err4 := fmt.Sscan(got["safe"], &safe.at, &safe.db)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return nil, fmt.Errorf("%s: the checkpoint %s: %w", where.Address, lane.Key, err)
 	}
 	for name, offset := range got {
@@ -109,7 +123,7 @@ func (l *Link) checkpoint(ctx context.Context, now *shards, p SourceProgress, la
 			s.ahead[key] = max(s.ahead[key], n)
 		}
 	}
-	return &mark{at: at, more: more, db: db}, nil
+	return &checkpoint{mark{at: at, more: more, db: db}, safe}, nil
 }
 
 const (
@@ -160,20 +174,25 @@ func (l *Link) regroup(ctx context.Context, now *shards) error {
 	if err != nil {
 		return err
 	}
-	ids, err := now.runIDs(ctx)
+	ids, err := now.identities(ctx)
 	if err != nil {
 		return err
 	}
-	next := SourceProgress{ReplID: before.ReplID, Generation: before.Generation + 1}
+	next := SourceProgress{ReplID: before.ReplID, Generation: before.Generation + 1, Renew: before.Renew}
+	if moved := now.moved(before.Lanes, ids); l.slots == nil {
+		next.Renew = union(next.Renew, moved)
+	} else if err := l.unsettle(moved); err != nil {
+		return err
+	}
 	for i, m := range s.had {
 		next.Had = append(next.Had, Had{
-			Slots: rangesOf(func(of uint16) bool { return int(s.mark[of]) == i }), At: m.at, InDoubt: m.more != 0,
+			Slots: rangesOf(func(of uint16) bool { return int(s.mark[of]) == i }), At: m.at, Sound: m.sound, InDoubt: m.more != 0,
 		})
 	}
 	for i := range now.primaries {
 		ranges := now.ranges(i)
 		next.Lanes = append(next.Lanes, LaneProgress{
-			Key: l.checkpointKey(next.Generation, i, ranges[0].First), Slots: ranges, RunID: ids[i],
+			Key: l.checkpointKey(next.Generation, i, ranges[0].First), Slots: ranges, Shard: ids[i],
 		})
 	}
 	if err := l.save(next); err != nil {
@@ -190,22 +209,28 @@ func (l *Link) regroup(ctx context.Context, now *shards) error {
 
 // found writes the checkpoints of a generation that has none yet, and notes that.
 func (l *Link) found(ctx context.Context, now *shards, p SourceProgress, s *standing) error {
-	ids, err := now.runIDs(ctx)
+	ids, err := now.identities(ctx)
 	if err != nil {
 		return err
 	}
 	for _, lane := range p.Lanes {
 		i := now.of[lane.Slots[0].First]
-		if ids[i] != lane.RunID {
+		if ids[i].RunID != lane.Shard.RunID {
 			return fmt.Errorf("%s was started again meanwhile: %w", now.primaries[i].Address, errCopyAgain)
 		}
 		least := s.had[s.mark[lane.Slots[0].First]]
+		safe := least.sound
 		each(lane.Slots, func(of uint16) {
-			if m := s.had[s.mark[of]]; m.at < least.at {
+			m := s.had[s.mark[of]]
+			safe = min(safe, m.sound)
+			if m.at < least.at {
 				least = m
 			}
 		})
-		fields := []string{"HSET", lane.Key, "owner", l.owner, "at", strconv.FormatInt(least.at, 10), "more", "0", "db", strconv.Itoa(least.db)}
+		fields := []string{
+			"HSET", lane.Key, "owner", l.owner, "at", strconv.FormatInt(least.at, 10), "more", "0", "db", strconv.Itoa(least.db),
+			"safe", mark{at: min(safe, least.at), db: least.db}.text(),
+		}
 		for _, name := range slices.Sorted(maps.Keys(s.ahead)) {
 			_, key, _ := strings.Cut(name, ":")
 			if now.of[slot.Of([]byte(key))] == i {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,7 @@ type intake struct {
 	end      atomic.Int64 // offset of the last byte read
 	heard    atomic.Int64 // UnixNano of the last sign of life
 	acked    atomic.Int64 // offset that every shard has
+	arrivals arrivals     // of the stream
 	copied   atomic.Int64 // bytes of the snapshot
 	total    atomic.Int64 // bytes that it has, 0 if that is not known
 }
@@ -60,6 +62,7 @@ func (in *intake) attach(ctx context.Context, replid string, after int64) error 
 	in.streamAt.Store(-1)
 	in.copied.Store(0)
 	in.total.Store(0)
+	in.arrivals.forget(math.MaxInt64)
 	question, offset := "?", int64(psync.NoOffset)
 	if replid != "" {
 		question, offset = replid, after+1
@@ -112,6 +115,7 @@ func (in *intake) join(ctx context.Context) error {
 	in.detach()
 	in.spool.Reset()
 	in.streamAt.Store(-1)
+	in.arrivals.forget(math.MaxInt64)
 	for again := true; ; again = false {
 		source, err := in.find(ctx)
 		if err != nil {
@@ -263,7 +267,7 @@ func (in *intake) readStream(ctx context.Context) error {
 		n, err := in.stream.Read(space)
 		if n > 0 {
 			in.alive()
-			in.end.Add(int64(n))
+			in.arrivals.came(in.end.Add(int64(n)))
 			in.spool.Commit(n)
 		}
 		if err != nil {

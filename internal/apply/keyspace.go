@@ -82,38 +82,40 @@ func (l *lane) lose(key []byte, since int64) {
 	l.ever[string(key)] = struct{}{}
 	l.mu.Lock()
 	l.losses = append(l.losses, loss{key, since})
+	l.flaws = append(l.flaws, flaw{from: l.answered, mended: unseen})
 	l.mu.Unlock()
-	l.lost.Store(true)
+	l.lost.raise()
 }
 
 // maxEver bounds the keys of which it is remembered that they were lost.
 const maxEver = 100_000
 
-// told takes a push of the shard. since is the batch that was answered last: what happens
-// while a command is carried out some servers say before its reply, and others after it
-// (networking.c of Redis from 7.2 on and of Valkey, pending_push_messages).
-func (l *lane) told(texts [][]byte, since int64) {
+// told takes a push of the shard. The first batch that was not answered yet, with its
+// PING, may have met the key so.
+func (l *lane) told(texts [][]byte) {
 	if len(texts) == 4 && string(texts[0]) == "pmessage" {
-		l.lose(texts[3], since)
+		l.lose(texts[3], l.finished+1)
 	}
 }
 
-// takeLosses gives what has been noted.
+// takeLosses gives what has been noted; mend is to be called after.
 func (l *lane) takeLosses() []loss {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	losses := l.losses
 	l.losses = nil
-	l.lost.Store(false)
+	for i := range l.flaws {
+		l.flaws[i].mended = min(l.flaws[i].mended, seen)
+	}
 	return losses
 }
 
 // heed handles what the lanes were told: keys on which commands are under way are
 // carried by value at once, others when the next command concerns them.
 func (d *dispatcher) heed(ctx context.Context) error {
-	d.lost.Store(false)
-	var now [][]byte
+	d.lost.raised.Store(false)
 	for _, l := range d.lanes {
+		var now [][]byte
 		for _, x := range l.takeLosses() {
 			if d.slots != nil && int(d.slots.owner[slot.Of(x.key)].Load()) != d.link {
 				continue // what settles the slot looks for it
@@ -124,9 +126,18 @@ func (d *dispatcher) heed(ctx context.Context) error {
 				d.gone[string(x.key)] = struct{}{}
 			}
 		}
+		if err := d.carry(ctx, now); err != nil {
+			return err
+		}
+		l.mend(len(now) > 0)
 	}
-	for batch := range slices.Chunk(now, carriedAtOnce) {
-		if err := d.byValue(ctx, batch, true); err != nil {
+	return nil
+}
+
+// carry makes any number of keys what they are at the source.
+func (d *dispatcher) carry(ctx context.Context, keys [][]byte) error {
+	for some := range slices.Chunk(keys, carriedAtOnce) {
+		if err := d.byValue(ctx, some, true); err != nil {
 			return err
 		}
 	}
@@ -250,14 +261,32 @@ func expiry(args [][]byte) int64 {
 	switch name := args[0]; {
 	case is(name, "pexpireat"), is(name, "hpexpireat"), is(name, "restore"):
 		return milliseconds(args[2])
+	case is(name, "expireat"), is(name, "hexpireat"):
+		return 1000 * milliseconds(args[2])
 	case is(name, "set"), is(name, "hsetex"), is(name, "msetex"), is(name, "getex"), is(name, "hgetex"):
 		for i := 2; i+1 < len(args); i++ {
-			if is(args[i], "pxat") {
+			switch {
+			case is(args[i], "pxat"):
 				return milliseconds(args[i+1])
+			case is(args[i], "exat"):
+				return 1000 * milliseconds(args[i+1])
 			}
 		}
 	}
 	return 0
+}
+
+// mortal are the keys to which a command gives a life.
+func mortal(args [][]byte) [][]byte {
+	if !is(args[0], "msetex") {
+		return args[1:2]
+	}
+	var keys [][]byte
+	n, _ := strconv.Atoi(string(args[1])) // MSETEX count key value …
+	for i := 2; i+1 < len(args) && len(keys) < n; i += 2 {
+		keys = append(keys, args[i])
+	}
+	return keys
 }
 
 func milliseconds(b []byte) int64 {

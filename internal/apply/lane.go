@@ -32,21 +32,23 @@ type lane struct {
 
 	number int64             // of the batch begun last
 	recent [slot.Count]int64 // the batch that last got a command of a slot
-	lost   *atomic.Bool      // there are losses, of this lane or another
-	mu     sync.Mutex
-	losses []loss              // guarded by mu
-	ever   map[string]struct{} // keys of all losses, of the goroutine that receives
+	lost   *alarm            // there are losses, of this lane or another
+
+	mu       sync.Mutex
+	losses   []loss              // guarded by mu
+	flaws    []flaw              // guarded by mu
+	answered mark                // where the batch answered last ends; guarded by mu
+	finished int64               // its number; guarded by mu
+	ever     map[string]struct{} // keys of all losses, of the goroutine that receives
 
 	given   atomic.Int64 // the source's offset up to which it has been given commands
 	applied atomic.Int64 // the source's offset up to which the shard has everything
-	// answered is the number of the last batch that was carried out.
-	answered atomic.Int64
-	failed   chan error // the first error, once
-	wg       sync.WaitGroup
+	failed  chan error   // the first error, once
+	wg      sync.WaitGroup
 }
 
 // openLane connects to a shard. lost and changed: see lane and listen.
-func openLane(ctx context.Context, shard server.Endpoint, key, owner string, lost *atomic.Bool, changed func(shard, was string) error) (*lane, error) {
+func openLane(ctx context.Context, shard server.Endpoint, key, owner string, lost *alarm, changed func(shard, was string) error) (*lane, error) {
 	c, err := dial(ctx, shard)
 	if err != nil {
 		return nil, err
@@ -69,9 +71,12 @@ func openLane(ctx context.Context, shard server.Endpoint, key, owner string, los
 	return l, nil
 }
 
-// start begins to carry, from where the checkpoint stands.
-func (l *lane) start(ctx context.Context, at mark) {
-	l.next = at
+// start begins to carry, from where the checkpoint stands. Up to safe it is sound.
+func (l *lane) start(ctx context.Context, at, safe mark) {
+	l.next, l.answered = at, at
+	if safe.at < at.at {
+		l.flaws = []flaw{{from: safe, mended: seen}}
+	}
 	l.given.Store(at.at)
 	l.applied.Store(at.at)
 	stop := context.AfterFunc(ctx, func() { _ = l.conn.Close() })
@@ -80,6 +85,13 @@ func (l *lane) start(ctx context.Context, at mark) {
 		defer stop()
 		l.receive()
 	})
+}
+
+// give notes that the shard is given commands up to an offset, or has had them.
+func (l *lane) give(offset int64) {
+	if offset > l.given.Load() { // the dispatcher alone stores
+		l.given.Store(offset)
+	}
 }
 
 // stop waits for the goroutines after the ctx of start is done.
@@ -130,7 +142,7 @@ func (l *lane) filling(ctx context.Context) (*batch, error) {
 		}
 	}
 	l.number++
-	l.now.begin(l.sha, l.key, l.owner, l.next)
+	l.now.begin(l.sha, l.key, l.owner, l.next, l.sound())
 	l.now.number = l.number
 	return l.now, nil
 }
@@ -163,6 +175,8 @@ func (l *lane) send(ctx context.Context) {
 // receive reads the replies, and what the shard tells by itself, until the connection
 // ends.
 func (l *lane) receive() {
+	var now *batch // its call was answered, the PING after it not yet
+	var refused *CommandError
 	for {
 		reply, err := l.conn.r.Next()
 		if err != nil {
@@ -178,34 +192,50 @@ func (l *lane) receive() {
 			l.fail(server.Failed(l.shard.Address, "EVALSHA", err))
 			return
 		}
-		if reply.Kind == resp.Push {
-			l.told(texts, l.answered.Load())
-			continue
-		}
-		select {
-		case b := <-l.sent:
-			if err := l.answer(b, texts); err != nil {
+		switch {
+		case reply.Kind == resp.Push:
+			l.told(texts)
+		case refused != nil:
+			refused.lost = l.blames(now, refused)
+			l.fail(refused)
+			return
+		case now != nil:
+			l.finish(now)
+			now = nil
+		default:
+			select {
+			case now = <-l.sent:
+			default:
+				l.fail(fmt.Errorf("%s: a reply to nothing: %.80q", l.shard.Address, texts))
+				return
+			}
+			if refused, err = l.answer(now, texts); err != nil {
 				l.fail(err)
 				return
 			}
-			l.answered.Store(b.number)
-			l.free <- b
-		default:
-			l.fail(fmt.Errorf("%s: a reply to nothing: %.80q", l.shard.Address, texts))
-			return
 		}
 	}
 }
 
-// answer takes the reply to a batch.
-func (l *lane) answer(b *batch, texts [][]byte) error {
+// finish notes that the shard has a batch, and has told all that came of it.
+func (l *lane) finish(b *batch) {
+	l.mu.Lock()
+	l.answered, l.finished = b.to, b.number
+	l.dropMended(b.number)
+	l.mu.Unlock()
+	l.applied.Store(b.to.at)
+	l.free <- b
+}
+
+// answer takes the reply to a batch. refused is the command at which it has stopped.
+func (l *lane) answer(b *batch, texts [][]byte) (refused *CommandError, err error) {
 	if len(texts) != 3 {
-		return fmt.Errorf("%s: unexpected reply of the script: %.100q", l.shard.Address, texts)
+		return nil, fmt.Errorf("%s: unexpected reply of the script: %.100q", l.shard.Address, texts)
 	}
 	done, err1 := strconv.Atoi(string(texts[0]))
 	now, err2 := strconv.ParseInt(string(texts[1]), 10, 64)
 	if err1 != nil || err2 != nil || done < 0 || done > b.commands {
-		return fmt.Errorf("%s: unexpected reply of the script: %.100q", l.shard.Address, texts)
+		return nil, fmt.Errorf("%s: unexpected reply of the script: %.100q", l.shard.Address, texts)
 	}
 	if b.deadline > 0 && b.deadline <= now {
 		for _, key := range b.late(now) {
@@ -213,28 +243,50 @@ func (l *lane) answer(b *batch, texts [][]byte) error {
 		}
 	}
 	if done < b.commands {
-		e := newCommandError(l.shard.Address, b, done, string(texts[2]))
-		b.each(func(args [][]byte, _ int64) bool {
-			if done--; done >= 0 {
-				return true
-			}
-			for _, arg := range args {
-				if _, lost := l.ever[string(arg)]; lost {
-					e.lost = true
-				}
-			}
-			return false
-		})
-		return e
+		return newCommandError(l.shard.Address, b, done, string(texts[2])), nil
 	}
-	l.applied.Store(b.to.at)
-	return nil
+	return nil, nil
+}
+
+// blames tells whether the shard had let go of a key of a command that it refused.
+func (l *lane) blames(b *batch, refused *CommandError) (lost bool) {
+	n := refused.number
+	b.each(func(args [][]byte, _ int64) bool {
+		if n--; n >= 0 {
+			return true
+		}
+		for _, arg := range args {
+			_, ever := l.ever[string(arg)]
+			lost = lost || ever
+		}
+		return false
+	})
+	return lost
 }
 
 func (l *lane) fail(err error) {
 	select {
 	case l.failed <- err:
 	default:
+	}
+}
+
+// reached waits until the shard has a batch, and all before it.
+func (l *lane) reached(ctx context.Context, number int64) error {
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for {
+		l.mu.Lock()
+		finished := l.finished
+		l.mu.Unlock()
+		if finished >= number {
+			return nil
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 }
 

@@ -59,10 +59,11 @@ type Link struct {
 
 	progress func() SourceProgress
 	save     func(SourceProgress) error
+	change   func(func(*SourceProgress) bool) error // saves what it was changed to, if f says that it was
+	renewals chan struct{}                          // tells that there are slots to be renewed
 
 	in      *intake
-	errands chan *errand
-	bell    bell
+	running atomic.Pointer[running]
 
 	mu     sync.Mutex
 	state  State
@@ -140,8 +141,12 @@ func (l *Link) stream(parent context.Context) error {
 	if err != nil {
 		return err
 	}
+	ids, err := now.identities(ctx)
+	if err != nil {
+		return err
+	}
 	switch {
-	case at.sealed || !now.same(p.Lanes):
+	case at.sealed || !now.same(p.Lanes) || p.Begun && len(now.moved(p.Lanes, ids)) > 0:
 		if err := l.regroup(ctx, now); err != nil {
 			return err
 		}
@@ -151,6 +156,9 @@ func (l *Link) stream(parent context.Context) error {
 			return err
 		}
 		return l.stream(parent)
+	}
+	if err := l.remember(now, ids); err != nil {
+		return err
 	}
 	d, err := l.dispatcher(ctx, now, p, at)
 	if d != nil {
@@ -179,7 +187,11 @@ func (l *Link) stream(parent context.Context) error {
 		return err
 	}
 	for i, x := range d.lanes {
-		x.start(ctx, at.lanes[i])
+		safe := at.lanes[i].at
+		if d.doubts.until > 0 {
+			safe = mark{at: d.offset, db: d.db} // until all of them are seen to
+		}
+		x.start(ctx, at.lanes[i].at, safe)
 		wg.Go(func() {
 			select {
 			case err := <-x.failed:
@@ -192,7 +204,14 @@ func (l *Link) stream(parent context.Context) error {
 	l.set(Streaming, "")
 	wg.Go(func() { l.acknowledge(ctx, d.lanes) })
 	wg.Go(func() { cancel(l.tend(ctx, parent)) })
+	wg.Go(func() {
+		if err := l.renew(ctx, d, now); err != nil {
+			cancel(err)
+		}
+	})
+	l.running.Store(&running{ctx, d, now.cluster})
 	err = d.run(ctx)
+	l.running.Store(nil)
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
@@ -202,18 +221,23 @@ func (l *Link) stream(parent context.Context) error {
 // dispatcher prepares to carry the stream to the shards as they are now.
 func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at *standing) (*dispatcher, error) {
 	d := &dispatcher{
-		migration: l.migration, link: l.index, several: l.several, slots: l.slots, held: &l.held, cluster: now.cluster,
-		errands: l.errands, bell: &l.bell, log: l.log,
+		migration: l.migration, link: l.index, several: l.several, slots: l.slots, held: &l.held,
+		log:    l.log,
 		source: l.source.Endpoint, in: l.in, placer: command.NewPlacer(l.source.Capabilities),
 		shard: new([slot.Count]uint16), mark: &at.mark, had: at.had, read: &l.read,
 		gone: map[string]struct{}{}, heard: math.MaxInt64,
 		values: &carrier{source: l.source.Endpoint, crc: l.crc, to: l.knows.Format, coding: l.coding, ahead: at.ahead},
-		offset: at.lanes[0].at, db: at.lanes[0].db,
+		offset: at.lanes[0].safe.at, db: at.lanes[0].safe.db,
+		doubts: doubts{keys: map[string]struct{}{}}, errands: make(chan errand, 1),
 	}
 	for _, until := range at.ahead {
 		d.values.until = max(d.values.until, until)
 	}
-	d.rewriter = command.NewRewriter(l.source.Capabilities, l.knows, command.Options{Drop: l.coding.Drop, Now: l.source.Now, Client: true})
+	o := command.Options{Drop: l.coding.Drop, Client: true}
+	if l.in.arrivals.now != nil {
+		o.Now = func() int64 { return l.in.arrivals.of(d.end) }
+	}
+	d.rewriter = command.NewRewriter(l.source.Capabilities, l.knows, o)
 	for i, lane := range p.Lanes {
 		x, err := openLane(ctx, now.primaries[now.of[lane.Slots[0].First]], lane.Key, at.claim, &d.lost, l.changed)
 		if err != nil {
@@ -221,8 +245,13 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 		}
 		d.lanes = append(d.lanes, x)
 		each(lane.Slots, func(of uint16) { d.shard[of] = uint16(i) })
-		if m := at.lanes[i]; m.at < d.offset {
+		if m := at.lanes[i].safe; m.at < d.offset {
 			d.offset, d.db = m.at, m.db
+		}
+	}
+	for _, m := range at.had {
+		if m.sound < m.at {
+			d.doubts.until = max(d.doubts.until, m.at)
 		}
 	}
 	d.rewriter.Reset(d.db)
@@ -285,7 +314,7 @@ func (l *Link) acknowledge(ctx context.Context, lanes []*lane) {
 		acked := l.read.Load()
 		kept := acked
 		for _, x := range lanes {
-			applied := x.applied.Load()
+			applied := x.sound().at
 			kept = min(kept, applied)
 			// What was given to it after that only makes this less.
 			if applied < x.given.Load() {
@@ -304,6 +333,7 @@ func (l *Link) acknowledge(ctx context.Context, lanes []*lane) {
 		// A replica that becomes the primary of its shard may have less.
 		if position, ok := l.in.position(kept); ok {
 			l.in.spool.Release(position - l.spool.MemoryLimit/2)
+			l.in.arrivals.forget(kept - l.spool.MemoryLimit/2)
 		}
 	}
 }

@@ -32,6 +32,8 @@ type SourceProgress struct {
 	Begun      bool           `json:"begun"` // every lane has its checkpoint
 	Lanes      []LaneProgress `json:"lanes"`
 	Had        []Had          `json:"had"` // where the slots stood when the generation began
+	// Renew are slots whose keys are to be carried by value once more, see renew.go.
+	Renew []topology.SlotRange `json:"renew,omitempty"`
 }
 
 // ShardProgress is what is known of a source that is a shard of a cluster.
@@ -46,13 +48,15 @@ type ShardProgress struct {
 type LaneProgress struct {
 	Key   string               `json:"key"`
 	Slots []topology.SlotRange `json:"slots"`
-	RunID string               `json:"run_id"` // of the shard's primary then
+	Shard identity             `json:"shard"` // who had them last
 }
 
 // Had says how much of the source's stream some slots have had.
 type Had struct {
 	Slots []topology.SlotRange `json:"slots"`
 	At    int64                `json:"at"`
+	// Sound is up to where they are known to be right, see sound.go.
+	Sound int64 `json:"sound"`
 	// InDoubt tells that a part of the command after it was carried out, too.
 	InDoubt bool `json:"in_doubt,omitempty"`
 }

@@ -31,16 +31,8 @@ func (e *Engine) settle(ctx context.Context, m *topology.ClusterMap) error {
 		return err
 	}
 	for l, slots := range of {
-		for len(slots) > 0 {
-			n := 0
-			err := l.ask(ctx, patience, func(ctx context.Context, d *dispatcher) error {
-				n = d.atOnce(slots)
-				return d.takeOver(ctx, slots[:n])
-			})
-			if err != nil {
-				return err
-			}
-			slots = slots[n:]
+		if err := l.takeOver(slots); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -2,7 +2,6 @@ package apply
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"godwit/internal/server"
@@ -49,24 +48,4 @@ func (s *shards) same(lanes []LaneProgress) bool {
 		}
 	}
 	return true
-}
-
-// runIDs are those of the primaries.
-func (s *shards) runIDs(ctx context.Context) ([]string, error) {
-	ids := make([]string, len(s.primaries))
-	for i, e := range s.primaries {
-		c, err := server.Dial(ctx, e, clientName)
-		if err != nil {
-			return nil, err
-		}
-		info, err := c.Info(ctx, "server")
-		_ = c.Close() // nothing was left unsent
-		if err != nil {
-			return nil, err
-		}
-		if ids[i] = info["run_id"]; ids[i] == "" {
-			return nil, fmt.Errorf("%s: INFO server has no run_id", e.Address)
-		}
-	}
-	return ids, nil
 }

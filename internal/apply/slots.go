@@ -226,3 +226,12 @@ func (d *dispatcher) ofSlots(placing command.Placing, of uint16, args [][]byte) 
 		return slices.ContainsFunc(move.Slots, func(r command.Range) bool { return r.First <= i && i <= r.Last })
 	})
 }
+
+// unsettle has slots be carried by value once more whose commands this link carries.
+func (l *Link) unsettle(slots []topology.SlotRange) error {
+	_, err := l.slots.unsettle(func(of uint16) bool {
+		return int(l.slots.owner[of].Load()) == l.index &&
+			slices.ContainsFunc(slots, func(r topology.SlotRange) bool { return r.Contains(of) })
+	})
+	return err
+}

@@ -23,9 +23,6 @@ type dispatcher struct {
 	several   bool          // there are sources beside this one that have nothing to do with it
 	slots     *slotTable    // nil unless the source is a shard of a cluster
 	held      *atomic.Int64 // see Link
-	cluster   bool          // the target is one
-	errands   <-chan *errand
-	bell      *bell
 	log       *slog.Logger
 
 	source server.Endpoint
@@ -35,7 +32,7 @@ type dispatcher struct {
 
 	// had says what the slots have had already: slots that were in one lane before
 	// share a mark.
-	had  []mark
+	had  []past
 	mark *[slot.Count]uint16
 	// doubtful are marks of slots that were in doubt about the command at hand.
 	doubtful []uint16
@@ -43,10 +40,14 @@ type dispatcher struct {
 	// gone are keys that the target may have lost, see keyspace.go; lost is set when
 	// lanes were told of others.
 	gone map[string]struct{}
-	lost atomic.Bool
+	lost alarm
 	// heard is the offset from which on the lanes were told of every loss.
 	heard  int64
 	looked int64 // up to there the keys of commands before heard were looked for
+	doubts doubts
+
+	errands  chan errand
+	renewing *[slot.Count]bool // slots whose keys may not be right yet, see renew.go; nil for none
 
 	placer   *command.Placer
 	rewriter *command.Rewriter
@@ -100,7 +101,13 @@ func (d *dispatcher) run(ctx context.Context) error {
 				l.flush()
 			}
 		}
-		chunk, err := d.next(ctx, read)
+		waiting, done := d.lost.waiting(ctx)
+		chunk, err := d.in.next(waiting, read)
+		woken := waiting.Err() != nil && ctx.Err() == nil
+		done()
+		if err != nil && woken {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -136,7 +143,7 @@ func (d *dispatcher) beat(ctx context.Context) error {
 	}
 	for _, l := range d.lanes {
 		if behind := d.offset - l.given.Load(); behind > beatBytes || due && behind > 0 {
-			l.given.Store(d.offset)
+			l.give(d.offset)
 			if err := l.add(ctx, 0, nil, d.db, d.offset, 0, false); err != nil {
 				return err
 			}
@@ -158,8 +165,8 @@ func (d *dispatcher) commands(ctx context.Context) (int, error) {
 		if err != nil {
 			return at, fmt.Errorf("%s: stream at offset %d: %w", d.source.Address, d.offset, err)
 		}
-		if d.lost.Load() {
-			if err := d.heed(ctx); err != nil {
+		if d.lost.raised.Load() || d.doubts.keys != nil {
+			if err := d.attend(ctx); err != nil {
 				return at, err
 			}
 		}
@@ -298,7 +305,9 @@ func (d *dispatcher) scanMade(made []byte) error {
 func (d *dispatcher) expires(args [][]byte) int64 {
 	at := expiry(args)
 	if at > 0 && d.offset < d.heard && at <= time.Now().UnixMilli() {
-		d.gone[string(args[1])] = struct{}{}
+		for _, key := range mortal(args) {
+			d.gone[string(key)] = struct{}{}
+		}
 	}
 	return at
 }
@@ -333,6 +342,9 @@ func (d *dispatcher) beyond(ctx context.Context, args [][]byte) error {
 func (d *dispatcher) otherwise(ctx context.Context, of uint16, args [][]byte) (bool, error) {
 	at := d.mark[of]
 	if d.end <= d.had[at].at {
+		if d.end > d.had[at].sound {
+			return true, d.suspect(args)
+		}
 		return true, nil
 	}
 	if takes, err := d.takes(of); !takes || err != nil {
@@ -355,7 +367,11 @@ func (d *dispatcher) otherwise(ctx context.Context, of uint16, args [][]byte) (b
 			ahead = ahead || d.values.has(d.db, args[at], d.end)
 		}
 	}
-	if !ahead && !missing && !doubtful && !d.anew(of) {
+	others, err := d.makesOthers(of, args)
+	if err != nil {
+		return false, err
+	}
+	if !ahead && !missing && !doubtful && !others && !d.anew(of) {
 		return false, nil
 	}
 	if d.late, err = d.placer.AppendWritten(d.late[:0], args); err != nil {
@@ -381,7 +397,7 @@ func (d *dispatcher) one(ctx context.Context, of uint16, n int, body []byte, exp
 	}
 	i := d.shard[of]
 	l := d.lanes[i]
-	l.given.Store(d.end)
+	l.give(d.end)
 	end := int64(0)
 	if whole && !d.touched[i] {
 		end = d.end

@@ -68,7 +68,7 @@ func (l *Link) recheck(at *standing) error {
 		return nil
 	}
 	_, err := l.slots.unsettle(func(of uint16) bool {
-		return int(l.slots.owner[of].Load()) == l.index && at.had[at.mark[of]].at < l.slots.until[of].Load()
+		return int(l.slots.owner[of].Load()) == l.index && at.had[at.mark[of]].sound < l.slots.until[of].Load()
 	})
 	return err
 }
@@ -95,7 +95,7 @@ func (l *Link) fromHere(ctx context.Context, cause error) error {
 	if err := l.seal(ctx, now, before); err != nil {
 		return err
 	}
-	ids, err := now.runIDs(ctx)
+	ids, err := now.identities(ctx)
 	if err != nil {
 		return err
 	}
@@ -104,12 +104,12 @@ func (l *Link) fromHere(ctx context.Context, cause error) error {
 	}
 	next := SourceProgress{
 		ReplID: l.in.history(), Generation: before.Generation + 1,
-		Had: []Had{{Slots: allSlots(), At: l.in.start}},
+		Had: []Had{{Slots: allSlots(), At: l.in.start, Sound: l.in.start}},
 	}
 	for i := range now.primaries {
 		ranges := now.ranges(i)
 		next.Lanes = append(next.Lanes, LaneProgress{
-			Key: l.checkpointKey(next.Generation, i, ranges[0].First), Slots: ranges, RunID: ids[i],
+			Key: l.checkpointKey(next.Generation, i, ranges[0].First), Slots: ranges, Shard: ids[i],
 		})
 	}
 	if err := l.save(next); err != nil {
