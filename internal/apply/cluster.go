@@ -35,7 +35,7 @@ func (e *Engine) gather(ctx context.Context) error {
 	for _, s := range m.Shards() {
 		if len(s.Primary.Slots) > 0 {
 			owned = append(owned, SlotsOf{Slots: s.Primary.Slots, Source: len(shards)})
-			shards = append(shards, ShardProgress{Nodes: nodesOf(s)})
+			shards = append(shards, ShardProgress{Nodes: nodesOf(m, s, nil)})
 		}
 	}
 	e.slots = newSlotTable(owned, e.saveSlots)
@@ -76,9 +76,9 @@ func (e *Engine) regather(ctx context.Context) error {
 	p := e.present()
 	e.slots = newSlotTable(p.Slots, e.saveSlots)
 	for i, s := range p.Shards {
-		switch _, there := primaryOf(m, s.Nodes); {
+		switch {
 		case s.Ended:
-		case there:
+		case remains(m, s.Nodes):
 			if err := e.join(ctx, i); err != nil {
 				return err
 			}
@@ -184,11 +184,20 @@ func primaryOf(m *topology.ClusterMap, ids []string) (topology.ClusterNode, bool
 	return found, found.ID != ""
 }
 
-// nodesOf are the IDs of a shard's nodes.
-func nodesOf(s topology.Shard) []string {
+// nodesOf are the IDs of a shard's nodes by a map, and those that it had before of which
+// the map does not say that they are another's. (One that was a primary until now is for
+// a moment nobody's replica.)
+func nodesOf(m *topology.ClusterMap, s topology.Shard, before []string) []string {
 	ids := []string{s.Primary.ID}
 	for _, n := range s.Replicas {
 		ids = append(ids, n.ID)
+	}
+	for _, id := range before {
+		n, known := m.Node(id)
+		anothers := !known || len(n.Slots) > 0 || n.Role == topology.Replica && n.Primary != ""
+		if !anothers && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
 	}
 	slices.Sort(ids[1:])
 	return ids
@@ -317,42 +326,61 @@ func (e *Engine) tidy(ctx context.Context, start func(*Link)) error {
 // shardsOf starts links for shards that are new, and ends those of shards that have left.
 func (e *Engine) shardsOf(ctx context.Context, m *topology.ClusterMap, start func(*Link)) error {
 	for _, s := range m.Shards() {
-		ids := nodesOf(s)
-		i := shardOf(e.present().Shards, s.Primary.ID)
+		shards := e.present().Shards
+		i := shardOf(shards, s.Primary.ID)
 		switch {
 		case len(s.Primary.Slots) == 0:
 		case i < 0:
-			i = len(e.present().Shards)
-			if err := e.setShard(i, ShardProgress{Nodes: ids}); err != nil {
+			if err := e.joined(ctx, m, s, start); err != nil {
 				return err
 			}
-			if err := e.join(ctx, i); err != nil {
-				return err
-			}
-			e.cfg.Log.Info("the source has another shard", "primary", s.Primary.Address)
-			links := e.all()
-			start(links[len(links)-1])
-		case !slices.Equal(ids, e.present().Shards[i].Nodes):
-			if err := e.setShard(i, ShardProgress{Nodes: ids}); err != nil {
-				return err
+		default:
+			if ids := nodesOf(m, s, shards[i].Nodes); !slices.Equal(ids, shards[i].Nodes) {
+				if err := e.setShard(i, ShardProgress{Nodes: ids}); err != nil {
+					return err
+				}
 			}
 		}
 	}
 	for _, l := range e.all() {
-		if _, there := primaryOf(m, e.present().Shards[l.index].Nodes); there || len(e.slots.of(l.index)) > 0 || e.slots.open.Load() > 0 {
+		if remains(m, e.present().Shards[l.index].Nodes) {
 			continue
 		}
 		l.end()
 		<-l.ended
+		if err := e.left(ctx, l.index); err != nil {
+			return err
+		}
 		e.mu.Lock()
 		e.links = slices.DeleteFunc(e.links, func(x *Link) bool { return x == l })
 		e.mu.Unlock()
 		l.close()
-		if err := e.left(ctx, l.index); err != nil {
-			return err
-		}
 	}
 	return nil
+}
+
+// joined starts a link for a shard that is new.
+func (e *Engine) joined(ctx context.Context, m *topology.ClusterMap, s topology.Shard, start func(*Link)) error {
+	i := len(e.present().Shards)
+	if err := e.setShard(i, ShardProgress{Nodes: nodesOf(m, s, nil)}); err != nil {
+		return err
+	}
+	if err := e.join(ctx, i); err != nil {
+		return err
+	}
+	e.cfg.Log.Info("the source has another shard", "primary", s.Primary.Address)
+	links := e.all()
+	start(links[len(links)-1])
+	return nil
+}
+
+// remains tells whether some nodes are a shard: there is a primary among them, or one that
+// has slots, be it dead.
+func remains(m *topology.ClusterMap, ids []string) bool {
+	return slices.ContainsFunc(ids, func(id string) bool {
+		n, known := m.Node(id)
+		return known && (len(n.Slots) > 0 || n.Role == topology.Primary && n.Answered)
+	})
 }
 
 // saveError says that progress could not be saved.

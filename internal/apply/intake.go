@@ -31,21 +31,23 @@ type intake struct {
 	failed chan error // once, when the connection is of no use any more
 
 	mu       sync.Mutex
-	replid   string       // guarded by mu
-	start    int64        // offset of the source's last byte before the stream in the spool
-	streamAt atomic.Int64 // where in the spool that is; -1 while the snapshot is being read
-	end      atomic.Int64 // offset of the last byte read
-	heard    atomic.Int64 // UnixNano of the last sign of life
-	acked    atomic.Int64 // offset that every shard has
-	arrivals arrivals     // of the stream
-	copied   atomic.Int64 // bytes of the snapshot
-	total    atomic.Int64 // bytes that it has, 0 if that is not known
+	replid   string        // guarded by mu
+	start    int64         // offset of the source's last byte before the stream in the spool
+	streamAt atomic.Int64  // where in the spool that is; -1 while the snapshot is being read
+	end      atomic.Int64  // offset of the last byte read
+	heard    atomic.Int64  // UnixNano of the last sign of life
+	acked    atomic.Int64  // offset that every shard has
+	question atomic.Int64  // offset of the last REPLCONF GETACK that was read
+	asked    chan struct{} // the shards have what is before it
+	arrivals arrivals      // of the stream
+	copied   atomic.Int64  // bytes of the snapshot
+	total    atomic.Int64  // bytes that it has, 0 if that is not known
 }
 
 const ackInterval = time.Second
 
 func newIntake(find func(context.Context) (server.Endpoint, error), version string, o spool.Options, log *slog.Logger) *intake {
-	in := &intake{find: find, version: version, spool: spool.New(o), log: log, failed: make(chan error, 1)}
+	in := &intake{find: find, version: version, spool: spool.New(o), log: log, failed: make(chan error, 1), asked: make(chan struct{}, 1)}
 	in.streamAt.Store(-1)
 	return in
 }
@@ -285,27 +287,30 @@ func (in *intake) acknowledge(ctx context.Context) {
 	var last time.Time
 	var told int64
 	for {
+		var now time.Time
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-timer.C:
-			if in.streamAt.Load() < 0 {
-				continue
-			}
-			if silent := now.Sub(time.Unix(0, in.heard.Load())); silent > psync.SilenceTimeout && !in.spool.Stats().Full {
-				in.log.Warn("the source is silent", "source", in.source.Address, "for", silent)
-				_ = in.stream.Close() // ends the reader
-				return
-			}
-			acked := in.acked.Load()
-			if acked == told && now.Sub(last) < ackInterval && in.end.Load() > in.start {
-				continue
-			}
-			last, told = now, acked
-			if err := in.stream.Ack(acked); err != nil {
-				_ = in.stream.Close() // ends the reader
-				return
-			}
+		case now = <-timer.C:
+		case <-in.asked:
+			now = time.Now()
+		}
+		if in.streamAt.Load() < 0 {
+			continue
+		}
+		if silent := now.Sub(time.Unix(0, in.heard.Load())); silent > psync.SilenceTimeout && !in.spool.Stats().Full {
+			in.log.Warn("the source is silent", "source", in.source.Address, "for", silent)
+			_ = in.stream.Close() // ends the reader
+			return
+		}
+		acked := in.acked.Load()
+		if acked == told && now.Sub(last) < ackInterval && in.end.Load() > in.start {
+			continue
+		}
+		last, told = now, acked
+		if err := in.stream.Ack(acked); err != nil {
+			_ = in.stream.Close() // ends the reader
+			return
 		}
 	}
 }

@@ -322,6 +322,13 @@ func (l *Link) acknowledge(ctx context.Context, lanes []*lane) {
 			}
 		}
 		l.passed.Store(acked)
+		// The source is told of what is left to others, too: SETSLOT of Valkey from 8.0 on
+		// waits for all replicas, so no slot would ever settle.
+		l.in.acked.Store(acked)
+		if question := l.in.question.Load(); question > 0 && acked >= question {
+			l.in.question.CompareAndSwap(question, 0)
+			signal(l.in.asked)
+		}
 		if held := l.held.Load(); held > 0 {
 			if l.slots.open.Load() == 0 {
 				l.held.CompareAndSwap(held, 0)
@@ -329,7 +336,6 @@ func (l *Link) acknowledge(ctx context.Context, lanes []*lane) {
 			acked = min(acked, held)
 		}
 		l.acked.Store(acked)
-		l.in.acked.Store(acked)
 		// A replica that becomes the primary of its shard may have less.
 		if position, ok := l.in.position(kept); ok {
 			l.in.spool.Release(position - l.spool.MemoryLimit/2)

@@ -18,7 +18,10 @@ import (
 // Servers among which clients have divided their keys become one cluster.
 func TestShardedByClients(t *testing.T) {
 	t.Parallel()
-	sources := []*sandbox.Server{sandboxtest.Start(t, "redis-7.0", sandbox.Options{}), sandboxtest.Start(t, "redis-7.0", sandbox.Options{})}
+	sources := []*sandbox.Server{
+		sandboxtest.Start(t, "redis-7.0", sandbox.Options{Args: []string{"--repl-backlog-size 64mb"}}),
+		sandboxtest.Start(t, "redis-7.0", sandbox.Options{Args: []string{"--repl-backlog-size 64mb"}}),
+	}
 	target := sandboxtest.Cluster(t, "redis-7.0", sandbox.ClusterOptions{})
 	for i, s := range sources {
 		if err := dataset.Fill(t.Context(), s.Endpoint(), dataset.Options{Keys: 5000, NoFunctions: true, Prefix: fmt.Sprint("d", i, ":")}); err != nil {
@@ -71,7 +74,6 @@ func TestFromACluster(t *testing.T) {
 		source  sandbox.ClusterOptions
 		target  int // shards, 0 for a standalone server
 		happens func(context.Context, *sandbox.Cluster) error
-		loses   bool // what the source itself has acknowledged
 	}{
 		{name: "more shards", version: "redis-7.0", target: 5, happens: moveSlots(sandbox.SlotRange{First: 0, Last: 300}, 2)},
 		{name: "fewer shards", version: "valkey-8.1", source: sandbox.ClusterOptions{Shards: 5}, target: 3, happens: moveSlots(sandbox.SlotRange{First: 16000, Last: 16100}, 0)},
@@ -86,15 +88,8 @@ func TestFromACluster(t *testing.T) {
 	} {
 		t.Run(tt.name+" "+tt.version, func(t *testing.T) {
 			source := sandboxtest.Cluster(t, tt.version, tt.source)
-			targets := func() []*sandbox.Server { return nil }
-			if tt.target == 0 {
-				s := sandboxtest.Start(t, tt.version, sandbox.Options{})
-				targets = func() []*sandbox.Server { return []*sandbox.Server{s} }
-			} else {
-				c := sandboxtest.Cluster(t, tt.version, sandbox.ClusterOptions{Shards: tt.target})
-				targets = func() []*sandbox.Server { return primaries(t, c) }
-			}
-			fill(t, source, 5000)
+			targets := aTarget(t, tt.version, tt.target)
+			fill(t, source, "fill:", 5000)
 			l := begin(t, load.Config{Endpoints: source.Endpoints(), Mix: load.OneSlot, Rate: 3000})
 			e := New(configureCluster(t, targets()[0], source))
 			run(t, e)
@@ -111,6 +106,18 @@ func TestFromACluster(t *testing.T) {
 			found(t, l, targets()[0].Endpoint())
 		})
 	}
+}
+
+// aTarget is a cluster of some shards, or a standalone server if these are none. The
+// function gives its primaries.
+func aTarget(t *testing.T, version string, shards int) func() []*sandbox.Server {
+	t.Helper()
+	if shards == 0 {
+		s := sandboxtest.Start(t, version, sandbox.Options{})
+		return func() []*sandbox.Server { return []*sandbox.Server{s} }
+	}
+	c := sandboxtest.Cluster(t, version, sandbox.ClusterOptions{Shards: shards})
+	return func() []*sandbox.Server { return primaries(t, c) }
 }
 
 func moveSlots(slots sandbox.SlotRange, to int) func(context.Context, *sandbox.Cluster) error {
@@ -145,14 +152,19 @@ func found(t *testing.T, l *load.Load, endpoints ...server.Endpoint) {
 }
 
 // fill gives a cluster keys of all types.
-func fill(t *testing.T, c *sandbox.Cluster, n int) {
+func fill(t *testing.T, c *sandbox.Cluster, prefix string, n int) {
 	t.Helper()
-	all := primaries(t, c)
+	all := map[int]*sandbox.Server{}
 	shard := make([]int, slot.Count)
 	for i := range c.Shards() {
 		ranges, err := c.Slots(t.Context(), i)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if len(ranges) > 0 {
+			if all[i], err = c.Primary(t.Context(), i); err != nil {
+				t.Fatal(err)
+			}
 		}
 		for _, r := range ranges {
 			for of := int(r.First); of <= int(r.Last); of++ {
@@ -163,7 +175,7 @@ func fill(t *testing.T, c *sandbox.Cluster, n int) {
 	for i, s := range all {
 		pipe := sandboxtest.Client(t, s).Redis().Pipeline()
 		for k := range n {
-			key := fmt.Sprint("fill:", k)
+			key := fmt.Sprint(prefix, k)
 			if shard[slot.Of([]byte(key))] != i {
 				continue
 			}

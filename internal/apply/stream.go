@@ -225,6 +225,9 @@ func (d *dispatcher) command(ctx context.Context, args [][]byte, raw []byte) err
 		if d.made, _, err = d.rewriter.Rewrite(d.made[:0], args); err == nil {
 			d.state(args)
 		}
+		if is(args[0], "replconf") { // GETACK: somebody waits for it
+			d.in.question.Store(d.offset)
+		}
 	default:
 		err = fmt.Errorf("%s (%v) cannot be carried to a cluster", args[0], placing)
 	}
