@@ -154,6 +154,7 @@ func (d *dispatcher) byValueAtOnce(ctx context.Context, keys [][]byte, besides b
 		c.ahead[string(name)] = at
 		c.until = max(c.until, at)
 		l := d.lanes[d.shard[of]]
+		l.leads = append(l.leads, lead{string(name), at})
 		d.touched[d.shard[of]] = d.touched[d.shard[of]] || !besides
 		l.give(max(d.end, d.offset))
 		c.body = appendBulk(c.body[:0], []byte("HSET"))

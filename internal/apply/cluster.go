@@ -39,7 +39,7 @@ func (e *Engine) gather(ctx context.Context) error {
 		}
 	}
 	e.slots = newSlotTable(owned, e.saveSlots)
-	if err := e.set(Progress{Shards: shards}); err != nil {
+	if err := e.set(Progress{Shards: shards, Settings: e.present().Settings}); err != nil {
 		return err
 	}
 	if err := e.compare(m); err != nil {

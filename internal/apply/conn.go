@@ -81,7 +81,7 @@ func (c *conn) do(args ...string) ([][]byte, error) {
 		return nil, server.Failed(c.address, args[0], err)
 	}
 	if reply.Kind == resp.Failure {
-		return nil, server.Replied(c.address, args[0], string(reply.Line))
+		return nil, &replyError{server.Replied(c.address, args[0], string(reply.Line))}
 	}
 	return texts, err
 }

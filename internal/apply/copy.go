@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"godwit/internal/rdb"
 	"godwit/internal/resp"
@@ -16,17 +17,17 @@ import (
 // connection to the source lives on as long as lifetime.
 func (l *Link) copy(parent, lifetime context.Context, now *shards) (SourceProgress, error) {
 	l.keys.Store(0)
-	l.set(Attaching, "")
+	l.set(Attaching, nil)
 	if err := l.in.attach(lifetime, "", 0); err != nil {
 		return SourceProgress{}, err
 	}
-	l.set(Copying, "")
+	l.set(Copying, nil)
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	loaders := make([]*loader, len(now.primaries))
 	var wg sync.WaitGroup
 	for i, shard := range now.primaries {
-		loaders[i] = newLoader(shard, &l.keys)
+		loaders[i] = newLoader(shard, &l.keys, l.refuses(shard.Address))
 		for range loadConns {
 			wg.Go(func() {
 				if err := loaders[i].carry(ctx); err != nil {
@@ -59,8 +60,23 @@ func (l *Link) copy(parent, lifetime context.Context, now *shards) (SourceProgre
 	if err != nil {
 		return SourceProgress{}, err
 	}
-	l.set(Copied, "")
+	l.set(Copied, nil)
 	return SourceProgress{ReplID: l.in.history(), Had: []Had{{Slots: allSlots(), At: l.in.start, Sound: l.in.start}}}, nil
+}
+
+// refuses notes what a shard refuses for a while, or that it does not any more.
+func (l *Link) refuses(shard string) func(error) {
+	var refusing atomic.Bool
+	return func(err error) {
+		switch {
+		case err == nil && refusing.CompareAndSwap(true, false):
+			l.set(Copying, nil)
+		case err != nil:
+			refusing.Store(true)
+			l.set(Copying, err)
+			l.log.Warn("it is tried again", "shard", shard, "error", err)
+		}
+	}
 }
 
 // scan goes through the snapshot and gives each key to the shard of its slot.

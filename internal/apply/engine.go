@@ -77,6 +77,7 @@ func (e *Engine) link(i int, source Source, find func(context.Context) (server.E
 			return e.change(i, func(now *SourceProgress) bool { *now = p; return true })
 		},
 		change:   func(f func(*SourceProgress) bool) error { return e.change(i, f) },
+		changed:  e.changed,
 		renewals: make(chan struct{}, 1),
 	}
 	if command.SaysRelativeTTLs(source.Capabilities.Version) {
@@ -122,6 +123,9 @@ func (e *Engine) Run(ctx context.Context) error {
 			return ctx.Err()
 		case err != nil && !lasting(err):
 			e.cfg.Log.Warn("it is begun again", "cause", err)
+			for _, l := range e.all() {
+				l.set(Broken, err)
+			}
 			if !wait(ctx, pause) {
 				return ctx.Err()
 			}
@@ -136,7 +140,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			return err
 		}
 		e.cfg.Log.Warn("the data is copied again", "cause", err)
-		if err := e.set(Progress{}); err != nil {
+		if err := e.set(Progress{Settings: e.present().Settings}); err != nil {
 			return err
 		}
 	}
@@ -194,6 +198,17 @@ func lasting(err error) bool {
 	if errors.As(err, &refused) {
 		return !refused.again()
 	}
+	var setting *SettingError // by the provider's means it may be mended any time
+	if errors.As(err, &setting) {
+		return false
+	}
+	var reply *server.Error
+	if errors.As(err, &reply) {
+		switch reply.Code {
+		case "NOPERM", "NOAUTH", "WRONGPASS":
+			return true
+		}
+	}
 	var noEqual *rdb.NoEqualError
 	var syntax *rdb.SyntaxError
 	var format *rdb.FormatError
@@ -230,7 +245,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 	if err != nil {
 		return err
 	}
-	next := Progress{Owner: rand.Text(), Sources: make([]SourceProgress, len(links))}
+	next := Progress{Owner: rand.Text(), Sources: make([]SourceProgress, len(links)), Settings: e.present().Settings}
 	for _, shard := range now.primaries {
 		if err := empty(ctx, shard); err != nil {
 			return err

@@ -29,33 +29,24 @@ const (
 // events are what the shard tells, by the end of the channel's name.
 var events = []string{"expired", "evicted", "hexpired"} //nolint:gochecknoglobals // a table
 
-// listen has the shard tell. changed is given what the setting was, before it is set
-// to anything else.
-func (l *lane) listen(changed func(shard, was string) error) error {
+// listen has the shard tell. changed: see set.
+func (l *lane) listen(ctx context.Context, changed func(node, was string) error) error {
 	if _, err := l.conn.do("HELLO", "3"); err != nil {
 		return err
 	}
-	reply, err := l.conn.do("CONFIG", "GET", notifySetting)
+	unset, err := l.set(changed)
 	if err != nil {
 		return err
 	}
-	if len(reply) == 2 {
-		was := string(reply[1])
-		if want := withFlags(was); want != was {
-			if err := changed(l.shard.Address, was); err != nil {
-				return err
-			}
-			if _, err := l.conn.do("CONFIG", "SET", notifySetting, want); err != nil {
-				return err
-			}
-		}
-	}
+	subscribe := []string{"PSUBSCRIBE"}
 	for _, event := range events {
-		if _, err := l.conn.do("PSUBSCRIBE", "__keyevent@*__:"+event); err != nil {
-			return err
-		}
+		subscribe = append(subscribe, "__keyevent@*__:"+event)
 	}
-	return nil
+	// It is answered once for each, with what the shard tells in between.
+	if _, err := l.conn.do(subscribe...); err != nil || unset == nil {
+		return err
+	}
+	return l.probe(ctx, unset)
 }
 
 // withFlags adds what is needed. A is all of them but K and E (notify.c).

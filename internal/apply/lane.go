@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +42,8 @@ type lane struct {
 	finished int64               // its number; guarded by mu
 	ever     map[string]struct{} // keys of all losses, of the goroutine that receives
 
+	leads []lead // keys that are ahead, of the dispatcher
+
 	given   atomic.Int64 // the source's offset up to which it has been given commands
 	applied atomic.Int64 // the source's offset up to which the shard has everything
 	failed  chan error   // the first error, once
@@ -48,7 +51,7 @@ type lane struct {
 }
 
 // openLane connects to a shard. lost and changed: see lane and listen.
-func openLane(ctx context.Context, shard server.Endpoint, key, owner string, lost *alarm, changed func(shard, was string) error) (*lane, error) {
+func openLane(ctx context.Context, shard server.Endpoint, key, owner string, lost *alarm, changed func(node, was string) error) (*lane, error) {
 	c, err := dial(ctx, shard)
 	if err != nil {
 		return nil, err
@@ -62,7 +65,7 @@ func openLane(ctx context.Context, shard server.Endpoint, key, owner string, los
 		l.free <- new(batch)
 	}
 	if _, err = c.do("SCRIPT", "LOAD", applyScript); err == nil {
-		err = l.listen(changed)
+		err = l.listen(ctx, changed)
 	}
 	if err != nil {
 		_ = c.Close() // the first error is the one that tells
@@ -184,7 +187,7 @@ func (l *lane) receive() {
 			return
 		}
 		if reply.Kind == resp.Failure {
-			l.fail(server.Replied(l.shard.Address, "EVALSHA", string(reply.Line)))
+			l.fail(l.failure(now, string(reply.Line)))
 			return
 		}
 		texts, err := l.conn.texts(nil, reply)
@@ -214,6 +217,22 @@ func (l *lane) receive() {
 				return
 			}
 		}
+	}
+}
+
+// failure is an error reply to a call, or to the PING after it: then now is the batch.
+// Nothing, or a part, of the call was carried out: the checkpoint knows.
+func (l *lane) failure(now *batch, reply string) error {
+	if now != nil {
+		return &replyError{server.Replied(l.shard.Address, "PING", reply)}
+	}
+	select {
+	case b := <-l.sent:
+		e := newCommandError(l.shard.Address, b, 0, reply)
+		e.Command = strings.TrimSuffix("EVALSHA of "+e.Command, " of ")
+		return e
+	default:
+		return &replyError{server.Replied(l.shard.Address, "EVALSHA", reply)}
 	}
 }
 

@@ -3,6 +3,7 @@ package apply
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -42,7 +43,7 @@ func (l *Link) large(ctx context.Context, to *loader, r *restorer, s *rdb.Scanne
 	case n > limit && !inParts:
 		return fmt.Errorf("%s: db %d, key %.200q: its value is larger than %d bytes, and cannot be sent in parts", l.source.Endpoint.Address, k.db, k.key, limit)
 	case n > limit:
-		p := &parts{key: k.key, kind: kind, shard: to.shard}
+		p := &parts{key: k.key, kind: kind, shard: to.shard, ctx: ctx, refused: to.refused}
 		err := p.carry(ctx, s.Format(), k, io.MultiReader(&r.large, value))
 		r.large = bytes.Buffer{} // it has grown for this one
 		l.keys.Add(1)
@@ -65,16 +66,18 @@ func (l *Link) large(ctx context.Context, to *loader, r *restorer, s *rdb.Scanne
 // of its own, in order.
 type parts struct {
 	rdb.Ignore
-	key    []byte
-	kind   rdb.ValueKind
-	shard  server.Endpoint
-	conn   *conn
-	name   string   // the command at hand, "" for none
-	args   int      // that it has, without name and key
-	body   []byte   // these
-	out    []byte   // scratch
-	after  [][]byte // TTLs of the fields of the command at hand: field and time in turn
-	digits []byte
+	key     []byte
+	kind    rdb.ValueKind
+	shard   server.Endpoint
+	ctx     context.Context //nolint:containedctx // that of carry
+	refused func(error)     // see loader
+	conn    *conn
+	name    string   // the command at hand, "" for none
+	args    int      // that it has, without name and key
+	body    []byte   // these
+	out     []byte   // scratch
+	after   [][]byte // TTLs of the fields of the command at hand: field and time in turn
+	digits  []byte
 }
 
 func (p *parts) carry(ctx context.Context, f rdb.Format, k item, value io.Reader) error {
@@ -188,7 +191,22 @@ func (p *parts) tell(name string, n int, arg []byte) error {
 	return p.send(name)
 }
 
+// send sends the command in out, again and again while the shard refuses it for a while.
 func (p *parts) send(name string) error {
+	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
+		err := p.sendOnce(name)
+		var refused *CommandError
+		if err == nil || !errors.As(err, &refused) || !refused.temporary() {
+			return err
+		}
+		p.refused(err)
+		if !wait(p.ctx, pause) {
+			return context.Cause(p.ctx)
+		}
+	}
+}
+
+func (p *parts) sendOnce(name string) error {
 	if _, err := p.conn.Write(p.out); err != nil {
 		return server.Failed(p.shard.Address, name, err)
 	}

@@ -61,13 +61,15 @@ type Link struct {
 	save     func(SourceProgress) error
 	change   func(func(*SourceProgress) bool) error // saves what it was changed to, if f says that it was
 	renewals chan struct{}                          // tells that there are slots to be renewed
+	changed  func(node, was string) error           // is told before a setting of the target is changed
 
 	in      *intake
 	running atomic.Pointer[running]
+	refused [][]byte // keys of slots that have moved, on which a shard refused a command; of follow
 
 	mu     sync.Mutex
 	state  State
-	reason string
+	reason error // of Broken, and of what is waited for
 
 	keys  atomic.Int64 // of the snapshot, that the target has
 	read  atomic.Int64 // offset of the source up to which lanes have been given its commands
@@ -93,11 +95,13 @@ func (l *Link) follow(ctx context.Context) error {
 		if errors.Is(err, errFullResync) {
 			err = l.fromHere(ctx, err)
 		}
-		if errors.Is(err, errCopyAgain) || lasting(err) {
+		if key := l.unsettled(err); key != nil {
+			l.refused = append(l.refused, key)
+		} else if errors.Is(err, errCopyAgain) || lasting(err) {
 			return err
 		}
 		if err != nil {
-			l.set(Broken, err.Error())
+			l.set(Broken, err)
 			l.log.Warn("the stream is read again from where the target stands", "source", l.source.Endpoint.Address, "error", err)
 		}
 		if time.Since(began) > lastRetry {
@@ -201,7 +205,7 @@ func (l *Link) stream(parent context.Context) error {
 		})
 	}
 	l.read.Store(d.offset)
-	l.set(Streaming, "")
+	l.set(Streaming, nil)
 	wg.Go(func() { l.acknowledge(ctx, d.lanes) })
 	wg.Go(func() { cancel(l.tend(ctx, parent)) })
 	wg.Go(func() {
@@ -230,9 +234,6 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 		offset: at.lanes[0].safe.at, db: at.lanes[0].safe.db,
 		doubts: doubts{keys: map[string]struct{}{}}, errands: make(chan errand, 1),
 	}
-	for _, until := range at.ahead {
-		d.values.until = max(d.values.until, until)
-	}
 	o := command.Options{Drop: l.coding.Drop, Client: true}
 	if l.in.arrivals.now != nil {
 		o.Now = func() int64 { return l.in.arrivals.of(d.end) }
@@ -254,18 +255,16 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 			d.doubts.until = max(d.doubts.until, m.at)
 		}
 	}
+	d.leads(at.ahead)
+	for _, key := range l.refused {
+		d.gone[string(key)] = struct{}{}
+	}
 	d.rewriter.Reset(d.db)
 	var err error
 	if d.heard, err = d.values.offset(ctx); err != nil {
 		return d, err
 	}
 	return d, nil
-}
-
-// changed is called before a setting of a shard is changed.
-func (l *Link) changed(shard, was string) error {
-	l.log.Info("the shard is to tell of keys that it lets go of by itself", "shard", shard, notifySetting, was)
-	return nil
 }
 
 // tend attaches to the source again when its connection has ended.
@@ -285,13 +284,13 @@ func (l *Link) tend(ctx, parent context.Context) error {
 			}
 			if err == nil {
 				pause = firstRetry
-				l.set(Streaming, "")
+				l.set(Streaming, nil)
 				break
 			}
 			if errors.Is(err, errFullResync) || ctx.Err() != nil {
 				return err
 			}
-			l.set(Broken, err.Error())
+			l.set(Broken, err)
 			if !wait(ctx, pause) {
 				return nil
 			}
@@ -344,7 +343,7 @@ func (l *Link) acknowledge(ctx context.Context, lanes []*lane) {
 	}
 }
 
-func (l *Link) set(s State, reason string) {
+func (l *Link) set(s State, reason error) {
 	l.mu.Lock()
 	l.state, l.reason = s, reason
 	l.mu.Unlock()
@@ -355,11 +354,12 @@ type View struct {
 	Source string
 	State  State
 	Reason string
-	Keys   int64 // of the snapshot, that the target has
-	Copied int64 // bytes of the snapshot that were read
-	Total  int64 // that it has, 0 if that is not known
-	Read   int64 // offset of the source that was read
-	Acked  int64 // that the target has
+	Hint   string // what the user can do about the reason
+	Keys   int64  // of the snapshot, that the target has
+	Copied int64  // bytes of the snapshot that were read
+	Total  int64  // that it has, 0 if that is not known
+	Read   int64  // offset of the source that was read
+	Acked  int64  // that the target has
 	// Unsettled is how many slots of a cluster that is the source are carried neither by
 	// this link nor by another, for they change their shard. Until it is 0, Acked stands.
 	Unsettled int
@@ -370,8 +370,11 @@ func (l *Link) View() View {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	v := View{
-		Source: l.source.Endpoint.Address, State: l.state, Reason: l.reason, Keys: l.keys.Load(),
+		Source: l.source.Endpoint.Address, State: l.state, Keys: l.keys.Load(),
 		Copied: l.in.copied.Load(), Total: l.in.total.Load(), Read: l.in.end.Load(), Acked: l.acked.Load(),
+	}
+	if l.reason != nil {
+		v.Reason, v.Hint = l.reason.Error(), hintOf(l.reason)
 	}
 	if l.slots != nil {
 		v.Unsettled = int(l.slots.open.Load())

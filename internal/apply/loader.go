@@ -2,8 +2,9 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"sync"
+	"slices"
 	"sync/atomic"
 
 	"godwit/internal/resp"
@@ -32,10 +33,13 @@ type loader struct {
 	out   chan *chunk
 	now   *chunk
 	keys  *atomic.Int64
+	// refused is told of what a shard refuses for a while, and with nil that it takes
+	// keys. It is called by several goroutines.
+	refused func(error)
 }
 
-func newLoader(shard server.Endpoint, keys *atomic.Int64) *loader {
-	l := &loader{shard: shard, free: make(chan *chunk, loadConns*(loadWindow+1)), out: make(chan *chunk), keys: keys}
+func newLoader(shard server.Endpoint, keys *atomic.Int64, refused func(error)) *loader {
+	l := &loader{shard: shard, free: make(chan *chunk, loadConns*(loadWindow+1)), out: make(chan *chunk), keys: keys, refused: refused}
 	for range cap(l.free) {
 		l.free <- new(chunk)
 	}
@@ -76,8 +80,25 @@ func (l *loader) flush(ctx context.Context) error {
 	}
 }
 
-// carry sends what comes until out is closed, and waits for the replies.
+// carry sends what comes until out is closed, and waits for the replies. What a shard
+// refuses for a while is sent again: to restore a key twice is to restore it once.
 func (l *loader) carry(ctx context.Context) error {
+	var left []*chunk // sent, and not or not wholly taken
+	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
+		err := l.send(ctx, &left)
+		var refused *CommandError
+		if err == nil || !errors.As(err, &refused) || !refused.temporary() {
+			return err
+		}
+		l.refused(err)
+		if !wait(ctx, pause) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// send does so over one connection, first what is left of one before.
+func (l *loader) send(ctx context.Context, left *[]*chunk) error {
 	c, err := dial(ctx, l.shard)
 	if err != nil {
 		return err
@@ -86,34 +107,58 @@ func (l *loader) carry(ctx context.Context) error {
 	defer stop()
 	defer func() { _ = c.Close() }() // every reply was read, or there is an error that tells more
 	sent := make(chan *chunk, loadWindow)
-	failed := make(chan error, 1)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	wg.Go(func() {
+	var refused []*chunk // of the goroutine, up to done
+	broken, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		var failed error
 		for x := range sent {
-			if err := l.replies(c, x); err != nil {
-				failed <- err
-				_ = c.Close()    // ends the writer
-				for range sent { //nolint:revive // to its end
+			if failed == nil {
+				if failed = l.replies(c, x); failed != nil {
+					_ = c.Close()
+					close(broken) // ends the writer
 				}
-				return
 			}
+			if failed != nil {
+				refused = append(refused, x)
+				continue
+			}
+			l.refused(nil)
 			l.keys.Add(int64(x.n))
 			l.free <- x
 		}
-		failed <- nil
-	})
-	for x := range l.out {
-		sent <- x
-		if _, err = c.Write(x.buf); err != nil {
+		done <- failed
+	}()
+	again := *left
+	for err == nil {
+		x, ok := l.next(&again, broken)
+		if !ok {
 			break
 		}
+		sent <- x
+		_, err = c.Write(x.buf)
 	}
 	close(sent)
-	if first := <-failed; first != nil {
+	first := <-done
+	*left = slices.Concat(refused, again)
+	if first != nil {
 		return first
 	}
 	return err
+}
+
+// next is what is to be sent next, ok false if there is nothing more, or the connection is
+// of no use any more.
+func (l *loader) next(again *[]*chunk, broken <-chan struct{}) (x *chunk, ok bool) {
+	if len(*again) > 0 {
+		x, *again = (*again)[0], (*again)[1:]
+		return x, true
+	}
+	select {
+	case x, ok = <-l.out:
+		return x, ok
+	case <-broken:
+		return nil, false
+	}
 }
 
 // replies reads those to a chunk.

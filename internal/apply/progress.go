@@ -16,6 +16,8 @@ type Progress struct {
 	// are taken, where the source is a cluster.
 	Shards []ShardProgress `json:"shards,omitempty"`
 	Slots  []SlotsOf       `json:"slots,omitempty"`
+	// Settings are what was changed at the target, to be put back in the end.
+	Settings []Setting `json:"settings,omitempty"`
 }
 
 // SlotsOf says so of some slots.

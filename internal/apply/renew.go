@@ -3,7 +3,9 @@ package apply
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -213,6 +215,22 @@ func (r *renewer) carry(ctx context.Context, source *refresh.Conn, names [][]byt
 		names, sizes = names[n:], sizes[n:]
 		if !wait(ctx, took) {
 			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// unsettled is the key on which a shard refused a command because it has not got it as
+// the source has, perhaps, for its slot has moved; nil if that is not the cause.
+func (l *Link) unsettled(err error) []byte {
+	var refused *CommandError
+	if !errors.As(err, &refused) || refused.Key == nil || refused.again() {
+		return nil
+	}
+	key, of := refused.Key, slot.Of(refused.Key)
+	for _, r := range l.Renewing() {
+		if of >= r.First && of <= r.Last && !slices.ContainsFunc(l.refused, func(k []byte) bool { return bytes.Equal(k, key) }) {
+			return key
 		}
 	}
 	return nil

@@ -61,6 +61,8 @@ type dispatcher struct {
 	beaten time.Time
 
 	buf       []byte
+	rest      []byte   // of buf, behind the command at hand
+	ahead     [][]byte // scratch
 	args      [][]byte
 	made      []byte   // what the rewriter makes of a command
 	parts     [][]byte // arguments of one of these
@@ -148,6 +150,11 @@ func (d *dispatcher) beat(ctx context.Context) error {
 				return err
 			}
 		}
+		if due || len(l.leads) > forgottenAtOnce {
+			if err := d.forgetLeads(ctx, l); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -177,7 +184,7 @@ func (d *dispatcher) commands(ctx context.Context) (int, error) {
 			e, err = resp.Scan(d.buf[at:], d.args)
 			d.args = e.Args
 		}
-		d.end = d.offset + int64(e.Size)
+		d.end, d.rest = d.offset+int64(e.Size), d.buf[at+e.Size:]
 		if len(e.Args) > 0 {
 			if err := d.command(ctx, e.Args, d.buf[at:at+e.Size]); err != nil {
 				return at, err
@@ -247,11 +254,29 @@ func (d *dispatcher) broken(err error) error {
 
 // effect carries a command by the values of the keys that it wrote.
 func (d *dispatcher) effect(ctx context.Context, args [][]byte) error {
-	late, err := d.placer.AppendWritten(d.late[:0], args)
-	if d.late = late; err != nil {
+	written, err := d.placer.AppendWritten(d.late[:0], args)
+	if d.late = written; err != nil {
+		return err
+	}
+	late := d.behind(written)
+	if len(late) == 0 {
+		return nil
+	}
+	if late, err = d.foresee(late); err != nil {
 		return err
 	}
 	return d.byValue(ctx, late, false)
+}
+
+// behind are those of some keys that have not had the effect of the command at hand.
+func (d *dispatcher) behind(keys [][]byte) [][]byte {
+	late := keys[:0]
+	for _, key := range keys {
+		if d.end > d.had[d.mark[slot.Of(key)]].at && !d.values.has(d.db, key, d.end) {
+			late = append(late, key)
+		}
+	}
+	return late
 }
 
 // say gives away a command with keys of one slot in the target's words. whole says
@@ -380,12 +405,7 @@ func (d *dispatcher) otherwise(ctx context.Context, of uint16, args [][]byte) (b
 	if d.late, err = d.placer.AppendWritten(d.late[:0], args); err != nil {
 		return false, err
 	}
-	late := d.late[:0]
-	for _, key := range d.late {
-		if !d.values.has(d.db, key, d.end) {
-			late = append(late, key)
-		}
-	}
+	late := d.behind(d.late)
 	if len(late) == 0 {
 		return true, nil
 	}

@@ -80,7 +80,7 @@ func (l *Link) fromHere(ctx context.Context, cause error) error {
 	if l.slots == nil {
 		return fmt.Errorf("%s: %w: %w", l.source.Endpoint.Address, cause, errCopyAgain)
 	}
-	l.set(Attaching, cause.Error())
+	l.set(Attaching, cause)
 	if _, err := l.slots.unsettle(func(of uint16) bool { return int(l.slots.owner[of].Load()) == l.index }); err != nil {
 		return err
 	}
