@@ -2,10 +2,8 @@ package apply
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
-	"time"
+	"strings"
 
 	"godwit/internal/server"
 	"godwit/internal/slot"
@@ -164,9 +162,21 @@ func (e *Engine) find(ctx context.Context, i int) (server.Endpoint, error) {
 	nodes := e.present().Shards[i].Nodes
 	n, there := primaryOf(m, nodes)
 	if !there {
-		return server.Endpoint{}, fmt.Errorf("none of the nodes %v is a primary that answers", nodes)
+		return server.Endpoint{}, &NoPrimaryError{Nodes: nodes}
 	}
 	return n.Endpoint, nil
+}
+
+// NoPrimaryError says that a shard of the source has no primary at present.
+type NoPrimaryError struct{ Nodes []string } // IDs of its nodes
+
+func (e *NoPrimaryError) Error() string {
+	return "a shard of the source has no primary that answers; its nodes are " + strings.Join(e.Nodes, ", ")
+}
+
+// HintText is what the user can do about it.
+func (e *NoPrimaryError) HintText() string {
+	return "see `redis-cli --cluster check`: a replica has to be promoted, or the primary to be started again"
 }
 
 // primaryOf finds the primary among some nodes, one that has slots if there are several.
@@ -260,131 +270,3 @@ func (e *Engine) setShard(i int, s ShardProgress) error {
 	next.Shards[i] = s
 	return e.saveLocked(next)
 }
-
-const (
-	// lookEvery is how often the map of a cluster is read in which nothing seems to change,
-	// and settleEvery as long as slots are unsettled.
-	lookEvery   = time.Second
-	settleEvery = 100 * time.Millisecond
-)
-
-// keep follows the cluster: it starts links for shards that are new, ends those of shards
-// that have left, and settles slots.
-func (e *Engine) keep(ctx context.Context, start func(*Link)) error {
-	for {
-		pause := lookEvery
-		if e.slots.open.Load() > 0 {
-			pause = settleEvery
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-e.slots.wake:
-			timer.Stop()
-		case <-timer.C:
-		}
-		err := e.tidy(ctx, start)
-		var failed *saveError
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.As(err, &failed):
-			return err
-		case err != nil:
-			e.cfg.Log.Debug("the source's cluster is looked at again", "error", err)
-			if !wait(ctx, settleEvery) {
-				return nil
-			}
-		}
-	}
-}
-
-// tidy does what there is to do now.
-func (e *Engine) tidy(ctx context.Context, start func(*Link)) error {
-	look := e.watcher.Refresh
-	if e.slots.open.Load() > 0 {
-		look = e.watcher.Reread
-	}
-	m, _, err := look(ctx)
-	if err != nil {
-		return err
-	}
-	if err := e.shardsOf(ctx, m, start); err != nil {
-		return err
-	}
-	if err := e.compare(m); err != nil {
-		return err
-	}
-	if e.slots.open.Load() == 0 {
-		return nil
-	}
-	return e.settle(ctx, m)
-}
-
-// shardsOf starts links for shards that are new, and ends those of shards that have left.
-func (e *Engine) shardsOf(ctx context.Context, m *topology.ClusterMap, start func(*Link)) error {
-	for _, s := range m.Shards() {
-		shards := e.present().Shards
-		i := shardOf(shards, s.Primary.ID)
-		switch {
-		case len(s.Primary.Slots) == 0:
-		case i < 0:
-			if err := e.joined(ctx, m, s, start); err != nil {
-				return err
-			}
-		default:
-			if ids := nodesOf(m, s, shards[i].Nodes); !slices.Equal(ids, shards[i].Nodes) {
-				if err := e.setShard(i, ShardProgress{Nodes: ids}); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	for _, l := range e.all() {
-		if remains(m, e.present().Shards[l.index].Nodes) {
-			continue
-		}
-		l.end()
-		<-l.ended
-		if err := e.left(ctx, l.index); err != nil {
-			return err
-		}
-		e.mu.Lock()
-		e.links = slices.DeleteFunc(e.links, func(x *Link) bool { return x == l })
-		e.mu.Unlock()
-		l.close()
-	}
-	return nil
-}
-
-// joined starts a link for a shard that is new.
-func (e *Engine) joined(ctx context.Context, m *topology.ClusterMap, s topology.Shard, start func(*Link)) error {
-	i := len(e.present().Shards)
-	if err := e.setShard(i, ShardProgress{Nodes: nodesOf(m, s, nil)}); err != nil {
-		return err
-	}
-	if err := e.join(ctx, i); err != nil {
-		return err
-	}
-	e.cfg.Log.Info("the source has another shard", "primary", s.Primary.Address)
-	links := e.all()
-	start(links[len(links)-1])
-	return nil
-}
-
-// remains tells whether some nodes are a shard: there is a primary among them, or one that
-// has slots, be it dead.
-func remains(m *topology.ClusterMap, ids []string) bool {
-	return slices.ContainsFunc(ids, func(id string) bool {
-		n, known := m.Node(id)
-		return known && (len(n.Slots) > 0 || n.Role == topology.Primary && n.Answered)
-	})
-}
-
-// saveError says that progress could not be saved.
-type saveError struct{ err error }
-
-func (e *saveError) Error() string { return "saving how far it has come: " + e.err.Error() }
-func (e *saveError) Unwrap() error { return e.err }

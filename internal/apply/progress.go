@@ -94,3 +94,9 @@ func each(ranges []topology.SlotRange, f func(of uint16)) {
 		}
 	}
 }
+
+// saveError says that progress could not be saved.
+type saveError struct{ err error }
+
+func (e *saveError) Error() string { return "saving how far it has come: " + e.err.Error() }
+func (e *saveError) Unwrap() error { return e.err }

@@ -14,6 +14,7 @@ import (
 	"godwit/internal/load"
 	"godwit/internal/sandbox"
 	"godwit/internal/sandbox/sandboxtest"
+	"godwit/internal/slot"
 )
 
 // Everything at once, in any order: slots move by keys and atomically, shards fail over,
@@ -130,6 +131,58 @@ func moveAtOnce(ctx context.Context, t *testing.T, c *sandbox.Cluster, slots san
 		last++
 	}
 	return c.MoveAtomically(ctx, sandbox.SlotRange{First: slots.First, Last: last}, to)
+}
+
+// Between clusters of other sizes, and to a standalone server.
+func TestFromAClusterOfEachVersion(t *testing.T) {
+	for _, version := range []string{"redis-6.0", "redis-7.0", "redis-8.6", "valkey-8.1", "valkey-9.1"} {
+		for _, shards := range [][2]int{{3, 5}, {5, 3}, {3, 0}} {
+			t.Run(fmt.Sprint(version, " ", shards), func(t *testing.T) {
+				change{
+					version: version, source: sandbox.ClusterOptions{Shards: shards[0]}, target: shards[1],
+					happens: moveSlots(sandbox.SlotRange{First: 6000, Last: 6100}, 0),
+				}.run(t)
+			})
+		}
+	}
+}
+
+// Whenever godwit ends while slots move, it goes on where it was.
+func TestGoesOnWhileSlotsMove(t *testing.T) {
+	for _, version := range []string{"redis-7.0", "valkey-9.1"} {
+		t.Run(version, func(t *testing.T) {
+			ctx := t.Context()
+			source := sandboxtest.Cluster(t, version, sandbox.ClusterOptions{})
+			targets := aTarget(t, version, 2)
+			fill(t, source, "fill:", 5000)
+			var m memory
+			c := configureCluster(t, targets()[0], source)
+			e := New(m.load(t, c))
+			stop := run(t, e)
+			caughtUpCluster(t, e, source)
+			l := begin(t, load.Config{Endpoints: source.Endpoints(), Mix: load.OneSlot, Rate: 2000})
+			moved := background(t, func(_ context.Context, n uint64) error {
+				first := uint16(n * 37 % 16000)
+				slots := sandbox.SlotRange{First: first, Last: first + 10}
+				if version == "valkey-9.1" && n%2 == 0 {
+					return moveAtOnce(ctx, t, source, slots, int(n%3))
+				}
+				return source.Move(ctx, slots, int(n%3), sandbox.MoveOptions{})
+			})
+			rng := rand.New(rand.NewPCG(1, 2))
+			for range 20 {
+				time.Sleep(time.Duration(rng.IntN(400)) * time.Millisecond)
+				stop()
+				e = New(m.load(t, c))
+				stop = run(t, e)
+			}
+			n := moved()
+			l.Stop()
+			caughtUpCluster(t, e, source)
+			t.Logf("%d moves, %d keys, %+v", n, sameServers(t, primaries(t, source), targets(), nil), e.View())
+			found(t, l, targets()[0].Endpoint())
+		})
+	}
 }
 
 // What a promoted replica has not is taken from the target, too.
@@ -265,4 +318,60 @@ func TestShardsComeAndGo(t *testing.T) {
 	fill(t, source, "again:", 100)
 	caughtUpCluster(t, e, source)
 	t.Logf("%d keys, %+v", sameServers(t, primaries(t, source), targets(), nil), e.View())
+}
+
+// A slot stays half moved while its keys are written, and a move is given up.
+func TestMovesThatDoNotEnd(t *testing.T) {
+	for _, version := range []string{"redis-7.0", "valkey-9.1"} {
+		t.Run(version, func(t *testing.T) {
+			ctx := t.Context()
+			source := sandboxtest.Cluster(t, version, sandbox.ClusterOptions{})
+			targets := aTarget(t, version, 2)
+			for i := range 300 { // all of one slot
+				if _, err := sandboxtest.Client(t, source.Nodes()[2]).Do(ctx, "SET", fmt.Sprint("{half}", i), i); err != nil {
+					t.Fatal(err)
+				}
+			}
+			half := slot.Of([]byte("{half}"))
+			e := New(configureCluster(t, targets()[0], source))
+			run(t, e)
+			caughtUpCluster(t, e, source)
+			l := begin(t, load.Config{Endpoints: source.Endpoints(), Mix: load.OneSlot, Rate: 2000})
+			enough := errors.New("enough")
+			err := source.Move(ctx, sandbox.SlotRange{First: half, Last: half}, 0, sandbox.MoveOptions{Step: func(_ uint16, moved int) error {
+				if moved > 100 {
+					return enough
+				}
+				return nil
+			}})
+			if !errors.Is(err, enough) {
+				t.Fatal(err)
+			}
+			for i := range 300 {
+				at := source.Nodes()[2]
+				if n, err := sandboxtest.Client(t, at).Do(ctx, "EXISTS", fmt.Sprint("{half}", i)); err != nil || n != int64(1) {
+					continue // it is at the new owner by now
+				}
+				if _, err := sandboxtest.Client(t, at).Do(ctx, "APPEND", fmt.Sprint("{half}", i), "x"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(500 * time.Millisecond)
+			if v := e.View()[0]; v.Unsettled != 1 {
+				t.Errorf("%d slots are unsettled", v.Unsettled)
+			}
+			if err := source.Move(ctx, sandbox.SlotRange{First: half, Last: half}, 0, sandbox.MoveOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			if version == "valkey-9.1" {
+				within, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+				_ = source.MoveAtomically(within, sandbox.SlotRange{First: 0, Last: 3000}, 1) // as far as it comes
+				cancel()
+			}
+			l.Stop()
+			caughtUpCluster(t, e, source)
+			t.Logf("%d keys, %+v", sameServers(t, primaries(t, source), targets(), nil), e.View())
+			found(t, l, targets()[0].Endpoint())
+		})
+	}
 }

@@ -2,8 +2,13 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
+	"github.com/redis/go-redis/v9"
+
+	"godwit/internal/resp"
 	"godwit/internal/server"
 )
 
@@ -73,6 +78,32 @@ func (l *Link) recheck(at *standing) error {
 	return err
 }
 
+// libraries loads the function libraries that the source has into all shards.
+func (l *Link) libraries(ctx context.Context, now *shards) error {
+	client, err := server.Dial(ctx, l.in.source, clientName)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }() // nothing was left unsent
+	list, err := client.Redis().FunctionList(ctx, redis.FunctionListQuery{WithCode: true}).Result()
+	var refused redis.Error
+	if errors.As(err, &refused) && strings.HasPrefix(err.Error(), "ERR unknown command") {
+		return nil // a server before 7.0 has none
+	}
+	if err != nil {
+		return server.Failed(l.in.source.Address, "FUNCTION LIST", err)
+	}
+	for _, library := range list {
+		load := resp.AppendCommand(nil, "FUNCTION", "LOAD", "REPLACE", library.Code)
+		for _, shard := range now.primaries {
+			if err := tell(ctx, shard, load, "FUNCTION LOAD"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // fromHere begins a stream that has no beginning, or whose source cannot go on where the
 // target stands. That of a shard of a cluster begins where the source stands at present:
 // all its slots are carried by value after that. Any other is errCopyAgain.
@@ -102,6 +133,9 @@ func (l *Link) fromHere(ctx context.Context, cause error) error {
 	if err := l.in.join(ctx); err != nil {
 		return err
 	}
+	if err := l.libraries(ctx, now); err != nil {
+		return err
+	}
 	next := SourceProgress{
 		ReplID: l.in.history(), Generation: before.Generation + 1,
 		Had: []Had{{Slots: allSlots(), At: l.in.start, Sound: l.in.start}},
@@ -118,5 +152,6 @@ func (l *Link) fromHere(ctx context.Context, cause error) error {
 	for _, old := range before.Lanes {
 		l.forget(ctx, now, old.Key)
 	}
+	l.log.Warn("the shard's stream begins here: its slots are carried by value", "source", l.in.source.Address, "offset", l.in.start, "cause", cause)
 	return nil
 }
