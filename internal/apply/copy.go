@@ -122,8 +122,11 @@ func (l *Link) expects(of uint16) (bool, error) {
 	if l.slots == nil {
 		return true, nil
 	}
-	if int(l.slots.owner[of].Load()) == l.index {
+	switch int(l.slots.owner[of].Load()) {
+	case l.index:
 		return true, nil
+	case unsettled:
+		return false, nil
 	}
 	_, err := l.slots.unsettle(func(i uint16) bool { return i == of })
 	return false, err

@@ -177,7 +177,7 @@ func primaries(t *testing.T, c *sandbox.Cluster) []*sandbox.Server {
 
 func until(t *testing.T, f func() (bool, string)) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(90 * time.Second)
 	again := time.NewTicker(5 * time.Millisecond)
 	defer again.Stop()
 	for {

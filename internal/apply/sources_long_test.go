@@ -38,13 +38,7 @@ func TestAClusterThatDoesNotRest(t *testing.T) {
 			e := New(m.load(t, c))
 			stop := run(t, e)
 			rng := rand.New(rand.NewPCG(tt.seed, 0))
-			var known func(string, value, value) bool
-			if tt.version == "redis-6.0" {
-				// It says TTLs relative to the moment: its replicas are as inexact.
-				known = func(_ string, want, got value) bool {
-					return want.Value == got.Value && want.until > 0 && max(want.until-got.until, got.until-want.until) < 500
-				}
-			}
+			known := change{version: tt.version}.known()
 			shards := 3
 			crashed := false
 			for n := range 14 {

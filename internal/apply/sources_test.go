@@ -113,7 +113,7 @@ func (c change) run(t *testing.T) {
 	until(t, func() (bool, string) { return l.Snapshot().Acked > before+300, "no writes" })
 	l.Stop()
 	caughtUpCluster(t, e, source)
-	t.Logf("%d keys, %v: %+v", sameServers(t, primaries(t, source), targets(), nil), took, e.View())
+	t.Logf("%d keys, %v: %+v", sameServers(t, primaries(t, source), targets(), c.known()), took, e.View())
 	found(t, l, targets()[0].Endpoint())
 }
 
@@ -127,6 +127,17 @@ func aTarget(t *testing.T, version string, shards int) func() []*sandbox.Server 
 	}
 	c := sandboxtest.Cluster(t, version, sandbox.ClusterOptions{Shards: shards})
 	return func() []*sandbox.Server { return primaries(t, c) }
+}
+
+// known tells of differences that a version makes: Redis 6.0 says TTLs relative to the
+// moment, so that its own replicas are as inexact.
+func (c change) known() func(string, value, value) bool {
+	if c.version != "redis-6.0" {
+		return nil
+	}
+	return func(_ string, want, got value) bool {
+		return want.Value == got.Value && want.until > 0 && max(want.until-got.until, got.until-want.until) < 2000
+	}
 }
 
 func moveSlots(slots sandbox.SlotRange, to int) func(context.Context, *sandbox.Cluster) error {
