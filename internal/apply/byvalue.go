@@ -139,6 +139,9 @@ func (d *dispatcher) byValueAtOnce(ctx context.Context, keys [][]byte, besides b
 	if at < d.offset {
 		return fmt.Errorf("%s: stands at offset %d, before %d which it has sent", d.source.Address, at, d.offset)
 	}
+	if h := d.link.hold.Load(); h != nil { // after the reading: a hold that began since is not passed by it
+		h.keep(c, values, at)
+	}
 	for _, v := range values {
 		of := slot.Of(v.Key)
 		if !besides && d.end <= d.had[d.mark[of]].at {

@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"godwit/internal/refresh"
+	"godwit/internal/reserved"
 	"godwit/internal/resp"
 	"godwit/internal/slot"
 	"godwit/internal/topology"
@@ -45,7 +45,7 @@ const lookedAtOnce = 64
 func (d *dispatcher) keysOfSlots(ctx context.Context, slots []uint16) ([][]byte, error) {
 	seen := map[string]struct{}{}
 	note := func(key []byte) {
-		if !strings.HasPrefix(string(key), checkpoints(d.migration)) {
+		if !reserved.Is(key) {
 			seen[string(key)] = struct{}{}
 		}
 	}
@@ -222,8 +222,8 @@ const takenAtOnce = 256
 // takeOver has the commands on some slots be carried from this source's stream, after what
 // it has of them by now. Slots whose shard is another meanwhile stay unsettled.
 func (d *dispatcher) takeOver(ctx context.Context, slots []uint16) error {
-	if d.inside {
-		return nil // what belongs to the transaction is not sent before its end
+	if d.inside || d.link.hold.Load() != nil {
+		return nil // what belongs to the transaction is not sent before its end, and nothing goes beyond a hold
 	}
 	until, err := d.carrySlots(ctx, slots)
 	if redirected(err) {
@@ -233,5 +233,5 @@ func (d *dispatcher) takeOver(ctx context.Context, slots []uint16) error {
 	if err != nil {
 		return err
 	}
-	return d.slots.settle(slots, d.link, until)
+	return d.slots.settle(slots, d.link.index, until)
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
+	"strings"
 	"time"
 
 	"godwit/internal/resp"
@@ -116,4 +118,27 @@ func eof(err error) error {
 		return io.ErrUnexpectedEOF
 	}
 	return err
+}
+
+// endClients ends the server's other connections of a name.
+func (c *conn) endClients(name string) error {
+	own, err := c.do("CLIENT", "ID")
+	if err != nil {
+		return err
+	}
+	list, err := c.do("CLIENT", "LIST")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(list[0])) {
+		fields := strings.Fields(line)
+		id, _ := strings.CutPrefix(fields[0], "id=")
+		if id == string(own[0]) || !slices.Contains(fields, "name="+name) {
+			continue
+		}
+		if _, err := c.do("CLIENT", "KILL", "ID", id); err != nil && !server.IsCode(err, "ERR") { // it has ended meanwhile
+			return err
+		}
+	}
+	return nil
 }

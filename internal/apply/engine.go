@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -69,9 +68,9 @@ func (e *Engine) link(i int, source Source, find func(context.Context) (server.E
 	o := e.cfg.Spool
 	o.Dir = filepath.Clean(o.Dir)
 	l := &Link{
-		source: source, find: find, target: e.cfg.Target, migration: e.cfg.Name, index: i, slots: e.slots,
+		source: source, find: find, target: e.cfg.Target, name: sourceName(e.cfg.Name, i), index: i, slots: e.slots,
 		knows: e.cfg.Capabilities, coding: e.cfg.Transcoder, spool: o, crc: e.crc, log: e.cfg.Log, state: Attaching,
-		in:       newIntake(find, source.Version, o, e.cfg.Log),
+		in:       newIntake(source, o, e.cfg.Log),
 		progress: func() SourceProgress { return e.of(i) },
 		save: func(p SourceProgress) error {
 			return e.change(i, func(now *SourceProgress) bool { *now = p; return true })
@@ -83,6 +82,7 @@ func (e *Engine) link(i int, source Source, find func(context.Context) (server.E
 	if command.SaysRelativeTTLs(source.Capabilities.Version) {
 		l.in.arrivals.now = source.Now
 	}
+	l.in.find = find
 	l.passed.Store(-1)
 	return l
 }
@@ -98,6 +98,11 @@ func (e *Engine) all() []*Link {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return slices.Clone(e.links)
+}
+
+// sourceName is of a migration and one of its sources, in the names of checkpoints.
+func sourceName(migration string, source int) string {
+	return fmt.Sprintf("%s:%d", migration, source)
 }
 
 // Run carries until ctx is done, or until an error that waiting cannot mend. Whatever
@@ -273,10 +278,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 	for i, l := range links {
 		p := &next.Sources[i]
 		p.Generation = 1
-		for n := range now.primaries {
-			ranges := now.ranges(n)
-			p.Lanes = append(p.Lanes, LaneProgress{Key: l.checkpointKey(1, n, ranges[0].First), Slots: ranges, Shard: ids[n]})
-		}
+		p.Lanes = now.lanes(l.name, 1, ids)
 	}
 	if e.cfg.Cluster != nil {
 		if err := e.gathered(ctx, &next); err != nil {
@@ -294,28 +296,8 @@ func empty(ctx context.Context, shard server.Endpoint) error {
 		return err
 	}
 	defer func() { _ = c.Close() }() // nothing was left unsent
-	own, err := c.do("CLIENT", "ID")
-	if err != nil {
+	if err := c.endClients(clientName); err != nil {
 		return err
-	}
-	list, err := c.do("CLIENT", "LIST")
-	if err != nil {
-		return err
-	}
-	for line := range strings.Lines(string(list[0])) {
-		id, named := "", false
-		for field := range strings.FieldsSeq(line) {
-			if v, ok := strings.CutPrefix(field, "id="); ok {
-				id = v
-			}
-			named = named || field == "name="+clientName
-		}
-		if !named || id == string(own[0]) {
-			continue
-		}
-		if _, err := c.do("CLIENT", "KILL", "ID", id); err != nil && !server.IsCode(err, "ERR") { // it has ended meanwhile
-			return err
-		}
 	}
 	_, err = c.do("FLUSHALL")
 	return err
@@ -355,6 +337,17 @@ func (e *Engine) saveLocked(p Progress) error {
 	}
 	e.progress = p
 	return nil
+}
+
+// Acknowledge tells the sources now what the target has. They are told by itself, too,
+// but not as often as whoever waits would like.
+func (e *Engine) Acknowledge() {
+	for _, l := range e.all() {
+		select {
+		case l.in.hurry <- struct{}{}:
+		default: // it is about to
+		}
+	}
 }
 
 // View tells what has been done so far, by source.

@@ -16,7 +16,7 @@ func (d *dispatcher) everywhere(ctx context.Context, args [][]byte, raw []byte) 
 	if is(args[0], "flushall") || is(args[0], "flushdb") {
 		switch {
 		case d.slots != nil: // only the keys of this shard are gone
-			return d.unsettle(func(of uint16) bool { return int(d.slots.owner[of].Load()) == d.link })
+			return d.unsettle(func(of uint16) bool { return int(d.slots.owner[of].Load()) == d.link.index })
 		case d.several:
 			return fmt.Errorf("%s empties one source of several: %w", args[0], errCopyAgain)
 		}

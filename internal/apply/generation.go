@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"godwit/internal/reserved"
 	"godwit/internal/slot"
 )
 
@@ -189,12 +190,7 @@ func (l *Link) regroup(ctx context.Context, now *shards) error {
 			Slots: rangesOf(func(of uint16) bool { return int(s.mark[of]) == i }), At: m.at, Sound: m.sound, InDoubt: m.more != 0,
 		})
 	}
-	for i := range now.primaries {
-		ranges := now.ranges(i)
-		next.Lanes = append(next.Lanes, LaneProgress{
-			Key: l.checkpointKey(next.Generation, i, ranges[0].First), Slots: ranges, Shard: ids[i],
-		})
-	}
+	next.Lanes = now.lanes(l.name, next.Generation, ids)
 	if err := l.save(next); err != nil {
 		return err
 	}
@@ -261,10 +257,7 @@ func (l *Link) forget(ctx context.Context, now *shards, key string) {
 	_ = c.Close()
 }
 
-// checkpoints is how the names of all checkpoints of a migration begin.
-func checkpoints(migration string) string { return "godwit:" + migration + ":" }
-
 // checkpointKey is the name of a lane's checkpoint, which is of one of its slots.
-func (l *Link) checkpointKey(generation, lane int, of uint16) string {
-	return fmt.Sprintf("%s%d:%d:%d:{%s}", checkpoints(l.migration), l.index, generation, lane, slot.Tag(of))
+func checkpointKey(name string, generation, lane int, of uint16) string {
+	return reserved.Checkpoint(name, generation, lane, of)
 }

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"godwit/internal/lag"
 	"godwit/internal/psync"
 	"godwit/internal/server"
 	"godwit/internal/spool"
@@ -19,11 +20,12 @@ import (
 // intake is a replica of the source: it reads snapshot and stream into the spool as
 // fast as they come, and acknowledges what the shards have.
 type intake struct {
-	find    func(context.Context) (server.Endpoint, error) // where the source is
-	source  server.Endpoint                                // where it was attached to last
-	version string                                         // REPLCONF version, see psync.Hello
-	log     *slog.Logger
-	spool   *spool.Spool
+	find   func(context.Context) (server.Endpoint, error) // where the source is; nil if it stays where it was
+	source server.Endpoint                                // where it was attached to last
+	hello  psync.Hello
+	log    *slog.Logger
+	spool  *spool.Spool
+	hurry  chan struct{} // an acknowledgement is wanted now
 
 	stream *psync.Stream
 	wg     sync.WaitGroup
@@ -31,23 +33,30 @@ type intake struct {
 	failed chan error // once, when the connection is of no use any more
 
 	mu       sync.Mutex
-	replid   string        // guarded by mu
-	start    int64         // offset of the source's last byte before the stream in the spool
-	streamAt atomic.Int64  // where in the spool that is; -1 while the snapshot is being read
-	end      atomic.Int64  // offset of the last byte read
-	heard    atomic.Int64  // UnixNano of the last sign of life
-	acked    atomic.Int64  // offset that every shard has
-	question atomic.Int64  // offset of the last REPLCONF GETACK that was read
-	asked    chan struct{} // the shards have what is before it
-	arrivals arrivals      // of the stream
-	copied   atomic.Int64  // bytes of the snapshot
-	total    atomic.Int64  // bytes that it has, 0 if that is not known
+	replid   string       // guarded by mu
+	start    int64        // offset of the source's last byte before the stream in the spool
+	streamAt atomic.Int64 // where in the spool that is; -1 while the snapshot is being read
+	end      atomic.Int64 // offset of the last byte read
+	clock    lag.Clock    // when which offset was
+	heard    atomic.Int64 // UnixNano of the last sign of life
+	acked    atomic.Int64 // offset that every shard has
+	question atomic.Int64 // offset of the last REPLCONF GETACK that was read
+	arrivals arrivals     // of the stream
+	copied   atomic.Int64 // bytes of the snapshot
+	total    atomic.Int64 // bytes that it has, 0 if that is not known
 }
 
 const ackInterval = time.Second
 
-func newIntake(find func(context.Context) (server.Endpoint, error), version string, o spool.Options, log *slog.Logger) *intake {
-	in := &intake{find: find, version: version, spool: spool.New(o), log: log, failed: make(chan error, 1), asked: make(chan struct{}, 1)}
+func newIntake(source Source, o spool.Options, log *slog.Logger) *intake {
+	in := &intake{
+		source: source.Endpoint, spool: spool.New(o), log: log, failed: make(chan error, 1), hurry: make(chan struct{}, 1),
+		hello: psync.Hello{
+			Username: source.Endpoint.Username, Password: source.Endpoint.Password,
+			EOF: true, PSYNC2: true, Version: source.Version,
+			IPAddress: source.AnnounceHost, ListeningPort: source.AnnouncePort,
+		},
+	}
 	in.streamAt.Store(-1)
 	return in
 }
@@ -86,6 +95,7 @@ func (in *intake) attach(ctx context.Context, replid string, after int64) error 
 		in.start = after
 		in.streamAt.Store(0)
 	}
+	in.clock.Reset()
 	in.end.Store(in.start)
 	in.acked.Store(in.start)
 	in.carry(ctx, stream, answer.Full)
@@ -119,10 +129,10 @@ func (in *intake) join(ctx context.Context) error {
 	in.streamAt.Store(-1)
 	in.arrivals.forget(math.MaxInt64)
 	for again := true; ; again = false {
-		source, err := in.find(ctx)
-		if err != nil {
+		if err := in.locate(ctx); err != nil {
 			return err
 		}
+		source := in.source
 		info, err := replication(ctx, source)
 		if err != nil {
 			return err
@@ -155,20 +165,27 @@ func (in *intake) join(ctx context.Context) error {
 	}
 }
 
-func (in *intake) ask(ctx context.Context, replid string, offset int64) (*psync.Stream, psync.Answer, error) {
+// locate finds out where the source is by now.
+func (in *intake) locate(ctx context.Context) error {
+	if in.find == nil {
+		return nil
+	}
 	source, err := in.find(ctx)
-	if err != nil {
+	if err == nil {
+		in.source = source
+	}
+	return err
+}
+
+func (in *intake) ask(ctx context.Context, replid string, offset int64) (*psync.Stream, psync.Answer, error) {
+	if err := in.locate(ctx); err != nil {
 		return nil, psync.Answer{}, err
 	}
-	in.source = source
 	raw, err := in.source.DialConn(ctx)
 	if err != nil {
 		return nil, psync.Answer{}, server.Failed(in.source.Address, "dial", err)
 	}
-	stream, answer, err := psync.Attach(ctx, raw, psync.Hello{
-		Username: in.source.Username, Password: in.source.Password,
-		EOF: true, PSYNC2: true, Version: in.version,
-	}, replid, offset, in.alive)
+	stream, answer, err := psync.Attach(ctx, raw, in.hello, replid, offset, in.alive)
 	if err != nil {
 		_ = raw.Close() // the handshake's error is the one that tells
 		return nil, psync.Answer{}, err
@@ -269,7 +286,8 @@ func (in *intake) readStream(ctx context.Context) error {
 		n, err := in.stream.Read(space)
 		if n > 0 {
 			in.alive()
-			in.arrivals.came(in.end.Add(int64(n)))
+			in.clock.Mark(in.end.Add(int64(n)), time.Now())
+			in.arrivals.came(in.end.Load())
 			in.spool.Commit(n)
 		}
 		if err != nil {
@@ -287,30 +305,32 @@ func (in *intake) acknowledge(ctx context.Context) {
 	var last time.Time
 	var told int64
 	for {
-		var now time.Time
 		select {
 		case <-ctx.Done():
 			return
-		case now = <-timer.C:
-		case <-in.asked:
-			now = time.Now()
-		}
-		if in.streamAt.Load() < 0 {
-			continue
-		}
-		if silent := now.Sub(time.Unix(0, in.heard.Load())); silent > psync.SilenceTimeout && !in.spool.Stats().Full {
-			in.log.Warn("the source is silent", "source", in.source.Address, "for", silent)
-			_ = in.stream.Close() // ends the reader
-			return
-		}
-		acked := in.acked.Load()
-		if acked == told && now.Sub(last) < ackInterval && in.end.Load() > in.start {
-			continue
-		}
-		last, told = now, acked
-		if err := in.stream.Ack(acked); err != nil {
-			_ = in.stream.Close() // ends the reader
-			return
+		case <-in.hurry:
+			if acked := in.acked.Load(); in.streamAt.Load() >= 0 && acked != told {
+				told = acked
+				_ = in.stream.Ack(acked) // the next one ends the connection
+			}
+		case now := <-timer.C:
+			if in.streamAt.Load() < 0 {
+				continue
+			}
+			if silent := now.Sub(time.Unix(0, in.heard.Load())); silent > psync.SilenceTimeout && !in.spool.Stats().Full {
+				in.log.Warn("the source is silent", "source", in.source.Address, "for", silent)
+				_ = in.stream.Close() // ends the reader
+				return
+			}
+			acked := in.acked.Load()
+			if acked == told && now.Sub(last) < ackInterval && in.end.Load() > in.start {
+				continue
+			}
+			last, told = now, acked
+			if err := in.stream.Ack(acked); err != nil {
+				_ = in.stream.Close() // ends the reader
+				return
+			}
 		}
 	}
 }

@@ -86,7 +86,7 @@ func (l *lane) start(ctx context.Context, at, safe mark) {
 	l.wg.Go(func() { l.send(ctx) })
 	l.wg.Go(func() {
 		defer stop()
-		l.receive()
+		l.receive(ctx)
 	})
 }
 
@@ -164,11 +164,11 @@ func (l *lane) send(ctx context.Context) {
 	for {
 		select {
 		case b := <-l.out:
-			l.sent <- b // likewise
 			if _, err := l.conn.Write(b.seal()); err != nil {
 				l.fail(server.Failed(l.shard.Address, "EVALSHA", err))
 				return
 			}
+			l.sent <- b // likewise; it is not used again before
 		case <-ctx.Done():
 			return
 		}
@@ -177,7 +177,7 @@ func (l *lane) send(ctx context.Context) {
 
 // receive reads the replies, and what the shard tells by itself, until the connection
 // ends.
-func (l *lane) receive() {
+func (l *lane) receive(ctx context.Context) {
 	var now *batch // its call was answered, the PING after it not yet
 	var refused *CommandError
 	for {
@@ -187,7 +187,7 @@ func (l *lane) receive() {
 			return
 		}
 		if reply.Kind == resp.Failure {
-			l.fail(l.failure(now, string(reply.Line)))
+			l.fail(l.failure(ctx, now, string(reply.Line)))
 			return
 		}
 		texts, err := l.conn.texts(nil, reply)
@@ -208,8 +208,7 @@ func (l *lane) receive() {
 		default:
 			select {
 			case now = <-l.sent:
-			default:
-				l.fail(fmt.Errorf("%s: a reply to nothing: %.80q", l.shard.Address, texts))
+			case <-ctx.Done():
 				return
 			}
 			if refused, err = l.answer(now, texts); err != nil {
@@ -222,7 +221,7 @@ func (l *lane) receive() {
 
 // failure is an error reply to a call, or to the PING after it: then now is the batch.
 // Nothing, or a part, of the call was carried out: the checkpoint knows.
-func (l *lane) failure(now *batch, reply string) error {
+func (l *lane) failure(ctx context.Context, now *batch, reply string) error {
 	if now != nil {
 		return &replyError{server.Replied(l.shard.Address, "PING", reply)}
 	}
@@ -231,7 +230,7 @@ func (l *lane) failure(now *batch, reply string) error {
 		e := newCommandError(l.shard.Address, b, 0, reply)
 		e.Command = strings.TrimSuffix("EVALSHA of "+e.Command, " of ")
 		return e
-	default:
+	case <-ctx.Done():
 		return &replyError{server.Replied(l.shard.Address, "EVALSHA", reply)}
 	}
 }

@@ -23,6 +23,10 @@ type Source struct {
 	Capabilities command.Capabilities
 	Version      string       // what the source is told that the replica is, see psync.Hello
 	Now          func() int64 // the source's clock, see command.Options
+	// Announce is by what host and port the source lists godwit as its replica, and
+	// FAILOVER TO finds it; none if the port is 0.
+	AnnounceHost string
+	AnnouncePort int
 }
 
 // State of a link.
@@ -39,13 +43,13 @@ const (
 
 // Link carries one source to the shards of the target. It belongs to an Engine.
 type Link struct {
-	source    Source // where it is, is guarded by mu
-	target    server.Endpoint
-	migration string // its name: in the names of checkpoints
-	index     int    // among the sources: likewise
-	owner     string
-	several   bool       // there are sources beside this one that have nothing to do with it
-	slots     *slotTable // nil unless the source is a shard of a cluster
+	source  Source // where it is, is guarded by mu
+	target  server.Endpoint
+	name    string // of the migration and the source: in the names of checkpoints
+	index   int    // among the sources
+	owner   string
+	several bool       // there are sources beside this one that have nothing to do with it
+	slots   *slotTable // nil unless the source is a shard of a cluster
 	// find tells where the source is by now.
 	find  func(context.Context) (server.Endpoint, error)
 	end   context.CancelFunc // ends it
@@ -66,6 +70,10 @@ type Link struct {
 	in      *intake
 	running atomic.Pointer[running]
 	refused [][]byte // keys of slots that have moved, on which a shard refused a command; of follow
+
+	hold    atomic.Pointer[Hold]  // nil for none
+	alarm   atomic.Pointer[alarm] // of the dispatcher
+	mending atomic.Bool           // somebody else may write to the shards, see Hold.Unlock
 
 	mu     sync.Mutex
 	state  State
@@ -169,6 +177,7 @@ func (l *Link) stream(parent context.Context) error {
 		defer d.values.close()
 	}
 	var wg sync.WaitGroup
+	defer func() { l.breakHold(context.Cause(ctx)) }()
 	defer wg.Wait()
 	defer func() {
 		cancel(nil)
@@ -176,6 +185,9 @@ func (l *Link) stream(parent context.Context) error {
 			x.stop()
 		}
 	}()
+	if err == nil && l.mending.Load() {
+		err = l.cut(ctx, d.lanes)
+	}
 	if err != nil {
 		return err
 	}
@@ -205,6 +217,7 @@ func (l *Link) stream(parent context.Context) error {
 		})
 	}
 	l.read.Store(d.offset)
+	l.alarm.Store(&d.lost)
 	l.set(Streaming, nil)
 	wg.Go(func() { l.acknowledge(ctx, d.lanes) })
 	wg.Go(func() { cancel(l.tend(ctx, parent)) })
@@ -225,11 +238,11 @@ func (l *Link) stream(parent context.Context) error {
 // dispatcher prepares to carry the stream to the shards as they are now.
 func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at *standing) (*dispatcher, error) {
 	d := &dispatcher{
-		migration: l.migration, link: l.index, several: l.several, slots: l.slots, held: &l.held,
+		several: l.several, slots: l.slots, held: &l.held,
 		log:    l.log,
 		source: l.source.Endpoint, in: l.in, placer: command.NewPlacer(l.source.Capabilities),
 		shard: new([slot.Count]uint16), mark: &at.mark, had: at.had, read: &l.read,
-		gone: map[string]struct{}{}, heard: math.MaxInt64,
+		gone: map[string]struct{}{}, heard: math.MaxInt64, link: l,
 		values: &carrier{source: l.source.Endpoint, crc: l.crc, to: l.knows.Format, coding: l.coding, ahead: at.ahead},
 		offset: at.lanes[0].safe.at, db: at.lanes[0].safe.db,
 		doubts: doubts{keys: map[string]struct{}{}}, errands: make(chan errand, 1),
@@ -326,7 +339,7 @@ func (l *Link) acknowledge(ctx context.Context, lanes []*lane) {
 		l.in.acked.Store(acked)
 		if question := l.in.question.Load(); question > 0 && acked >= question {
 			l.in.question.CompareAndSwap(question, 0)
-			signal(l.in.asked)
+			signal(l.in.hurry)
 		}
 		if held := l.held.Load(); held > 0 {
 			if l.slots.open.Load() == 0 {
@@ -363,6 +376,8 @@ type View struct {
 	// Unsettled is how many slots of a cluster that is the source are carried neither by
 	// this link nor by another, for they change their shard. Until it is 0, Acked stands.
 	Unsettled int
+	ReplID    string // of the stream
+	Spool     spool.Stats
 }
 
 // View tells what has been done so far.
@@ -372,6 +387,7 @@ func (l *Link) View() View {
 	v := View{
 		Source: l.source.Endpoint.Address, State: l.state, Keys: l.keys.Load(),
 		Copied: l.in.copied.Load(), Total: l.in.total.Load(), Read: l.in.end.Load(), Acked: l.acked.Load(),
+		ReplID: l.in.history(), Spool: l.in.spool.Stats(),
 	}
 	if l.reason != nil {
 		v.Reason, v.Hint = l.reason.Error(), hintOf(l.reason)

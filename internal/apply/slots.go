@@ -180,7 +180,7 @@ func (d *dispatcher) takes(of uint16) (bool, error) {
 		return true, nil
 	}
 	switch int(d.slots.owner[of].Load()) {
-	case d.link:
+	case d.link.index:
 		return true, nil
 	case unsettled:
 		d.hold()
@@ -216,7 +216,7 @@ func (d *dispatcher) ofSlots(placing command.Placing, of uint16, args [][]byte) 
 		return fmt.Errorf("%s (%v) is not expected of a server that is of no cluster", args[0], placing)
 	}
 	if placing == command.WholeSlot {
-		return d.unsettle(func(i uint16) bool { return i == of && int(d.slots.owner[i].Load()) == d.link })
+		return d.unsettle(func(i uint16) bool { return i == of && int(d.slots.owner[i].Load()) == d.link.index })
 	}
 	move, err := d.placer.Move(args)
 	if err != nil || move.Event == command.MoveDeletes || move.Event == command.MoveGoesOn {

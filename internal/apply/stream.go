@@ -18,12 +18,10 @@ import (
 // dispatcher cuts the commands out of a source's stream and gives each to the lane
 // of its slot.
 type dispatcher struct {
-	migration string
-	link      int           // index of the link
-	several   bool          // there are sources beside this one that have nothing to do with it
-	slots     *slotTable    // nil unless the source is a shard of a cluster
-	held      *atomic.Int64 // see Link
-	log       *slog.Logger
+	several bool          // there are sources beside this one that have nothing to do with it
+	slots   *slotTable    // nil unless the source is a shard of a cluster
+	held    *atomic.Int64 // see Link
+	log     *slog.Logger
 
 	source server.Endpoint
 	in     *intake
@@ -48,6 +46,9 @@ type dispatcher struct {
 
 	errands  chan errand
 	renewing *[slot.Count]bool // slots whose keys may not be right yet, see renew.go; nil for none
+
+	link *Link // may be held back, see Hold
+	upTo int64 // what a hold has let pass
 
 	placer   *command.Placer
 	rewriter *command.Rewriter
@@ -96,6 +97,9 @@ func (d *dispatcher) run(ctx context.Context) error {
 	read := position // up to there the spool is in buf
 	for {
 		if err := d.attend(ctx); err != nil {
+			return err
+		}
+		if err := d.haltHere(ctx); err != nil {
 			return err
 		}
 		if _, end := d.in.spool.Range(); end == read {
@@ -171,6 +175,9 @@ func (d *dispatcher) commands(ctx context.Context) (int, error) {
 		}
 		if err != nil {
 			return at, fmt.Errorf("%s: stream at offset %d: %w", d.source.Address, d.offset, err)
+		}
+		if err := d.allow(ctx, d.offset+int64(e.Size)); err != nil {
+			return at, err
 		}
 		if d.lost.raised.Load() || d.doubts.keys != nil {
 			if err := d.attend(ctx); err != nil {

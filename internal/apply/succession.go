@@ -140,12 +140,7 @@ func (l *Link) fromHere(ctx context.Context, cause error) error {
 		ReplID: l.in.history(), Generation: before.Generation + 1,
 		Had: []Had{{Slots: allSlots(), At: l.in.start, Sound: l.in.start}},
 	}
-	for i := range now.primaries {
-		ranges := now.ranges(i)
-		next.Lanes = append(next.Lanes, LaneProgress{
-			Key: l.checkpointKey(next.Generation, i, ranges[0].First), Slots: ranges, Shard: ids[i],
-		})
-	}
+	next.Lanes = now.lanes(l.name, next.Generation, ids)
 	if err := l.save(next); err != nil {
 		return err
 	}

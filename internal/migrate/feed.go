@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"godwit/internal/hold"
 	"godwit/internal/refresh"
 	"godwit/internal/relay"
 	"godwit/internal/server"
@@ -36,7 +37,7 @@ type feed struct {
 	replica *end
 
 	mu   sync.Mutex
-	hold *hold // the last one
+	hold *held // the last one
 	why  error // why there are no more holds
 }
 
@@ -53,7 +54,7 @@ func (f *feed) Trail(ctx context.Context) (verify.Hold, error) {
 		h.Release()
 		return nil, f.why
 	}
-	f.hold = &hold{feed: f, hold: h}
+	f.hold = &held{feed: f, hold: h}
 	return f.hold, nil
 }
 
@@ -91,8 +92,8 @@ func (f *feed) Unlock(ctx context.Context) (lock func(context.Context) error, er
 	}, err
 }
 
-// hold is a replica that is held back.
-type hold struct {
+// held is a replica that is held back.
+type held struct {
 	feed *feed
 	hold *relay.Hold
 
@@ -104,12 +105,12 @@ type hold struct {
 }
 
 // Stop is that of verify.Hold.
-func (h *hold) Stop(ctx context.Context, offset int64) (replid string, target int64, err error) {
+func (h *held) Stop(ctx context.Context, offset int64) (hold.Stand, error) {
 	h.feed.m.trace("verify-stop")
 	polling, cancel := context.WithCancel(ctx)
 	var poller sync.WaitGroup
 	poller.Go(func() { h.feed.poll(polling) })
-	replid, target, err = h.hold.Stop(ctx, offset)
+	replid, target, err := h.hold.Stop(ctx, offset)
 	cancel()
 	poller.Wait()
 	if err == nil {
@@ -118,15 +119,14 @@ func (h *hold) Stop(ctx context.Context, offset int64) (replid string, target in
 		h.mu.Unlock()
 	}
 	h.feed.m.trace("verify-stopped")
-	var passed *relay.PassedError
-	if errors.As(err, &passed) {
-		err = &verify.PassedError{Offset: passed.Offset, Passed: passed.Passed}
-	}
-	return replid, target, err
+	return hold.Stand{ReplID: replid, Offset: target}, err
 }
 
+// Err is that of verify.Hold.
+func (h *held) Err() error { return h.hold.Err() }
+
 // Held is that of verify.Hold.
-func (h *hold) Held() time.Duration {
+func (h *held) Held() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	stood := h.stood
@@ -139,14 +139,14 @@ func (h *hold) Held() time.Duration {
 // Release is that of verify.Hold. A replica that takes writes takes none any more
 // before it is fed: what is still on its way to it would be written over what the
 // stream has brought since.
-func (h *hold) Release() {
+func (h *held) Release() {
 	h.feed.m.mu.Lock()
 	base := h.feed.m.base
 	h.feed.m.mu.Unlock()
 	h.release(base)
 }
 
-func (h *hold) release(ctx context.Context) {
+func (h *held) release(ctx context.Context) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.released {
@@ -163,7 +163,7 @@ func (h *hold) release(ctx context.Context) {
 	}
 }
 
-func (h *hold) unlock(ctx context.Context) error {
+func (h *held) unlock(ctx context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -182,7 +182,7 @@ func (h *hold) unlock(ctx context.Context) error {
 }
 
 // lock has the replica refuse writes again.
-func (h *hold) lock(ctx context.Context) error {
+func (h *held) lock(ctx context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.unlocked {
@@ -199,7 +199,7 @@ func (h *hold) lock(ctx context.Context) error {
 // still be on its way, however long the network takes, and is not carried out any
 // more once its connection was ended. It is tried until the replica has lost its
 // link, too. h.mu must be held.
-func (h *hold) lockNow(ctx context.Context) {
+func (h *held) lockNow(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockTimeout)
 	defer cancel()
 	for {

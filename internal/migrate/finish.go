@@ -28,7 +28,7 @@ func (m *Migration) Complete(ctx context.Context, dryRun bool) (EndResult, error
 	if m.pending() {
 		return result, hinted("the same `godwit run` brings it to an end, then complete", "a switch is not decided yet")
 	}
-	if err := m.nothingBegun(); err != nil {
+	if err := m.nothingBegun(m.target.address()); err != nil {
 		return result, err
 	}
 	if !m.phaseIn(Switched) && (!m.phaseIn(Failed) || m.primary() != m.target) {
@@ -111,7 +111,7 @@ func (m *Migration) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 	if m.pending() {
 		return result, hinted("the same `godwit run` brings it to an end, then abort", "a switch is not decided yet: %s may not serve", m.source.address())
 	}
-	if err := m.nothingBegun(); err != nil {
+	if err := m.nothingBegun(m.target.address()); err != nil {
 		return result, err
 	}
 	if m.primary() != m.source || m.phaseIn(Switching, Completed, Aborted) {
@@ -204,20 +204,6 @@ func (m *Migration) setQuiet() {
 	m.mu.Lock()
 	m.quiet = true
 	m.mu.Unlock()
-}
-
-// nothingBegun tells why a migration has nothing to end, nil when it has.
-func (m *Migration) nothingBegun() error {
-	if !m.phaseIn(Planned) {
-		return nil
-	}
-	switch m.ended {
-	case Completed:
-		return hinted("nothing of godwit's is left at the servers", "migration %s was completed already: %s is the primary", m.cfg.Name, m.target.address())
-	case Aborted:
-		return hinted("nothing of godwit's is left at the servers", "migration %s was aborted already", m.cfg.Name)
-	}
-	return hinted("`godwit run` begins it", "migration %s has changed nothing yet, so there is nothing to end", m.cfg.Name)
 }
 
 func (m *Migration) finishAs(ctx context.Context, p Phase, result EndResult, text string) (EndResult, error) {

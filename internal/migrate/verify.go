@@ -205,7 +205,7 @@ func (m *Migration) verifyConfig(v *verifying) verify.Config {
 	return verify.Config{
 		Source: verify.Side{Name: v.source.endpoint.String(), Shards: []server.Endpoint{v.source.endpoint}},
 		Target: verify.Side{Name: v.target.endpoint.String(), Shards: []server.Endpoint{v.target.endpoint}},
-		Feed:   v.feed, Unlock: v.feed.Unlock,
+		Feeds:  []verify.Feed{v.feed}, Unlock: v.feed.Unlock,
 		Options: verify.Options{
 			Method: o.Method, Sample: o.Sample, Keys: o.Keys, DBs: o.DBs, MaxRate: o.MaxRate, MaxDuration: o.MaxDuration,
 			Samples: o.Samples, Repair: o.Repair, DeleteExtra: o.DeleteExtra, Drop: drop, Dir: VerifyDir(m.cfg.StateDir, m.cfg.Name),

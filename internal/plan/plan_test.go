@@ -2,6 +2,7 @@ package plan
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -36,7 +37,7 @@ func node(address string, product server.Product, major, minor, rdb int) topolog
 	}
 	for _, c := range []topology.Command{
 		topology.Info, topology.Psync, topology.Replconf, topology.ReplicaOf, topology.Failover,
-		topology.ConfigGet, topology.ConfigSet, topology.ClientList, topology.ClientKill,
+		topology.ConfigGet, topology.ConfigSet, topology.ClientList, topology.ClientKill, topology.ACLSetUser,
 	} {
 		n.Permissions[c] = topology.Allowed
 	}
@@ -65,6 +66,23 @@ func healthy() (Facts, Wants) {
 	source.DBs = []topology.DB{{Number: 0, Keys: 1_234_567, Expires: 10}}
 	return Facts{Source: source, Target: redis70(to)},
 		Wants{Name: "orders", MaxPause: time.Second, RollbackWindow: -1, SpoolMemory: 64 << 20, SpoolDisk: 16 << 30}
+}
+
+// clustered makes the target a cluster of three shards of a version.
+func clustered(f *Facts, of func(address string) topology.Node) {
+	f.Target = topology.Node{}
+	var nodes []topology.ClusterNode
+	for i, first := range []uint16{0, 5461, 10923} {
+		address := fmt.Sprintf("10.0.1.%d:6379", i+1)
+		n := of(address)
+		n.Mode = topology.Cluster
+		f.Shards = append(f.Shards, n)
+		nodes = append(nodes, topology.ClusterNode{
+			ID: address, Address: address, Role: topology.Primary,
+			Slots: []topology.SlotRange{{First: first, Last: []uint16{5460, 10922, 16383}[i]}},
+		})
+	}
+	f.Cluster = topology.NewClusterMap(nodes, nil)
 }
 
 func codes(findings []Finding) []string {

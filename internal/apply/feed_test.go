@@ -1,0 +1,122 @@
+package apply
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"godwit/internal/sandbox"
+	"godwit/internal/sandbox/sandboxtest"
+	"godwit/internal/server"
+	"godwit/internal/slot"
+)
+
+// What clients write to the cluster reaches the old primary, each command once and in
+// its order, in whatever words that one has.
+func TestFeed(t *testing.T) {
+	for _, o := range []feedOptions{
+		{old: "redis-7.0", cluster: "redis-7.0", failover: true},
+		{old: "valkey-8.1", cluster: "valkey-8.1"},
+		{old: "redis-6.0", cluster: "redis-7.0"},
+	} {
+		t.Run(o.old+" from "+o.cluster, func(t *testing.T) {
+			t.Parallel()
+			o.keys = 3000
+			r := newFeedRig(t, o)
+			l := r.load(0)
+			r.written(l, 10000)
+			r.goBack(l)
+		})
+	}
+}
+
+// What a shard says about all of its keys is about none of another's, and what all shards
+// say is done once.
+func TestFeedOfWholeShards(t *testing.T) {
+	t.Parallel()
+	for _, version := range []string{"redis-7.0", "valkey-9.1"} {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			o := feedOptions{old: version, cluster: version, keys: 1000}
+			if version == "valkey-9.1" {
+				o.shards.Args = []string{"--cluster-databases 4"}
+			}
+			r := newFeedRig(t, o)
+			r.streaming()
+			c := r.clients()
+			at := 0 // the shard that is emptied
+			mine := func(n int) string { return r.keyOf(at, n) }
+			do(t, c[at], "SET", mine(1), "short", "PX", 20)
+			do(t, c[at], "SET", mine(2), "long")
+			time.Sleep(50 * time.Millisecond) // the old primary has it for as long as nobody tells it otherwise
+			do(t, c[at], "FLUSHALL")
+			do(t, c[at], "INCR", mine(1))
+			do(t, c[at], "APPEND", mine(2), "x")
+			for _, shard := range c {
+				do(t, shard, "FUNCTION", "LOAD", "#!lua name=lib\nredis.register_function('f', function() return 1 end)")
+				do(t, shard, "FUNCTION", "LOAD", "#!lua name=other\nredis.register_function('g', function() return 1 end)")
+			}
+			for _, shard := range c {
+				do(t, shard, "FUNCTION", "DELETE", "lib")
+			}
+			if version == "valkey-9.1" {
+				if _, err := c[at].Transaction(t.Context(), []any{"SELECT", 3}, []any{"SET", mine(1), "in db 3"}, []any{"EXPIRE", mine(1), 1000}, []any{"SELECT", 0}); err != nil {
+					t.Fatal(err)
+				}
+				do(t, c[at], "CLUSTER", "FLUSHSLOT", int(slot.Of([]byte(mine(2)))))
+			}
+			if err := r.feed.Drain(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+			if n := r.compare(); n < 500 {
+				t.Errorf("%d keys", n)
+			}
+			if info := r.info("stats"); info.Int("unexpected_error_replies") != 0 {
+				t.Errorf("the old primary has refused %s commands", info["unexpected_error_replies"])
+			}
+		})
+	}
+}
+
+// clients are those of the shards' primaries.
+func (r *feedRig) clients() []*server.Client {
+	r.t.Helper()
+	var clients []*server.Client
+	for i := range r.cluster.Shards() {
+		s, err := r.cluster.Primary(r.t.Context(), i)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		clients = append(clients, sandboxtest.Client(r.t, s))
+	}
+	return clients
+}
+
+// keyOf is the n-th name of a key of a shard.
+func (r *feedRig) keyOf(shard, n int) string {
+	r.t.Helper()
+	ranges, err := r.cluster.Slots(r.t.Context(), shard)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for i := 0; ; i++ {
+		key := fmt.Sprint("mine:", i)
+		of := slot.Of([]byte(key))
+		if !slices.ContainsFunc(ranges, func(s sandbox.SlotRange) bool { return s.First <= of && of <= s.Last }) {
+			continue
+		}
+		if n--; n == 0 {
+			return key
+		}
+	}
+}
+
+func do(t *testing.T, c *server.Client, args ...any) any {
+	t.Helper()
+	reply, err := c.Do(t.Context(), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reply
+}
