@@ -1,8 +1,10 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"godwit/internal/rdb"
@@ -52,12 +54,8 @@ func (c *carrier) has(db int, key []byte, end int64) bool {
 // read reads keys at one offset. The values are valid until the next call.
 func (c *carrier) read(ctx context.Context, replid string, db int, keys [][]byte) ([]refresh.Value, int64, error) {
 	for again := true; ; again = false {
-		if c.conn == nil {
-			conn, err := refresh.Dial(ctx, c.source)
-			if err != nil {
-				return nil, 0, err
-			}
-			c.conn = conn
+		if err := c.dial(ctx); err != nil {
+			return nil, 0, err
 		}
 		values, place, err := c.conn.Read(ctx, db, keys)
 		if err == nil && place.ReplID != replid {
@@ -71,6 +69,18 @@ func (c *carrier) read(ctx context.Context, replid string, db int, keys [][]byte
 			return nil, 0, err
 		}
 	}
+}
+
+// dial connects, unless there is a connection.
+func (c *carrier) dial(ctx context.Context) error {
+	if c.conn != nil {
+		return nil
+	}
+	conn, err := refresh.Dial(ctx, c.source)
+	if err == nil {
+		c.conn = conn
+	}
+	return err
 }
 
 // offset is where the source stands.
@@ -98,6 +108,32 @@ func (d *dispatcher) byValue(ctx context.Context, keys [][]byte, besides bool) e
 	for _, l := range d.lanes {
 		l.flush() // the shards need not wait for the source
 	}
+	if d.slots == nil {
+		return d.byValueAtOnce(ctx, keys, besides)
+	}
+	// A cluster's node reads only keys of one slot at once.
+	sorted := slices.Clone(keys)
+	slices.SortStableFunc(sorted, func(a, b []byte) int { return cmp.Compare(slot.Of(a), slot.Of(b)) })
+	for begin, end := 0, 0; begin < len(sorted); begin = end {
+		of := slot.Of(sorted[begin])
+		for end = begin; end < len(sorted) && slot.Of(sorted[end]) == of; end++ {
+		}
+		takes, err := d.takes(of)
+		if takes {
+			err = d.byValueAtOnce(ctx, sorted[begin:end], besides)
+		}
+		if redirected(err) {
+			err = d.unsettle(func(i uint16) bool { return i == of })
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// byValueAtOnce is byValue of keys that the source reads at one offset.
+func (d *dispatcher) byValueAtOnce(ctx context.Context, keys [][]byte, besides bool) error {
 	c := d.values
 	values, at, err := c.read(ctx, d.in.history(), d.db, keys)
 	if err != nil {
@@ -112,6 +148,11 @@ func (d *dispatcher) byValue(ctx context.Context, keys [][]byte, besides bool) e
 	for _, v := range values {
 		of := slot.Of(v.Key)
 		if !besides && d.end <= d.had[d.mark[of]].at {
+			continue
+		}
+		if besides && d.several && !v.Exists() {
+			// It may be another source's. If it is ours, what deleted it is still to come.
+			d.gone[string(v.Key)] = struct{}{}
 			continue
 		}
 		delete(d.gone, string(v.Key))

@@ -98,6 +98,11 @@ func (l *Link) scan(ctx context.Context, loaders []*loader, now *shards) error {
 			if span.DB != 0 {
 				return fmt.Errorf("%s: key %.200q is in db %d", l.source.Endpoint.Address, span.Key, span.DB)
 			}
+			if mine, err := l.expects(slot.Of(span.Key)); err != nil {
+				return err
+			} else if !mine {
+				continue
+			}
 			if err := l.load(ctx, loaders[now.of[slot.Of(span.Key)]], r, s, span); err != nil {
 				return err
 			}
@@ -108,6 +113,23 @@ func (l *Link) scan(ctx context.Context, loaders []*loader, now *shards) error {
 		default:
 		}
 	}
+}
+
+// expects tells whether the keys of a slot are this source's to copy. Another shard of a
+// cluster has some that it is being given, or could not give away: such a slot is carried
+// by value later.
+func (l *Link) expects(of uint16) (bool, error) {
+	if l.slots == nil {
+		return true, nil
+	}
+	switch int(l.slots.owner[of].Load()) {
+	case l.index:
+		return true, nil
+	case unsettled:
+		return false, nil
+	}
+	_, err := l.slots.unsettle(func(i uint16) bool { return i == of })
+	return false, err
 }
 
 // scanBuffer is up to which size, in bytes, values are sent as they are.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"godwit/internal/refresh"
+	"godwit/internal/reserved"
 	"godwit/internal/server"
 )
 
@@ -58,14 +59,14 @@ func (e *Engine) sweep(ctx context.Context, shard server.Endpoint) error {
 		return err
 	}
 	defer func() { _ = c.Close() }() // every reply was read
-	own := checkpointPrefix + e.cfg.Name + ":"
+	own := "godwit:" + e.cfg.Name + ":"
 	for cursor := uint64(0); ; {
-		next, keys, err := scan.Scan(ctx, 0, cursor, checkpointPrefix+"*", renewScan)
+		next, keys, err := scan.Scan(ctx, 0, cursor, "godwit:*", renewScan)
 		if err != nil {
 			return err
 		}
 		for _, key := range keys {
-			if !strings.HasPrefix(string(key), own) {
+			if !reserved.Is(key) || !strings.HasPrefix(string(key), own) {
 				continue
 			}
 			if _, err := c.do("DEL", string(key)); err != nil {

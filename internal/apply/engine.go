@@ -11,17 +11,22 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"godwit/internal/command"
 	"godwit/internal/rdb"
 	"godwit/internal/server"
 	"godwit/internal/spool"
+	"godwit/internal/topology"
 )
 
 // Config of an engine.
 type Config struct {
-	Name    string // of the migration
+	Name string // of the migration
+	// Sources are servers that have nothing to do with each other, and no key in common.
 	Sources []Source
-	Target  server.Endpoint // any node of the cluster
+	Cluster *ClusterSource  // in their place
+	Target  server.Endpoint // any node of the cluster, or a standalone server
 
 	Capabilities command.Capabilities // of the target
 	Transcoder   rdb.TranscoderOptions
@@ -35,37 +40,64 @@ type Config struct {
 
 // Engine carries the data of sources to the shards of a target.
 type Engine struct {
-	cfg   Config
-	links []*Link
+	cfg Config
+	crc *rdb.CRC64
+
+	// Of a source that is a cluster:
+	watcher *topology.ClusterWatcher
+	slots   *slotTable
 
 	mu       sync.Mutex
+	links    []*Link // guarded by mu
 	progress Progress
 }
 
 // New makes an engine; Run carries.
 func New(c Config) *Engine {
-	e := &Engine{cfg: c, progress: c.Progress}
-	crc := rdb.NewCRC64()
+	e := &Engine{cfg: c, crc: rdb.NewCRC64(), progress: c.Progress}
 	for i, source := range c.Sources {
-		o := c.Spool
-		o.Dir = filepath.Clean(o.Dir)
-		e.links = append(e.links, &Link{
-			source: source, target: c.Target, name: sourceName(c.Name, i),
-			knows: c.Capabilities, coding: c.Transcoder, spool: o, crc: crc, log: c.Log, state: Attaching,
-			in:       newIntake(source, o, c.Log),
-			progress: func() SourceProgress { return e.of(i) },
-			save: func(p SourceProgress) error {
-				return e.change(i, func(now *SourceProgress) bool { *now = p; return true })
-			},
-			change:  func(f func(*SourceProgress) bool) error { return e.change(i, f) },
-			changed: e.changed,
-			several: len(c.Sources) > 1, renewals: make(chan struct{}, 1),
-		})
-		if command.SaysRelativeTTLs(source.Capabilities.Version) {
-			e.links[i].in.arrivals.now = source.Now
-		}
+		l := e.link(i, source, func(context.Context) (server.Endpoint, error) { return source.Endpoint, nil })
+		l.several = len(c.Sources) > 1
+		e.links = append(e.links, l)
 	}
 	return e
+}
+
+// link makes one of a source; find tells where it is.
+func (e *Engine) link(i int, source Source, find func(context.Context) (server.Endpoint, error)) *Link {
+	o := e.cfg.Spool
+	o.Dir = filepath.Clean(o.Dir)
+	l := &Link{
+		source: source, find: find, target: e.cfg.Target, name: sourceName(e.cfg.Name, i), index: i, slots: e.slots,
+		knows: e.cfg.Capabilities, coding: e.cfg.Transcoder, spool: o, crc: e.crc, log: e.cfg.Log, state: Attaching,
+		in:       newIntake(source, o, e.cfg.Log),
+		progress: func() SourceProgress { return e.of(i) },
+		save: func(p SourceProgress) error {
+			return e.change(i, func(now *SourceProgress) bool { *now = p; return true })
+		},
+		change:   func(f func(*SourceProgress) bool) error { return e.change(i, f) },
+		changed:  e.changed,
+		renewals: make(chan struct{}, 1),
+	}
+	if command.SaysRelativeTTLs(source.Capabilities.Version) {
+		l.in.arrivals.now = source.Now
+	}
+	l.in.find = find
+	l.passed.Store(-1)
+	return l
+}
+
+// close ends what a link has open.
+func (l *Link) close() {
+	l.in.detach()
+	_ = l.in.spool.Close() // its file has no name any more
+}
+
+// all are the links.
+func (e *Engine) all() []*Link {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.links)
 }
 
 // sourceName is of a migration and one of its sources, in the names of checkpoints.
@@ -77,37 +109,38 @@ func sourceName(migration string, source int) string {
 // the target has when a copy begins is deleted.
 func (e *Engine) Run(ctx context.Context) error {
 	defer func() {
-		for _, l := range e.links {
-			l.in.detach()
-			_ = l.in.spool.Close() // its file has no name any more
+		for _, l := range e.all() {
+			l.close()
+		}
+		if e.watcher != nil {
+			_ = e.watcher.Close() // nothing was left unsent
 		}
 	}()
 	pause := firstRetry
 	for {
+		begin := e.resume
 		if !e.present().copied() {
-			err := e.copy(ctx)
-			switch {
-			case ctx.Err() != nil:
-				return ctx.Err()
-			case err != nil && !lasting(err):
-				e.cfg.Log.Warn("the copy is tried again", "cause", err)
-				for _, l := range e.links {
-					l.set(Broken, err)
-				}
-				if !wait(ctx, pause) {
-					return ctx.Err()
-				}
-				pause = min(2*pause, lastCopy)
-				continue
-			case err != nil:
-				return err
+			begin = e.copy
+		}
+		err := begin(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil && !lasting(err):
+			e.cfg.Log.Warn("it is begun again", "cause", err)
+			for _, l := range e.all() {
+				l.set(Broken, err)
 			}
-			pause = firstRetry
+			if !wait(ctx, pause) {
+				return ctx.Err()
+			}
+			pause = min(2*pause, lastCopy)
+			continue
+		case err != nil:
+			return err
 		}
-		for _, l := range e.links {
-			l.owner = e.present().Owner
-		}
-		err := e.all(ctx, func(ctx context.Context, l *Link) error { return l.follow(ctx) })
+		pause = firstRetry
+		err = e.follow(ctx)
 		if !errors.Is(err, errCopyAgain) {
 			return err
 		}
@@ -116,6 +149,49 @@ func (e *Engine) Run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// resume prepares to go on from what was saved.
+func (e *Engine) resume(ctx context.Context) error {
+	if e.cfg.Cluster == nil {
+		return nil
+	}
+	return e.regather(ctx)
+}
+
+// follow has every link carry its stream, until one fails.
+func (e *Engine) follow(parent context.Context) error {
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	start := func(l *Link) {
+		l.owner = e.present().Owner
+		ctx, end := context.WithCancel(ctx)
+		ended := make(chan struct{})
+		l.end, l.ended = end, ended
+		wg.Go(func() {
+			defer close(ended)
+			defer end()
+			if err := l.follow(ctx); err != nil && ctx.Err() == nil {
+				cancel(err)
+			}
+		})
+	}
+	for _, l := range e.all() {
+		start(l)
+	}
+	if e.slots != nil {
+		wg.Go(func() {
+			if err := e.keep(ctx, start); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	wg.Wait()
+	if parent.Err() != nil {
+		return parent.Err()
+	}
+	return context.Cause(ctx)
 }
 
 // lastCopy is the longest pause between two copies, each of which has the source fork.
@@ -157,28 +233,15 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// all has every link do something, until one fails.
-func (e *Engine) all(parent context.Context, do func(context.Context, *Link) error) error {
-	ctx, cancel := context.WithCancelCause(parent)
-	defer cancel(nil)
-	var wg sync.WaitGroup
-	for _, l := range e.links {
-		wg.Go(func() {
-			if err := do(ctx, l); err != nil {
-				cancel(err)
-			}
-		})
-	}
-	wg.Wait()
-	if parent.Err() != nil {
-		return parent.Err()
-	}
-	return context.Cause(ctx)
-}
-
 // copy carries the snapshots of all sources to an empty target.
 func (e *Engine) copy(lifetime context.Context) error {
 	ctx := lifetime
+	if e.cfg.Cluster != nil {
+		if err := e.gather(ctx); err != nil {
+			return err
+		}
+	}
+	links := e.all()
 	now, err := readShards(ctx, e.cfg.Target)
 	if err != nil {
 		return err
@@ -187,21 +250,20 @@ func (e *Engine) copy(lifetime context.Context) error {
 	if err != nil {
 		return err
 	}
-	next := Progress{Owner: rand.Text(), Sources: make([]SourceProgress, len(e.links)), Settings: e.present().Settings}
+	next := Progress{Owner: rand.Text(), Sources: make([]SourceProgress, len(links)), Settings: e.present().Settings}
 	for _, shard := range now.primaries {
 		if err := empty(ctx, shard); err != nil {
 			return err
 		}
 	}
-	var mu sync.Mutex
-	err = e.all(ctx, func(ctx context.Context, l *Link) error {
-		p, err := l.copy(ctx, lifetime, now)
-		mu.Lock()
-		next.Sources[slices.Index(e.links, l)] = p
-		mu.Unlock()
-		return err
-	})
-	if err != nil {
+	group, within := errgroup.WithContext(ctx)
+	for i, l := range links {
+		group.Go(func() (err error) {
+			next.Sources[i], err = l.copy(within, lifetime, now)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
 		return err
 	}
 	after, err := now.identities(ctx)
@@ -213,10 +275,15 @@ func (e *Engine) copy(lifetime context.Context) error {
 			return fmt.Errorf("%s was started again during the copy", shard.Address)
 		}
 	}
-	for i, l := range e.links {
+	for i, l := range links {
 		p := &next.Sources[i]
 		p.Generation = 1
 		p.Lanes = now.lanes(l.name, 1, ids)
+	}
+	if e.cfg.Cluster != nil {
+		if err := e.gathered(ctx, &next); err != nil {
+			return err
+		}
 	}
 	return e.set(next)
 }
@@ -265,7 +332,7 @@ func (e *Engine) set(p Progress) error {
 func (e *Engine) saveLocked(p Progress) error {
 	if e.cfg.Save != nil {
 		if err := e.cfg.Save(p); err != nil {
-			return err
+			return &saveError{err}
 		}
 	}
 	e.progress = p
@@ -275,7 +342,7 @@ func (e *Engine) saveLocked(p Progress) error {
 // Acknowledge tells the sources now what the target has. They are told by itself, too,
 // but not as often as whoever waits would like.
 func (e *Engine) Acknowledge() {
-	for _, l := range e.links {
+	for _, l := range e.all() {
 		select {
 		case l.in.hurry <- struct{}{}:
 		default: // it is about to
@@ -285,8 +352,9 @@ func (e *Engine) Acknowledge() {
 
 // View tells what has been done so far, by source.
 func (e *Engine) View() []View {
-	views := make([]View, len(e.links))
-	for i, l := range e.links {
+	links := e.all()
+	views := make([]View, len(links))
+	for i, l := range links {
 		views[i] = l.View()
 	}
 	return views

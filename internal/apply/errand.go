@@ -1,6 +1,9 @@
 package apply
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // errand is something to be done by the dispatcher, between two commands.
 type errand struct {
@@ -36,4 +39,14 @@ func (d *dispatcher) errand(ctx context.Context) error {
 	default:
 		return nil
 	}
+}
+
+// errNotNow says that a link does not carry its stream at present.
+var errNotNow = errors.New("the link is broken")
+
+// running is a dispatcher as long as it is at work.
+type running struct {
+	ctx     context.Context //nolint:containedctx // the dispatcher's own
+	d       *dispatcher
+	cluster bool // the target is one
 }

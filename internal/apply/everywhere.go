@@ -14,10 +14,28 @@ import (
 // everywhere gives a command to every shard.
 func (d *dispatcher) everywhere(ctx context.Context, args [][]byte, raw []byte) error {
 	if is(args[0], "flushall") || is(args[0], "flushdb") {
+		switch {
+		case d.slots != nil: // only the keys of this shard are gone
+			return d.unsettle(func(of uint16) bool { return int(d.slots.owner[of].Load()) == d.link.index })
+		case d.several:
+			return fmt.Errorf("%s empties one source of several: %w", args[0], errCopyAgain)
+		}
 		return d.flushAll(ctx, len(args), bodyOf(raw))
 	}
 	command, name := again(args, raw)
-	return d.outside(ctx, command, name)
+	if err := d.outside(ctx, command, name); err != nil {
+		return err
+	}
+	if d.several && takesLibraries(args) {
+		return fmt.Errorf("%s takes libraries away that another source may have: %w", name, errCopyAgain)
+	}
+	return nil
+}
+
+// takesLibraries tells whether a command deletes function libraries.
+func takesLibraries(args [][]byte) bool {
+	return len(args) > 1 && is(args[0], "function") &&
+		(is(args[1], "delete") || is(args[1], "flush") || len(args) > 3 && is(args[3], "flush"))
 }
 
 // again is a command as it may be said twice: after a crash it is.

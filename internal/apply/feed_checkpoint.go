@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"godwit/internal/reserved"
 	"godwit/internal/server"
 	"godwit/internal/slot"
 	"godwit/internal/topology"
@@ -24,10 +25,6 @@ const (
 	countField   = "transactions"
 	mendField    = "mend:"
 )
-
-// FeedKey is the name of the checkpoint that the way back of a migration leaves in the old
-// primary.
-func FeedKey(name string) string { return checkpointPrefix + name + ":back" }
 
 // ShardStand is a place in the stream of a shard.
 type ShardStand struct {
@@ -60,7 +57,7 @@ func (f *Feed) readCheckpoint(ctx context.Context) (*feedCheckpoint, error) {
 	defer func() { _ = c.Close() }() // nothing was left unsent
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
-	fields, err := c.do("HGETALL", FeedKey(f.cfg.Name))
+	fields, err := c.do("HGETALL", reserved.WayBack(f.cfg.Name))
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +84,7 @@ func (f *Feed) readCheckpoint(ctx context.Context) (*feedCheckpoint, error) {
 			p.shards = append(p.shards, s)
 		}
 		if err != nil {
-			return nil, &FatalError{fmt.Errorf("%s: field %q of %s: %w", f.cfg.Replica.Address, name, FeedKey(f.cfg.Name), err)}
+			return nil, &FatalError{fmt.Errorf("%s: field %q of %s: %w", f.cfg.Replica.Address, name, reserved.WayBack(f.cfg.Name), err)}
 		}
 	}
 	if p.owner != f.cfg.Owner {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"godwit/internal/psync"
+	"godwit/internal/reserved"
 	"godwit/internal/server"
 )
 
@@ -207,7 +208,7 @@ func (s *session) standing(ctx context.Context) (*feedCheckpoint, error) {
 		s.begin(p)
 		return p, nil
 	}
-	key := []byte(FeedKey(s.feed.cfg.Name))
+	key := []byte(reserved.WayBack(s.feed.cfg.Name))
 	b := &feedBatch{}
 	b.begin()
 	fields := []string{ownerField, s.feed.cfg.Owner, replidField, replid}
@@ -380,7 +381,7 @@ func (s *session) links(ctx, lifetime context.Context, p *feedCheckpoint) ([]*fe
 	known := s.feed.all()
 	for _, l := range known {
 		if !slices.ContainsFunc(p.shards, func(at ShardStand) bool { return at.Shard == l.name }) {
-			return nil, &FatalError{fmt.Errorf("the shard of slots %s is not in the checkpoint %s", l.name, FeedKey(s.feed.cfg.Name))}
+			return nil, &FatalError{fmt.Errorf("the shard of slots %s is not in the checkpoint %s", l.name, reserved.WayBack(s.feed.cfg.Name))}
 		}
 	}
 	var links []*feedLink

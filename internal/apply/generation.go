@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -22,6 +23,9 @@ type standing struct {
 	mark  [slot.Count]uint16 // of had
 	ahead map[string]int64   // keys that were carried by value, see carrier
 	lanes []checkpoint
+	// claim is the owner that the checkpoints name now: batches of an earlier claim
+	// that are still on their way do not count any more.
+	claim string
 	// sealed tells that a checkpoint takes no batch any more: the next generation was
 	// about to begin.
 	sealed bool
@@ -42,7 +46,7 @@ type checkpoint struct {
 // stand finds out where the slots stand, by the checkpoints of the present generation.
 func (l *Link) stand(ctx context.Context, now *shards) (*standing, error) {
 	p := l.progress()
-	s := &standing{ahead: map[string]int64{}}
+	s := &standing{ahead: map[string]int64{}, claim: l.owner + claimed + rand.Text()}
 	base := [slot.Count]past{}
 	for _, h := range p.Had {
 		m := past{mark{at: h.At}, h.Sound}
@@ -84,7 +88,7 @@ func (l *Link) checkpoint(ctx context.Context, now *shards, p SourceProgress, la
 		return nil, err
 	}
 	defer func() { _ = c.Close() }() // nothing was left unsent
-	fields, err := c.do("HGETALL", lane.Key)
+	fields, err := c.do("EVAL", claimScript, "1", lane.Key, l.owner, claimed, s.claim)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +96,8 @@ func (l *Link) checkpoint(ctx context.Context, now *shards, p SourceProgress, la
 	for i := 0; i+1 < len(fields); i += 2 {
 		got[string(fields[i])] = string(fields[i+1])
 	}
-	switch got["owner"] {
+	owner, _, _ := strings.Cut(got["owner"], claimed)
+	switch owner {
 	case l.owner:
 	case l.owner + sealed:
 		s.sealed = true
@@ -122,8 +127,19 @@ func (l *Link) checkpoint(ctx context.Context, now *shards, p SourceProgress, la
 	return &checkpoint{mark{at: at, more: more, db: db}, safe}, nil
 }
 
-// sealed is added to the owner of a checkpoint that takes no batch any more.
-const sealed = "/sealed"
+const (
+	// sealed is added to the owner of a checkpoint that takes no batch any more.
+	sealed = "/sealed"
+	// claimed stands between the owner and the name of a claim.
+	claimed = "#"
+)
+
+// claimScript gives a checkpoint a new claim, unless it is sealed or another copy's, and
+// says what is in it.
+const claimScript = `
+local was = redis.call('HGET', KEYS[1], 'owner')
+if was and (was == ARGV[1] or string.sub(was, 1, #ARGV[1] + 1) == ARGV[1] .. ARGV[2]) then redis.call('HSET', KEYS[1], 'owner', ARGV[3]) end
+return redis.call('HGETALL', KEYS[1])`
 
 // seal has the checkpoints take no more batches: one may still be on its way, on a
 // connection that was given up.
@@ -136,7 +152,7 @@ func (l *Link) seal(ctx context.Context, now *shards, p SourceProgress) error {
 		if err != nil {
 			return err
 		}
-		_, err = c.do("EVAL", sealScript, "1", lane.Key, l.owner, l.owner+sealed)
+		_, err = c.do("EVAL", sealScript, "1", lane.Key, l.owner, claimed, l.owner+sealed)
 		_ = c.Close() // nothing was left unsent
 		if err != nil {
 			return err
@@ -145,7 +161,9 @@ func (l *Link) seal(ctx context.Context, now *shards, p SourceProgress) error {
 	return nil
 }
 
-const sealScript = `if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then redis.call('HSET', KEYS[1], 'owner', ARGV[2]) end`
+const sealScript = `
+local was = redis.call('HGET', KEYS[1], 'owner')
+if was and (was == ARGV[1] or string.sub(was, 1, #ARGV[1] + 1) == ARGV[1] .. ARGV[2]) then redis.call('HSET', KEYS[1], 'owner', ARGV[3]) end`
 
 // regroup begins a generation whose lanes are the shards as they are now.
 func (l *Link) regroup(ctx context.Context, now *shards) error {
@@ -161,9 +179,11 @@ func (l *Link) regroup(ctx context.Context, now *shards) error {
 	if err != nil {
 		return err
 	}
-	next := SourceProgress{
-		ReplID: before.ReplID, Generation: before.Generation + 1,
-		Renew: union(before.Renew, now.moved(before.Lanes, ids)),
+	next := SourceProgress{ReplID: before.ReplID, Generation: before.Generation + 1, Renew: before.Renew}
+	if moved := now.moved(before.Lanes, ids); l.slots == nil {
+		next.Renew = union(next.Renew, moved)
+	} else if err := l.unsettle(moved); err != nil {
+		return err
 	}
 	for i, m := range s.had {
 		next.Had = append(next.Had, Had{
@@ -241,6 +261,3 @@ func (l *Link) forget(ctx context.Context, now *shards, key string) {
 func checkpointKey(name string, generation, lane int, of uint16) string {
 	return reserved.Checkpoint(name, generation, lane, of)
 }
-
-// checkpointPrefix is what the names of checkpoints begin with.
-const checkpointPrefix = "godwit:"

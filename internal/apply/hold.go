@@ -67,7 +67,7 @@ var errReleased = errors.New("the hold was released")
 // until the hold is released. Errors: hold.ErrHeld, and others where nothing is
 // streaming.
 func (e *Engine) Trail(source int, delay time.Duration) (*Hold, error) {
-	return e.links[source].trail(delay)
+	return e.all()[source].trail(delay)
 }
 
 func (l *Link) trail(delay time.Duration) (*Hold, error) {

@@ -20,7 +20,8 @@ import (
 // intake is a replica of the source: it reads snapshot and stream into the spool as
 // fast as they come, and acknowledges what the shards have.
 type intake struct {
-	source server.Endpoint
+	find   func(context.Context) (server.Endpoint, error) // where the source is; nil if it stays where it was
+	source server.Endpoint                                // where it was attached to last
 	hello  psync.Hello
 	log    *slog.Logger
 	spool  *spool.Spool
@@ -39,6 +40,7 @@ type intake struct {
 	clock    lag.Clock    // when which offset was
 	heard    atomic.Int64 // UnixNano of the last sign of life
 	acked    atomic.Int64 // offset that every shard has
+	question atomic.Int64 // offset of the last REPLCONF GETACK that was read
 	arrivals arrivals     // of the stream
 	copied   atomic.Int64 // bytes of the snapshot
 	total    atomic.Int64 // bytes that it has, 0 if that is not known
@@ -119,7 +121,66 @@ func (in *intake) again(ctx context.Context) error {
 	return nil
 }
 
+// join attaches where the source stands at present, and has none of its data. What the
+// spool held is gone.
+func (in *intake) join(ctx context.Context) error {
+	in.detach()
+	in.spool.Reset()
+	in.streamAt.Store(-1)
+	in.arrivals.forget(math.MaxInt64)
+	for again := true; ; again = false {
+		if err := in.locate(ctx); err != nil {
+			return err
+		}
+		source := in.source
+		info, err := replication(ctx, source)
+		if err != nil {
+			return err
+		}
+		if role := info["role"]; role != "master" {
+			return fmt.Errorf("%s is not a primary: its role is %s", source.Address, role)
+		}
+		replid, offset := info["master_replid"], info.Int("master_repl_offset")
+		stream, answer, err := in.ask(ctx, replid, offset+1)
+		if err != nil {
+			return err
+		}
+		if answer.Full {
+			// It had no backlog before, or went on too fast; now it has one
+			// (replication.c createReplicationBacklog).
+			_ = stream.Close() // nothing was read of it
+			if again {
+				continue
+			}
+			return fmt.Errorf("%s: %w", source.Address, errFullResync)
+		}
+		in.named(replid)
+		in.named(answer.ReplID)
+		in.start = offset
+		in.end.Store(offset)
+		in.acked.Store(offset)
+		in.streamAt.Store(0)
+		in.carry(ctx, stream, false)
+		return nil
+	}
+}
+
+// locate finds out where the source is by now.
+func (in *intake) locate(ctx context.Context) error {
+	if in.find == nil {
+		return nil
+	}
+	source, err := in.find(ctx)
+	if err == nil {
+		in.source = source
+	}
+	return err
+}
+
 func (in *intake) ask(ctx context.Context, replid string, offset int64) (*psync.Stream, psync.Answer, error) {
+	if err := in.locate(ctx); err != nil {
+		return nil, psync.Answer{}, err
+	}
 	raw, err := in.source.DialConn(ctx)
 	if err != nil {
 		return nil, psync.Answer{}, server.Failed(in.source.Address, "dial", err)

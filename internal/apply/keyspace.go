@@ -108,6 +108,9 @@ func (d *dispatcher) heed(ctx context.Context) error {
 	for _, l := range d.lanes {
 		var now [][]byte
 		for _, x := range l.takeLosses() {
+			if d.slots != nil && int(d.slots.owner[slot.Of(x.key)].Load()) != d.link.index {
+				continue // what settles the slot looks for it
+			}
 			if l.recent[slot.Of(x.key)] >= x.since {
 				now = append(now, x.key)
 			} else {

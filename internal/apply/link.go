@@ -43,10 +43,18 @@ const (
 
 // Link carries one source to the shards of the target. It belongs to an Engine.
 type Link struct {
-	source Source
-	target server.Endpoint
-	name   string // of the migration and the source: in the names of checkpoints
-	owner  string
+	source  Source // where it is, is guarded by mu
+	target  server.Endpoint
+	name    string // of the migration and the source: in the names of checkpoints
+	index   int    // among the sources
+	owner   string
+	several bool       // there are sources beside this one that have nothing to do with it
+	slots   *slotTable // nil unless the source is a shard of a cluster
+	// find tells where the source is by now.
+	find  func(context.Context) (server.Endpoint, error)
+	end   context.CancelFunc // ends it
+	ended <-chan struct{}    // once it has ended
+
 	knows  command.Capabilities // the target's
 	coding rdb.TranscoderOptions
 	spool  spool.Options
@@ -56,11 +64,11 @@ type Link struct {
 	progress func() SourceProgress
 	save     func(SourceProgress) error
 	change   func(func(*SourceProgress) bool) error // saves what it was changed to, if f says that it was
-	several  bool                                   // the target has other sources, too
 	renewals chan struct{}                          // tells that there are slots to be renewed
 	changed  func(node, was string) error           // is told before a setting of the target is changed
 
 	in      *intake
+	running atomic.Pointer[running]
 	refused [][]byte // keys of slots that have moved, on which a shard refused a command; of follow
 
 	hold    atomic.Pointer[Hold]  // nil for none
@@ -74,6 +82,12 @@ type Link struct {
 	keys  atomic.Int64 // of the snapshot, that the target has
 	read  atomic.Int64 // offset of the source up to which lanes have been given its commands
 	acked atomic.Int64 // offset up to which the target has everything
+	// passed is the offset up to which commands were carried out or left to others; -1
+	// as long as a batch that an earlier process has sent may still be carried out.
+	passed atomic.Int64
+	// held is the offset before the first command on a slot that is unsettled, 0 if there
+	// was none: the target has not everything beyond it.
+	held atomic.Int64
 }
 
 // follow carries the stream until ctx is done, or until an error that waiting cannot
@@ -87,15 +101,17 @@ func (l *Link) follow(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if errors.Is(err, errFullResync) {
-			err = fmt.Errorf("%s: %w: %w", l.source.Endpoint.Address, err, errCopyAgain)
+			err = l.fromHere(ctx, err)
 		}
 		if key := l.unsettled(err); key != nil {
 			l.refused = append(l.refused, key)
 		} else if errors.Is(err, errCopyAgain) || lasting(err) {
 			return err
 		}
-		l.set(Broken, err)
-		l.log.Warn("the stream is read again from where the target stands", "source", l.source.Endpoint.Address, "error", err)
+		if err != nil {
+			l.set(Broken, err)
+			l.log.Warn("the stream is read again from where the target stands", "source", l.source.Endpoint.Address, "error", err)
+		}
 		if time.Since(began) > lastRetry {
 			pause = firstRetry
 		}
@@ -122,6 +138,13 @@ func (e *FatalError) Unwrap() error { return e.Err }
 func (l *Link) stream(parent context.Context) error {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
+	p := l.progress()
+	if p.ReplID == "" {
+		return errFullResync // it has joined the others, and stands nowhere yet
+	}
+	if err := l.locate(ctx); err != nil {
+		return err
+	}
 	now, err := readShards(ctx, l.target)
 	if err != nil {
 		return err
@@ -130,7 +153,6 @@ func (l *Link) stream(parent context.Context) error {
 	if err != nil {
 		return err
 	}
-	p := l.progress()
 	ids, err := now.identities(ctx)
 	if err != nil {
 		return err
@@ -173,9 +195,12 @@ func (l *Link) stream(parent context.Context) error {
 		if err := l.in.attach(parent, p.ReplID, d.offset); err != nil {
 			return err
 		}
-		if err := l.noteHistory(); err != nil {
-			return err
-		}
+	}
+	if err := l.inherit(ctx, d.values.until); err != nil {
+		return err
+	}
+	if err := l.recheck(at); err != nil {
+		return err
 	}
 	for i, x := range d.lanes {
 		safe := at.lanes[i].at
@@ -201,7 +226,9 @@ func (l *Link) stream(parent context.Context) error {
 			cancel(err)
 		}
 	})
+	l.running.Store(&running{ctx, d, now.cluster})
 	err = d.run(ctx)
+	l.running.Store(nil)
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
@@ -211,6 +238,8 @@ func (l *Link) stream(parent context.Context) error {
 // dispatcher prepares to carry the stream to the shards as they are now.
 func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at *standing) (*dispatcher, error) {
 	d := &dispatcher{
+		several: l.several, slots: l.slots, held: &l.held,
+		log:    l.log,
 		source: l.source.Endpoint, in: l.in, placer: command.NewPlacer(l.source.Capabilities),
 		shard: new([slot.Count]uint16), mark: &at.mark, had: at.had, read: &l.read,
 		gone: map[string]struct{}{}, heard: math.MaxInt64, link: l,
@@ -224,7 +253,7 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 	}
 	d.rewriter = command.NewRewriter(l.source.Capabilities, l.knows, o)
 	for i, lane := range p.Lanes {
-		x, err := openLane(ctx, now.primaries[now.of[lane.Slots[0].First]], lane.Key, l.owner, &d.lost, l.changed)
+		x, err := openLane(ctx, now.primaries[now.of[lane.Slots[0].First]], lane.Key, at.claim, &d.lost, l.changed)
 		if err != nil {
 			return d, err
 		}
@@ -263,6 +292,9 @@ func (l *Link) tend(ctx, parent context.Context) error {
 		}
 		for {
 			err := l.in.again(parent)
+			if err == nil && (l.in.source.Address != l.source.Endpoint.Address || l.in.history() != l.progress().ReplID) {
+				return fmt.Errorf("%s: the stream goes on from %s", l.source.Endpoint.Address, l.in.source.Address)
+			}
 			if err == nil {
 				pause = firstRetry
 				l.set(Streaming, nil)
@@ -277,20 +309,7 @@ func (l *Link) tend(ctx, parent context.Context) error {
 			}
 			pause = min(2*pause, lastRetry)
 		}
-		if err := l.noteHistory(); err != nil {
-			return err
-		}
 	}
-}
-
-// noteHistory saves the replid that the source's stream has now: after two failovers
-// the source does not know the one before any more.
-func (l *Link) noteHistory() error {
-	return l.change(func(p *SourceProgress) bool {
-		was := p.ReplID
-		p.ReplID = l.in.history()
-		return p.ReplID != was
-	})
 }
 
 // acknowledge works out what the target has, tells the source, and lets go of what
@@ -315,8 +334,21 @@ func (l *Link) acknowledge(ctx context.Context, lanes []*lane) {
 				acked = min(acked, applied)
 			}
 		}
-		l.acked.Store(acked)
+		l.passed.Store(acked)
+		// The source is told of what is left to others, too: SETSLOT of Valkey from 8.0 on
+		// waits for all replicas, so no slot would ever settle.
 		l.in.acked.Store(acked)
+		if question := l.in.question.Load(); question > 0 && acked >= question {
+			l.in.question.CompareAndSwap(question, 0)
+			signal(l.in.hurry)
+		}
+		if held := l.held.Load(); held > 0 {
+			if l.slots.open.Load() == 0 {
+				l.held.CompareAndSwap(held, 0)
+			}
+			acked = min(acked, held)
+		}
+		l.acked.Store(acked)
 		// A replica that becomes the primary of its shard may have less.
 		if position, ok := l.in.position(kept); ok {
 			l.in.spool.Release(position - l.spool.MemoryLimit/2)
@@ -342,8 +374,11 @@ type View struct {
 	Total  int64  // that it has, 0 if that is not known
 	Read   int64  // offset of the source that was read
 	Acked  int64  // that the target has
-	ReplID string // of the stream
-	Spool  spool.Stats
+	// Unsettled is how many slots of a cluster that is the source are carried neither by
+	// this link nor by another, for they change their shard. Until it is 0, Acked stands.
+	Unsettled int
+	ReplID    string // of the stream
+	Spool     spool.Stats
 }
 
 // View tells what has been done so far.
@@ -357,6 +392,9 @@ func (l *Link) View() View {
 	}
 	if l.reason != nil {
 		v.Reason, v.Hint = l.reason.Error(), hintOf(l.reason)
+	}
+	if l.slots != nil {
+		v.Unsettled = int(l.slots.open.Load())
 	}
 	return v
 }

@@ -1,8 +1,6 @@
 package apply
 
 import (
-	"slices"
-
 	"godwit/internal/slot"
 	"godwit/internal/topology"
 )
@@ -14,8 +12,19 @@ type Progress struct {
 	// earlier copy has left is not taken for this one's.
 	Owner   string           `json:"owner"`
 	Sources []SourceProgress `json:"sources"`
+	// Shards are the sources, and Slots says from which of them the commands of each slot
+	// are taken, where the source is a cluster.
+	Shards []ShardProgress `json:"shards,omitempty"`
+	Slots  []SlotsOf       `json:"slots,omitempty"`
 	// Settings are what was changed at the target, to be put back in the end.
 	Settings []Setting `json:"settings,omitempty"`
+}
+
+// SlotsOf says so of some slots.
+type SlotsOf struct {
+	Slots  []topology.SlotRange `json:"slots"`
+	Source int                  `json:"source"`          // index of it, -1 as long as they are unsettled
+	Until  int64                `json:"until,omitempty"` // see slotTable
 }
 
 // SourceProgress is that of one source.
@@ -27,6 +36,12 @@ type SourceProgress struct {
 	Had        []Had          `json:"had"` // where the slots stood when the generation began
 	// Renew are slots whose keys are to be carried by value once more, see renew.go.
 	Renew []topology.SlotRange `json:"renew,omitempty"`
+}
+
+// ShardProgress is what is known of a source that is a shard of a cluster.
+type ShardProgress struct {
+	Nodes []string `json:"nodes"`           // IDs of its nodes, its primary first
+	Ended bool     `json:"ended,omitempty"` // it is none any more
 }
 
 // LaneProgress is that of the slots which had one shard when the generation began.
@@ -50,7 +65,7 @@ type Had struct {
 
 // copied tells whether every source's snapshot is on the target as a whole.
 func (p Progress) copied() bool {
-	return len(p.Sources) > 0 && !slices.ContainsFunc(p.Sources, func(s SourceProgress) bool { return s.ReplID == "" })
+	return p.Owner != "" && len(p.Sources) > 0 // it is saved when all of them are
 }
 
 // allSlots is the range of all.
@@ -79,3 +94,9 @@ func each(ranges []topology.SlotRange, f func(of uint16)) {
 		}
 	}
 }
+
+// saveError says that progress could not be saved.
+type saveError struct{ err error }
+
+func (e *saveError) Error() string { return "saving how far it has come: " + e.err.Error() }
+func (e *saveError) Unwrap() error { return e.err }

@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"godwit/internal/refresh"
+	"godwit/internal/reserved"
 	"godwit/internal/resp"
 	"godwit/internal/server"
 	"godwit/internal/slot"
@@ -35,6 +35,9 @@ const (
 // those that only the target has, which are deleted. It returns as soon as that is noted
 // durably; Renewing says what is still to be done.
 func (l *Link) Renew(slots []topology.SlotRange) error {
+	if l.slots != nil {
+		return l.unsettle(slots)
+	}
 	err := l.change(func(p *SourceProgress) bool {
 		p.Renew = union(p.Renew, slots)
 		return true
@@ -165,7 +168,7 @@ func (r *renewer) scan(ctx context.Context, where, source *refresh.Conn, in func
 		}
 		var names [][]byte
 		for _, key := range found {
-			if in(slot.Of(key)) && !strings.HasPrefix(string(key), checkpointPrefix) {
+			if in(slot.Of(key)) && !reserved.Is(key) {
 				names = append(names, bytes.Clone(key))
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,27 +27,60 @@ import (
 // configure is to carry source to a cluster.
 func configure(t testing.TB, source *sandbox.Server, target *sandbox.Cluster) Config {
 	t.Helper()
-	from, err := topology.Inspect(t.Context(), sandboxtest.Client(t, source))
+	return configureServers(t, target.Nodes()[0], source)
+}
+
+// configureServers is to carry several sources to a cluster, of which target is a node, or
+// to a standalone server.
+func configureServers(t testing.TB, target *sandbox.Server, sources ...*sandbox.Server) Config {
+	t.Helper()
+	from, err := topology.Inspect(t.Context(), sandboxtest.Client(t, sources[0]))
 	if err != nil {
 		t.Fatal(err)
 	}
-	to, err := topology.Inspect(t.Context(), sandboxtest.Client(t, target.Nodes()[0]))
+	to, err := topology.Inspect(t.Context(), sandboxtest.Client(t, target))
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := from.Version
 	modules := to.LoadsModulesOf(from, nil)
 	knows := to.Capabilities()
 	knows.Module = modules
-	return Config{
-		Name: "test", Target: target.Endpoints()[0], Capabilities: knows, Transcoder: rdb.TranscoderOptions{Module: modules},
-		Sources: []Source{{
-			Endpoint: source.Endpoint(), Capabilities: from.Capabilities(), Version: fmt.Sprintf("%d.%d.%d", v.Major, v.Minor, v.Patch),
-			Now: func() int64 { return time.Now().UnixMilli() }, // they share a clock
-		}},
-		Spool: spool.Options{Dir: t.TempDir(), MemoryLimit: 16 << 20, DiskLimit: 1 << 30},
-		Log:   slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+	var described []Source
+	for _, s := range sources {
+		described = append(described, describe(t, s.Endpoint(), from))
 	}
+	return Config{
+		Name: "test", Target: target.Endpoint(), Capabilities: knows, Transcoder: rdb.TranscoderOptions{Module: modules},
+		Sources: described,
+		Spool:   spool.Options{Dir: t.TempDir(), MemoryLimit: 16 << 20, DiskLimit: 1 << 30},
+		Log:     slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}
+}
+
+// describe is a server of the same version as another.
+func describe(t testing.TB, e server.Endpoint, like topology.Node) Source {
+	t.Helper()
+	v := like.Version
+	return Source{
+		Endpoint: e, Capabilities: like.Capabilities(), Version: fmt.Sprintf("%d.%d.%d", v.Major, v.Minor, v.Patch),
+		Now: func() int64 { return time.Now().UnixMilli() }, // they share a clock
+	}
+}
+
+// configureCluster is to carry a cluster.
+func configureCluster(t testing.TB, target *sandbox.Server, source *sandbox.Cluster) Config {
+	t.Helper()
+	c := configureServers(t, target, source.Nodes()[0])
+	like := c.Sources[0]
+	c.Sources, c.Cluster = nil, &ClusterSource{
+		Endpoint: source.Endpoints()[0],
+		Describe: func(_ context.Context, e server.Endpoint) (Source, error) {
+			s := like
+			s.Endpoint = e
+			return s, nil
+		},
+	}
+	return c
 }
 
 // memory keeps what an engine saves, as a disk would.
@@ -96,23 +130,54 @@ func run(t testing.TB, e *Engine) (stop func()) {
 	return stop
 }
 
-// caughtUp waits until the target has all that the source has said.
-func caughtUp(t testing.TB, e *Engine, source *sandbox.Server) {
+// caughtUp waits until the target has all that the sources have said.
+func caughtUp(t testing.TB, e *Engine, sources ...*sandbox.Server) {
 	t.Helper()
-	client := sandboxtest.Client(t, source)
 	until(t, func() (bool, string) {
-		info, err := client.Info(t.Context(), "replication")
+		var how string
+		for _, source := range sources {
+			info, err := sandboxtest.Client(t, source).Info(t.Context(), "replication")
+			if err != nil {
+				t.Fatal(err)
+			}
+			how = fmt.Sprintf("%s at %d, %+v", source.Address(), info.Int("master_repl_offset"), e.View())
+			if !slices.ContainsFunc(e.View(), func(v View) bool {
+				return v.Source == source.Address() && v.State == Streaming && v.Acked >= info.Int("master_repl_offset") && v.Unsettled == 0
+			}) {
+				return false, how
+			}
+		}
+		return true, how
+	})
+}
+
+// caughtUpCluster is caughtUp of a cluster.
+func caughtUpCluster(t testing.TB, e *Engine, source *sandbox.Cluster) {
+	t.Helper()
+	caughtUp(t, e, primaries(t, source)...)
+}
+
+// primaries are those of a cluster that have slots.
+func primaries(t testing.TB, c *sandbox.Cluster) []*sandbox.Server {
+	t.Helper()
+	var all []*sandbox.Server
+	for i := range c.Shards() {
+		slots, err := c.Slots(t.Context(), i)
+		if err != nil || len(slots) == 0 {
+			continue
+		}
+		n, err := c.Primary(t.Context(), i)
 		if err != nil {
 			t.Fatal(err)
 		}
-		v := e.View()[0]
-		return v.State == Streaming && v.Acked >= info.Int("master_repl_offset"), fmt.Sprintf("%+v, source at %d", v, info.Int("master_repl_offset"))
-	})
+		all = append(all, n)
+	}
+	return all
 }
 
 func until(t testing.TB, f func() (bool, string)) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(90 * time.Second)
 	again := time.NewTicker(5 * time.Millisecond)
 	defer again.Stop()
 	for {
@@ -136,7 +201,7 @@ type value struct {
 
 // keysOf reads all keys of servers by value, without godwit's own. What one of the
 // formats cannot hold does not count.
-func keysOf(t *testing.T, formats []rdb.Format, servers ...server.Endpoint) map[string]value {
+func keysOf(t testing.TB, formats []rdb.Format, servers ...server.Endpoint) map[string]value {
 	t.Helper()
 	all := map[string]value{}
 	payloads := digest.NewPayloads(digest.Options{NoEntriesRead: true, Formats: formats})
@@ -189,7 +254,7 @@ func keysOf(t *testing.T, formats []rdb.Format, servers ...server.Endpoint) map[
 }
 
 // formatOf is that of a server's payloads.
-func formatOf(t *testing.T, s *sandbox.Server) rdb.Format {
+func formatOf(t testing.TB, s *sandbox.Server) rdb.Format {
 	t.Helper()
 	n, err := topology.Inspect(t.Context(), sandboxtest.Client(t, s))
 	if err != nil {
@@ -200,19 +265,26 @@ func formatOf(t *testing.T, s *sandbox.Server) rdb.Format {
 
 // same compares the source with the cluster, and returns how many keys they have.
 // known tells of a difference that is not godwit's doing; nil if there is none.
-func same(t *testing.T, source *sandbox.Server, target *sandbox.Cluster, known func(key string, want, got value) bool) int {
+func same(t testing.TB, source *sandbox.Server, target *sandbox.Cluster, known func(key string, want, got value) bool) int {
 	t.Helper()
-	formats := []rdb.Format{formatOf(t, source), formatOf(t, target.Nodes()[0])}
-	want := keysOf(t, formats, source.Endpoint())
-	var endpoints []server.Endpoint
-	for i := range target.Shards() {
-		n, err := target.Primary(t.Context(), i)
-		if err != nil {
-			t.Fatal(err)
+	return sameServers(t, []*sandbox.Server{source}, primaries(t, target), known)
+}
+
+// sameServers compares what several servers have with what several others have.
+func sameServers(t testing.TB, sources, targets []*sandbox.Server, known func(key string, want, got value) bool) int {
+	t.Helper()
+	endpoints := func(servers []*sandbox.Server) []server.Endpoint {
+		var all []server.Endpoint
+		for _, s := range servers {
+			all = append(all, s.Endpoint())
 		}
-		endpoints = append(endpoints, n.Endpoint())
+		return all
 	}
-	got := keysOf(t, formats, endpoints...)
+	formats := []rdb.Format{formatOf(t, sources[0]), formatOf(t, targets[0])}
+	want := keysOf(t, formats, endpoints(sources)...)
+	got := keysOf(t, formats, endpoints(targets)...)
+	now := time.Now().UnixMilli()
+	expired := func(v value) bool { return v.until > 0 && v.until <= now } // between the two readings
 	found, excused := 0, 0
 	report := func(format string, args ...any) {
 		if found++; found <= 10 {
@@ -221,6 +293,7 @@ func same(t *testing.T, source *sandbox.Server, target *sandbox.Cluster, known f
 	}
 	for k, v := range want {
 		switch w, ok := got[k]; {
+		case !ok && expired(v):
 		case !ok:
 			report("missing: %.100q (slot %d) %+v", k, slot.Of([]byte(k)), v)
 		case w == v:
@@ -231,7 +304,7 @@ func same(t *testing.T, source *sandbox.Server, target *sandbox.Cluster, known f
 		}
 	}
 	for k, v := range got {
-		if _, ok := want[k]; !ok {
+		if _, ok := want[k]; !ok && !expired(v) {
 			report("extra: %.100q: %+v", k, v)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 // shards is which server of the target has which slot.
 type shards struct {
+	cluster   bool // else it is one server, which has all
 	primaries []server.Endpoint
 	of        [slot.Count]uint16 // index of the primary
 }
@@ -21,7 +22,7 @@ func readShards(ctx context.Context, target server.Endpoint) (*shards, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &shards{primaries: d.Primaries}
+	s := &shards{cluster: d.Cluster != nil, primaries: d.Primaries}
 	if d.Slots != nil {
 		for of := range s.of {
 			s.of[of] = uint16(d.Slots(uint16(of)))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,11 @@ import (
 // dispatcher cuts the commands out of a source's stream and gives each to the lane
 // of its slot.
 type dispatcher struct {
+	several bool          // there are sources beside this one that have nothing to do with it
+	slots   *slotTable    // nil unless the source is a shard of a cluster
+	held    *atomic.Int64 // see Link
+	log     *slog.Logger
+
 	source server.Endpoint
 	in     *intake
 	lanes  []*lane
@@ -246,10 +252,15 @@ func (d *dispatcher) command(ctx context.Context, args [][]byte, raw []byte) err
 	case command.Dbs:
 		d.counts.byValue++
 		err = d.beyond(ctx, args)
+	case command.WholeSlot, command.Moving:
+		err = d.ofSlots(placing, of, args)
 	case command.NoData:
 		// The rewriter follows the db and transactions, too.
 		if d.made, _, err = d.rewriter.Rewrite(d.made[:0], args); err == nil {
 			d.state(args)
+		}
+		if is(args[0], "replconf") { // GETACK: somebody waits for it
+			d.in.question.Store(d.offset)
 		}
 	default:
 		err = fmt.Errorf("%s (%v) cannot be carried to a cluster", args[0], placing)
@@ -363,7 +374,7 @@ func (d *dispatcher) beyond(ctx context.Context, args [][]byte) error {
 	case err != nil:
 		return err
 	case b.Key == nil:
-		return fmt.Errorf("a cluster cannot carry out %s", args[0])
+		return fmt.Errorf("%s: %w", args[0], errCopyAgain)
 	}
 	if d.written, err = d.placer.AppendWritten(d.written[:0], args); err != nil {
 		return err
@@ -391,6 +402,9 @@ func (d *dispatcher) otherwise(ctx context.Context, of uint16, args [][]byte) (b
 		}
 		return true, nil
 	}
+	if takes, err := d.takes(of); !takes || err != nil {
+		return true, err
+	}
 	doubtful := d.had[at].more != 0
 	if doubtful {
 		d.doubtful = append(d.doubtful, at)
@@ -412,7 +426,7 @@ func (d *dispatcher) otherwise(ctx context.Context, of uint16, args [][]byte) (b
 	if err != nil {
 		return false, err
 	}
-	if !ahead && !missing && !doubtful && !others {
+	if !ahead && !missing && !doubtful && !others && !d.anew(of) {
 		return false, nil
 	}
 	if d.late, err = d.placer.AppendWritten(d.late[:0], args); err != nil {

@@ -18,12 +18,22 @@ func Checkpoint(link string, generation, lane int, of uint16) string {
 	return fmt.Sprintf("%s%s:%d:%d:{%s}", prefix, link, generation, lane, slot.Tag(of))
 }
 
+// wayBack is what the name of the other kind ends in.
+const wayBack = ":back"
+
+// WayBack is the name of the key in which the way back of a migration notes, at the old
+// primary, how far it has come.
+func WayBack(migration string) string { return prefix + migration + wayBack }
+
 // Is tells whether a key is such a one, by its name. As good as nothing else has such a
 // name: there is but one tag for each slot.
 func Is(key []byte) bool {
 	rest, ok := bytes.CutPrefix(key, []byte(prefix))
 	if !ok {
 		return false
+	}
+	if migration, ok := bytes.CutSuffix(rest, []byte(wayBack)); ok {
+		return len(migration) > 0 && bytes.IndexByte(migration, ':') < 0
 	}
 	rest, ok = bytes.CutSuffix(rest, []byte("}"))
 	if !ok {

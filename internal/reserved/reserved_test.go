@@ -14,9 +14,12 @@ func TestIs(t *testing.T) {
 			t.Fatalf("%q of slot %d", key, of)
 		}
 	}
+	if !reserved.Is([]byte(reserved.WayBack("orders"))) {
+		t.Error("the way back is not godwit's")
+	}
 	tag := slot.Tag(7)
 	for _, key := range []string{
-		"", "godwit:", "godwit", "godwit:{" + tag + "}", "godwit:a:1:2:{}", "godwit:a:1:2:" + tag, "godwit:a:1:2:{" + tag, "godwit::1:2:{" + tag + "}x",
+		"", "godwit::back", "godwit:a:b:back", "godwit:back", "xgodwit:a:back", "godwit:", "godwit", "godwit:{" + tag + "}", "godwit:a:1:2:{}", "godwit:a:1:2:" + tag, "godwit:a:1:2:{" + tag, "godwit::1:2:{" + tag + "}x",
 		"godwit:1:2:{" + tag + "}", "godwit:a:b:2:{" + tag + "}", "godwit:a:1::{" + tag + "}", "godwit:a:1:2:{not its tag}", "xgodwit:a:1:2:{" + tag + "}",
 	} {
 		if reserved.Is([]byte(key)) {
