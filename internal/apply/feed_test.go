@@ -44,10 +44,15 @@ func TestFeedOfWholeShards(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			o := feedOptions{old: version, cluster: version, keys: 1000}
+			o.shards.Args = []string{"--repl-diskless-sync-delay 5"}
 			if version == "valkey-9.1" {
-				o.shards.Args = []string{"--cluster-databases 4"}
+				o.shards.Args = append(o.shards.Args, "--cluster-databases 4")
 			}
 			r := newFeedRig(t, o)
+			if r.attached > 3*time.Second {
+				t.Errorf("it took %v to attach to the shards, which have no backlog", r.attached)
+			}
+			t.Logf("attached to in %v", r.attached)
 			r.streaming()
 			c := r.clients()
 			at := 0 // the shard that is emptied
