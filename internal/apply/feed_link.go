@@ -61,8 +61,8 @@ func (l *feedLink) address() string {
 	return ""
 }
 
-// attachTries is how often a shard is asked for its stream from its present place on. One that
-// never had a replica has no backlog: it makes one, and a new replid, when it is asked
+// attachTries is how often a shard is asked for its stream from its present place on. One
+// that has no backlog makes it, and a new replid, when it is first asked for its stream
 // (replication.c syncCommand), and can go on the next time.
 const attachTries = 5
 
@@ -71,23 +71,25 @@ func (l *feedLink) attachNow(ctx context.Context) (ShardStand, error) {
 	l.attaching.Lock()
 	defer l.attaching.Unlock()
 	for try := 1; ; try++ {
-		at, err := l.feed.now(ctx, l.name)
-		if err != nil {
-			return at, err
-		}
 		e, err := l.feed.primaryOf(ctx, l.name)
 		if err != nil {
-			return at, err
+			return ShardStand{}, err
 		}
+		info, err := askPrimary(ctx, e)
+		if err != nil {
+			return ShardStand{}, err
+		}
+		at := ShardStand{Shard: l.name, ReplID: info["master_replid"], Offset: info.Int("master_repl_offset")}
 		l.in.source = e
-		err = l.in.attach(ctx, at.ReplID, at.Offset)
-		if err == nil {
+		if info["repl_backlog_active"] == "0" {
+			err = l.prime(ctx)
+		} else if err = l.in.attach(ctx, at.ReplID, at.Offset); err == nil {
 			l.primary.Store(&e)
 			l.stand(at.Offset)
 			return at, nil
 		}
 		if !errors.Is(err, errFullResync) || try == attachTries {
-			return at, fmt.Errorf("%s: its stream cannot be read from offset %d on: %w", l.in.source.Address, at.Offset, err)
+			return at, fmt.Errorf("%s: its stream cannot be read from offset %d on: %w", e.Address, at.Offset, err)
 		}
 		if !wait(ctx, firstRetry) {
 			return at, ctx.Err()
@@ -98,20 +100,18 @@ func (l *feedLink) attachNow(ctx context.Context) (ShardStand, error) {
 // primeTimeout is how long a shard is given for an answer to what is not meant.
 const primeTimeout = 100 * time.Millisecond
 
-// prime has a shard make a backlog: it does when it is asked for a full resync, at once,
-// and forks for it only after a delay, when nobody waits for that any more.
-func (l *feedLink) prime(parent context.Context) error {
-	ctx, cancel := context.WithTimeout(parent, primeTimeout)
+// prime has a shard make a backlog, at once, by asking it for a full resync. It answers, and
+// forks, only after its repl-diskless-sync-delay, when nobody waits for that any more.
+func (l *feedLink) prime(ctx context.Context) error {
+	within, cancel := context.WithTimeout(ctx, primeTimeout)
 	defer cancel()
-	e, err := l.feed.primaryOf(ctx, l.name)
-	if err != nil {
-		return err
-	}
-	l.in.source = e
-	if stream, _, err := l.in.ask(ctx, "?", psync.NoOffset); err == nil {
+	if stream, _, err := l.in.ask(within, "?", psync.NoOffset); err == nil {
 		_ = stream.Close() // it is not read
 	}
-	return parent.Err()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return errFullResync
 }
 
 // attachAt begins to read the shard's stream from a place on, unless it is read already

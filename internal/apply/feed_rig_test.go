@@ -33,6 +33,8 @@ type feedRig struct {
 	proxy   *faultproxy.Proxy // old is its client
 	at      []ShardStand      // as a journal would have it
 
+	attached time.Duration // that it took
+
 	mu    sync.Mutex
 	feed  *Feed
 	ended chan error
@@ -67,10 +69,12 @@ func newFeedRig(t *testing.T, o feedOptions) *feedRig {
 	r.config = r.configure(forth)
 	r.listen()
 	r.start()
+	began := time.Now()
 	begins, err := r.feed.Attached(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.attached = time.Since(began)
 	caughtUp(t, e, r.old)
 	stop() // what it wrote last is before the place from which on the streams count
 	r.demote(o.failover)
