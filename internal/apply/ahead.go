@@ -66,10 +66,12 @@ func (d *dispatcher) forgetLeads(ctx context.Context, l *lane) error {
 }
 
 const (
-	// foreseenCommands is how far by-value reading looks ahead in the stream, and
-	// foreseenKeys how many keys it reads at once then.
+	// foreseenCommands is how far by-value reading looks ahead in the stream,
+	// foreseenKeys how many keys it reads at once then, and foreseenBytes how large these
+	// may be.
 	foreseenCommands = 2000
 	foreseenKeys     = 100
+	foreseenBytes    = 256 << 10
 )
 
 // foresee adds to the keys that are to be carried by value those of commands which have

@@ -53,10 +53,16 @@ func (c *carrier) has(db int, key []byte, end int64) bool {
 
 // read reads keys at one offset. The values are valid until the next call.
 func (c *carrier) read(ctx context.Context, replid string, db int, keys [][]byte) ([]refresh.Value, int64, error) {
+	return c.readUpTo(ctx, replid, db, keys, refresh.DefaultLimit)
+}
+
+// readUpTo is read without values of more bytes than limit.
+func (c *carrier) readUpTo(ctx context.Context, replid string, db int, keys [][]byte, limit int64) ([]refresh.Value, int64, error) {
 	for again := true; ; again = false {
 		if err := c.dial(ctx); err != nil {
 			return nil, 0, err
 		}
+		c.conn.Limit(limit)
 		values, place, err := c.conn.Read(ctx, db, keys)
 		if err == nil && place.ReplID != replid {
 			err = fmt.Errorf("%s: its replid is %s now, not %s", c.source.Address, place.ReplID, replid)
@@ -105,6 +111,16 @@ func (c *carrier) close() {
 // commands on them passed by up to there. besides tells that no command of the source
 // is the reason.
 func (d *dispatcher) byValue(ctx context.Context, keys [][]byte, besides bool) error {
+	return d.byValues(ctx, keys, len(keys), besides)
+}
+
+// byValues is byValue that carries the first keys, and of the others those that are not
+// large.
+func (d *dispatcher) byValues(ctx context.Context, keys [][]byte, needed int, besides bool) error {
+	limit := int64(refresh.DefaultLimit)
+	if needed < len(keys) {
+		limit = foreseenBytes
+	}
 	for _, l := range d.lanes {
 		l.flush() // the shards need not wait for the source
 	}
@@ -135,9 +151,16 @@ func (d *dispatcher) byValue(ctx context.Context, keys [][]byte, besides bool) e
 // byValueAtOnce is byValue of keys that the source reads at one offset.
 func (d *dispatcher) byValueAtOnce(ctx context.Context, keys [][]byte, besides bool) error {
 	c := d.values
-	values, at, err := c.read(ctx, d.in.history(), d.db, keys)
+	values, at, err := c.readUpTo(ctx, d.in.history(), d.db, keys, limit)
 	if err != nil {
 		return err
+	}
+	if needed < len(keys) {
+		large := func(v refresh.Value) bool { return v.TooLarge > 0 }
+		if slices.ContainsFunc(values[:needed], large) {
+			return d.byValue(ctx, keys[:needed], besides)
+		}
+		values = slices.DeleteFunc(values, large)
 	}
 	if at < d.offset {
 		return fmt.Errorf("%s: stands at offset %d, before %d which it has sent", d.source.Address, at, d.offset)

@@ -289,10 +289,11 @@ func (d *dispatcher) effect(ctx context.Context, args [][]byte) error {
 	if len(late) == 0 {
 		return nil
 	}
+	needed := len(late)
 	if late, err = d.foresee(late); err != nil {
 		return err
 	}
-	return d.byValue(ctx, late, false)
+	return d.byValues(ctx, late, needed, false)
 }
 
 // behind are those of some keys that have not had the effect of the command at hand.
