@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"godwit/internal/refresh"
+	"godwit/internal/reserved"
 	"godwit/internal/resp"
 	"godwit/internal/server"
 	"godwit/internal/slot"
@@ -165,7 +165,7 @@ func (r *renewer) scan(ctx context.Context, where, source *refresh.Conn, in func
 		}
 		var names [][]byte
 		for _, key := range found {
-			if in(slot.Of(key)) && !strings.HasPrefix(string(key), checkpointPrefix) {
+			if in(slot.Of(key)) && !reserved.Is(key) {
 				names = append(names, bytes.Clone(key))
 			}
 		}
