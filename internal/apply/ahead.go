@@ -76,30 +76,35 @@ const (
 // come already and are to be carried so, too: one question to the source for all, which
 // they are then ahead of.
 func (d *dispatcher) foresee(keys [][]byte) ([][]byte, error) {
+	if d.link.hold.Load() != nil {
+		return keys, nil // which these would be ahead of
+	}
 	seen := map[string]struct{}{}
 	for _, key := range keys {
 		seen[string(key)] = struct{}{}
 	}
 	rest := d.rest
 	for range foreseenCommands {
-		e, err := resp.Scan(rest, d.ahead)
-		d.ahead = e.Args
-		if err != nil || len(keys) >= foreseenKeys {
-			break // an error is met again, in its turn
+		args, size := d.scanAhead(rest)
+		if size == 0 || len(keys) >= foreseenKeys {
+			break
 		}
-		rest = rest[e.Size:]
-		if len(e.Args) == 0 {
+		rest = rest[size:]
+		if len(args) == 0 {
 			continue
 		}
-		placing, _, err := d.placer.Place(e.Args)
-		switch {
-		case err != nil || placing == command.Everywhere || placing == command.Dbs || is(e.Args[0], "select"):
-			return keys, nil
-		case placing != command.ByValue:
+		placing, _, err := d.placer.Place(args)
+		if err != nil {
+			return keys, err
+		}
+		if placing == command.Everywhere || placing == command.Dbs || is(args[0], "select") {
+			break
+		}
+		if placing != command.ByValue {
 			continue
 		}
 		before := len(keys)
-		if keys, err = d.placer.AppendWritten(keys, e.Args); err != nil {
+		if keys, err = d.placer.AppendWritten(keys, args); err != nil {
 			return keys, err
 		}
 		keys = append(keys[:before], slices.DeleteFunc(keys[before:], func(key []byte) bool {
@@ -109,4 +114,15 @@ func (d *dispatcher) foresee(keys [][]byte) ([][]byte, error) {
 		})...)
 	}
 	return keys, nil
+}
+
+// scanAhead is a command that has come, of size bytes; 0 if there is no whole one. One
+// that is malformed is met again, in its turn.
+func (d *dispatcher) scanAhead(rest []byte) (args [][]byte, size int) {
+	e, err := resp.Scan(rest, d.ahead)
+	d.ahead = e.Args
+	if err != nil {
+		return nil, 0
+	}
+	return e.Args, e.Size
 }

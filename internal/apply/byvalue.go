@@ -131,6 +131,9 @@ func (d *dispatcher) byValue(ctx context.Context, keys [][]byte, besides bool) e
 
 // byValueAtOnce is byValue of keys that the source reads at one offset.
 func (d *dispatcher) byValueAtOnce(ctx context.Context, keys [][]byte, besides bool) error {
+	for _, l := range d.lanes {
+		l.flush() // the shards need not wait for the source
+	}
 	c := d.values
 	values, at, err := c.read(ctx, d.in.history(), d.db, keys)
 	if err != nil {

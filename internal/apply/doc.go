@@ -11,4 +11,7 @@
 // failover, its checkpoint says what it has. There is one way to go on from
 // anything: ask the shards how far each has come, read the stream again from the
 // least of these places, and leave to each slot what it has not had yet.
+//
+// A Feed is the way back: what the shards of a cluster say becomes the replication
+// stream of the server that was the primary before them.
 package apply

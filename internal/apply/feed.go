@@ -8,7 +8,8 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"godwit/internal/command"
 	"godwit/internal/psync"
@@ -244,18 +245,19 @@ func (f *Feed) attach(ctx context.Context) error {
 		return err
 	}
 	f.know(m)
+	f.begins = make([]ShardStand, len(now.primaries))
+	var together errgroup.Group
 	for i := range now.primaries {
 		l, err := f.link(ctx, shardName(now.ranges(i)))
 		if err != nil {
 			return err
 		}
-		at, err := l.attachNow(ctx)
-		if err != nil {
+		together.Go(func() error {
+			f.begins[i], err = l.attachNow(ctx)
 			return err
-		}
-		f.begins = append(f.begins, at)
+		})
 	}
-	return nil
+	return together.Wait()
 }
 
 // link makes that of a shard, which is not read yet.
@@ -284,22 +286,41 @@ func (f *Feed) now(ctx context.Context, shard string) (ShardStand, error) {
 // history asks a shard's primary where it stands, and where its history parted from that
 // of the primary that it followed.
 func (f *Feed) history(ctx context.Context, shard string) (now ShardStand, second Stand, err error) {
+	info, err := f.ask(ctx, shard)
+	// second_repl_offset is the first byte of its own (replication.c shiftReplicationId).
+	return ShardStand{Shard: shard, ReplID: info["master_replid"], Offset: info.Int("master_repl_offset")},
+		Stand{info["master_replid2"], info.Int("second_repl_offset") - 1}, err
+}
+
+// ask asks a shard's primary for INFO replication: the one that is read, if it is one.
+func (f *Feed) ask(ctx context.Context, shard string) (server.Info, error) {
+	for _, l := range f.all() {
+		e := l.primary.Load()
+		if l.name != shard || e == nil {
+			continue
+		}
+		if info, err := askPrimary(ctx, *e); err == nil {
+			return info, nil
+		}
+	}
 	e, err := f.primaryOf(ctx, shard)
 	if err != nil {
-		return now, second, err
+		return nil, err
 	}
+	return askPrimary(ctx, e)
+}
+
+func askPrimary(ctx context.Context, e server.Endpoint) (server.Info, error) {
 	c, err := server.Dial(ctx, e, clientName)
 	if err != nil {
-		return now, second, err
+		return nil, err
 	}
 	defer func() { _ = c.Close() }() // nothing was left unsent
 	info, err := c.Info(ctx, "replication")
 	if err == nil && info["role"] != "master" {
 		err = fmt.Errorf("%s is no primary any more", e.Address)
 	}
-	// second_repl_offset is the first byte of its own (replication.c shiftReplicationId).
-	return ShardStand{Shard: shard, ReplID: info["master_replid"], Offset: info.Int("master_repl_offset")},
-		Stand{info["master_replid2"], info.Int("second_repl_offset") - 1}, err
+	return info, err
 }
 
 // FeedView is what a feed has done so far.
@@ -333,67 +354,4 @@ func (f *Feed) View() FeedView {
 		})
 	}
 	return v
-}
-
-// drainInterval is how often it is looked whether the replica has come far enough.
-const drainInterval = 500 * time.Microsecond
-
-// Drain waits until the replica has everything that the shards have said up to these
-// places, or, if there are none, up to where they stand now. Then it has carried out
-// every transaction that it was sent. The writers must be stopped for it to be all there
-// is.
-func (f *Feed) Drain(ctx context.Context, to []ShardStand) error {
-	f.waiting.Add(1)
-	defer f.waiting.Add(-1)
-	if to == nil {
-		var err error
-		if to, err = f.Now(ctx); err != nil {
-			return err
-		}
-	}
-	again := time.NewTicker(drainInterval)
-	defer again.Stop()
-	for !f.reached(to) {
-		select {
-		case <-again.C:
-		case <-f.done:
-			return f.failure()
-		case <-ctx.Done():
-			return fmt.Errorf("the replica has not got everything: %+v: %w", f.View(), ctx.Err())
-		}
-	}
-	return f.whole(ctx)
-}
-
-func (f *Feed) reached(to []ShardStand) bool {
-	links := f.all()
-	found := 0
-	for _, s := range to {
-		for _, l := range links {
-			if l.name == s.Shard && l.reached() >= s.Offset {
-				found++
-			}
-		}
-	}
-	return found == len(links) && found == len(to) && found > 0
-}
-
-// whole sees that the replica has counted as many transactions as it has been sent: it
-// says nothing of one that it refuses.
-func (f *Feed) whole(ctx context.Context) error {
-	f.mu.Lock()
-	s := f.session
-	f.mu.Unlock()
-	if s == nil {
-		return errors.New("the replica's connection has ended")
-	}
-	p, err := f.readCheckpoint(ctx)
-	if err != nil {
-		return err
-	}
-	least, most := s.confirmed(), s.begun.Load()
-	if p == nil || p.count < least || p.count > most {
-		return &WayBackLostError{Replica: f.cfg.Replica.Address, Reason: "it has not carried out every transaction that it was sent: its log says which command it refused"}
-	}
-	return nil
 }

@@ -1,9 +1,6 @@
 package apply
 
-import (
-	"bytes"
-	"strconv"
-)
+import "strconv"
 
 // feedBatch is one transaction of the stream that a replica is fed: commands of one
 // shard and, as its last, how far the shard's stream has been carried with them.
@@ -73,9 +70,3 @@ func (b *feedBatch) seal() { b.buf = append(b.buf, "*1\r\n$4\r\nEXEC\r\n"...) }
 func (b *feedBatch) full() bool {
 	return !b.inside && (len(b.buf) >= batchBytes || b.commands >= batchCommands)
 }
-
-// ownPrefix is that of the names of godwit's own keys.
-const ownPrefix = "godwit:"
-
-// own tells of a key of godwit's own, which is not carried.
-func own(key []byte) bool { return bytes.HasPrefix(key, []byte(ownPrefix)) }

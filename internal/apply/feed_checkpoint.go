@@ -25,8 +25,9 @@ const (
 	mendField    = "mend:"
 )
 
-// feedKey is the name of the checkpoint.
-func feedKey(name string) string { return ownPrefix + name + ":back" }
+// FeedKey is the name of the checkpoint that the way back of a migration leaves in the old
+// primary.
+func FeedKey(name string) string { return checkpointPrefix + name + ":back" }
 
 // ShardStand is a place in the stream of a shard.
 type ShardStand struct {
@@ -59,7 +60,7 @@ func (f *Feed) readCheckpoint(ctx context.Context) (*feedCheckpoint, error) {
 	defer func() { _ = c.Close() }() // nothing was left unsent
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
-	fields, err := c.do("HGETALL", feedKey(f.cfg.Name))
+	fields, err := c.do("HGETALL", FeedKey(f.cfg.Name))
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +87,7 @@ func (f *Feed) readCheckpoint(ctx context.Context) (*feedCheckpoint, error) {
 			p.shards = append(p.shards, s)
 		}
 		if err != nil {
-			return nil, &FatalError{fmt.Errorf("%s: field %q of %s: %w", f.cfg.Replica.Address, name, feedKey(f.cfg.Name), err)}
+			return nil, &FatalError{fmt.Errorf("%s: field %q of %s: %w", f.cfg.Replica.Address, name, FeedKey(f.cfg.Name), err)}
 		}
 	}
 	if p.owner != f.cfg.Owner {

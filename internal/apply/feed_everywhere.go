@@ -109,7 +109,7 @@ func (x *feeder) emptied(ctx context.Context, db *int, of func(uint16) bool) err
 		return err
 	}
 	err := x.keysOfReplica(ctx, func(at int, key []byte) error {
-		if own(key) || !of(slot.Of(key)) || db != nil && *db != at {
+		if at == checkpointDB && string(key) == string(x.key) || !of(slot.Of(key)) || db != nil && *db != at {
 			return nil
 		}
 		b, err := x.filling(ctx)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"godwit/internal/psync"
 	"godwit/internal/server"
 	"godwit/internal/slot"
 )
@@ -19,7 +20,8 @@ type feedLink struct {
 	slots [slot.Count]bool
 	in    *intake
 
-	attaching sync.Mutex // guards what in is attached to
+	attaching sync.Mutex                      // guards what in is attached to
+	primary   atomic.Pointer[server.Endpoint] // that was attached to last; nil before
 	// stale tells that the shard's history has parted from what in has read.
 	stale bool // guarded by attaching
 
@@ -53,9 +55,10 @@ func (l *feedLink) stand(offset int64) {
 }
 
 func (l *feedLink) address() string {
-	l.attaching.Lock()
-	defer l.attaching.Unlock()
-	return l.in.source.Address
+	if e := l.primary.Load(); e != nil {
+		return e.Address
+	}
+	return ""
 }
 
 // attachTries is how often a shard is asked for its stream from its present place on. One that
@@ -72,11 +75,14 @@ func (l *feedLink) attachNow(ctx context.Context) (ShardStand, error) {
 		if err != nil {
 			return at, err
 		}
-		if l.in.source, err = l.feed.primaryOf(ctx, l.name); err != nil {
+		e, err := l.feed.primaryOf(ctx, l.name)
+		if err != nil {
 			return at, err
 		}
+		l.in.source = e
 		err = l.in.attach(ctx, at.ReplID, at.Offset)
 		if err == nil {
+			l.primary.Store(&e)
 			l.stand(at.Offset)
 			return at, nil
 		}
@@ -87,6 +93,25 @@ func (l *feedLink) attachNow(ctx context.Context) (ShardStand, error) {
 			return at, ctx.Err()
 		}
 	}
+}
+
+// primeTimeout is how long a shard is given for an answer to what is not meant.
+const primeTimeout = 100 * time.Millisecond
+
+// prime has a shard make a backlog: it does when it is asked for a full resync, at once,
+// and forks for it only after a delay, when nobody waits for that any more.
+func (l *feedLink) prime(parent context.Context) error {
+	ctx, cancel := context.WithTimeout(parent, primeTimeout)
+	defer cancel()
+	e, err := l.feed.primaryOf(ctx, l.name)
+	if err != nil {
+		return err
+	}
+	l.in.source = e
+	if stream, _, err := l.in.ask(ctx, "?", psync.NoOffset); err == nil {
+		_ = stream.Close() // it is not read
+	}
+	return parent.Err()
 }
 
 // attachAt begins to read the shard's stream from a place on, unless it is read already
@@ -107,30 +132,37 @@ func (l *feedLink) attachAt(ctx, lifetime context.Context, at ShardStand, ahead 
 }
 
 func (l *feedLink) tryAt(ctx, lifetime context.Context, at ShardStand, ahead map[string]int64) (ShardStand, []string, error) {
-	if d := l.debt; d != nil && at.ReplID != d.from.ReplID && l.has(d.from.Offset) {
-		return d.from, d.names, nil // the replica has not had them
+	from, names := at, []string(nil)
+	if d := l.debt; d != nil && at.ReplID != d.from.ReplID { // the replica has not had it
+		from, names = d.from, d.names
+	} else {
+		l.debt = nil
 	}
-	if l.has(at.Offset) {
-		return at, nil, nil
+	if l.has(from.Offset) {
+		return from, names, nil
+	}
+	if l.debt == nil {
+		var err error
+		if from, names, err = l.parted(ctx, at, ahead); err != nil {
+			return at, nil, err
+		}
+		if from != at { // an attempt to attach empties the spool
+			l.debt = &debt{from, names}
+		}
 	}
 	e, err := l.feed.primaryOf(ctx, l.name)
-	if err != nil {
-		return at, nil, err
-	}
-	from, names, err := l.parted(ctx, at, ahead)
 	if err != nil {
 		return at, nil, err
 	}
 	l.attaching.Lock()
 	defer l.attaching.Unlock()
 	l.in.source = e
+	l.stand(from.Offset) // in the history that it is about to have
 	if err := l.in.attach(lifetime, from.ReplID, from.Offset); err != nil {
 		return at, nil, l.refused(at, err)
 	}
 	l.stale = false
-	if l.debt = nil; from != at {
-		l.debt = &debt{from, names}
-	}
+	l.primary.Store(&e)
 	return from, names, nil
 }
 
@@ -214,6 +246,7 @@ func (l *feedLink) toPrimary(ctx context.Context) error {
 	if err := l.in.again(ctx); err != nil {
 		return err
 	}
+	l.primary.Store(&e)
 	l.feed.resumed()
 	return nil
 }
@@ -231,11 +264,4 @@ func (l *feedLink) release() {
 	if position, ok := l.in.position(has); ok {
 		l.in.spool.Release(position - l.feed.cfg.Spool.MemoryLimit/2)
 	}
-}
-
-// endpoint is the shard's primary, as far as is known.
-func (l *feedLink) endpoint() server.Endpoint {
-	l.attaching.Lock()
-	defer l.attaching.Unlock()
-	return l.in.source
 }

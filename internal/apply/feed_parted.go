@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"godwit/internal/command"
+	"godwit/internal/reserved"
 	"godwit/internal/resp"
 	"godwit/internal/slot"
 )
@@ -28,7 +29,11 @@ func (l *feedLink) parted(ctx context.Context, at ShardStand, ahead map[string]i
 	if err != nil || !strings.EqualFold(second.ReplID, at.ReplID) || at.Offset <= second.Offset {
 		return at, nil, err // the shard's own answer tells
 	}
-	names, err := l.wrote(ctx, second.Offset, at.Offset)
+	position, there := l.in.position(second.Offset)
+	if !there {
+		return at, nil, nil // which they are is not known any more
+	}
+	names, err := l.wrote(ctx, position, second.Offset, at.Offset)
 	if err != nil {
 		return at, nil, err
 	}
@@ -54,12 +59,9 @@ type debt struct {
 	names []string
 }
 
-// wrote are the keys that commands of the spool wrote, from one offset to another.
-func (l *feedLink) wrote(ctx context.Context, from, to int64) ([]string, error) {
-	position, there := l.in.position(from)
-	if !there {
-		return nil, nil
-	}
+// wrote are the keys that commands of the spool wrote, from one offset, which is at a
+// position, to another.
+func (l *feedLink) wrote(ctx context.Context, position, from, to int64) ([]string, error) {
 	placer := command.NewPlacer(l.feed.cfg.Cluster.Capabilities)
 	db := l.dbAt(from)
 	var buf []byte
@@ -89,7 +91,7 @@ func (l *feedLink) wrote(ctx context.Context, from, to int64) ([]string, error) 
 				return nil, err
 			}
 			for _, key := range keys {
-				if !own(key) {
+				if !reserved.Is(key) {
 					names = append(names, strconv.Itoa(db)+":"+string(key))
 				}
 			}

@@ -31,6 +31,7 @@ type session struct {
 	sent    atomic.Int64 // offset of the replica that was sent
 	acked   atomic.Int64 // that it has applied
 	heard   atomic.Int64 // UnixNano of its last sign of life
+	live    atomic.Bool  // the replica is being fed
 	begun   atomic.Int64 // transactions of all sessions, as the replica counts them, with those under way
 	mu      sync.Mutex
 	pending []sentBatch // guarded by mu, in the order in which they were sent
@@ -146,6 +147,7 @@ func (s *session) run(ctx, lifetime context.Context) (err error) {
 	}()
 	inner.Go(func() { s.cancelBy(s.readAcks()) })
 	inner.Go(func() { s.cancelBy(s.write(ctx)) })
+	inner.Go(func() { s.cancelBy(s.watch(ctx)) })
 	start, err := s.standing(ctx)
 	if err != nil {
 		return err
@@ -161,6 +163,9 @@ func (s *session) run(ctx, lifetime context.Context) (err error) {
 		}
 		defer feeders[i].close()
 	}
+	s.feed.asked = ""
+	s.live.Store(true)
+	defer s.live.Store(false)
 	s.feed.set(Streaming, "")
 	inner.Go(func() { s.poll(ctx) })
 	var feeding sync.WaitGroup
@@ -202,7 +207,7 @@ func (s *session) standing(ctx context.Context) (*feedCheckpoint, error) {
 		s.begin(p)
 		return p, nil
 	}
-	key := []byte(feedKey(s.feed.cfg.Name))
+	key := []byte(FeedKey(s.feed.cfg.Name))
 	b := &feedBatch{}
 	b.begin()
 	fields := []string{ownerField, s.feed.cfg.Owner, replidField, replid}
@@ -256,33 +261,46 @@ func (s *session) read(ctx context.Context) (*feedCheckpoint, error) {
 }
 
 // judge tells whether the replica has all that its checkpoint says, and nothing else: its
-// replid says so, which it changes as soon as it is a primary. One that was started again
-// as a primary has another; it must not have taken a write since. It may have let keys
-// expire whose life is longer by now, as it would have heard: it is suspect.
+// replid says so, which it changes as soon as it is a primary. One that was a primary for a
+// while has another; it must not have taken a write. It may have let keys expire whose life
+// is longer by now, as it would have heard: it is suspect.
 func (s *session) judge(ctx context.Context, p *feedCheckpoint) (suspect bool, err error) {
 	s.feed.mu.Lock()
 	from := s.feed.demoted
 	s.feed.mu.Unlock()
-	known := strings.EqualFold(s.peer.ReplID, from.ReplID) || p != nil && strings.EqualFold(s.peer.ReplID, p.replid)
+	known := func(replid string) bool {
+		return strings.EqualFold(replid, from.ReplID) || p != nil && strings.EqualFold(replid, p.replid)
+	}
 	switch {
-	case p == nil && !known:
+	case p == nil && !known(s.peer.ReplID):
 		return false, s.lost("it stands in another stream (replid %s, not %s), and has no checkpoint", s.peer.ReplID, from.ReplID)
 	case p == nil && s.at < from.Offset:
 		return false, s.lost("it has lost data: it stands at offset %d, and stood at %d when it became a replica", s.at, from.Offset)
-	case known:
+	case known(s.peer.ReplID):
 		return false, nil
 	}
-	return true, s.untouched(ctx)
+	c, err := server.Dial(ctx, s.feed.cfg.Replica, clientName)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = c.Close() }() // nothing was left unsent
+	info, err := c.Info(ctx, "replication")
+	if err != nil {
+		return false, err
+	}
+	if known(info["master_replid2"]) && s.at-info.Int("second_repl_offset") < leastWrite {
+		return true, nil // it has written nothing since that was its replid
+	}
+	return true, s.untouched(ctx, c)
 }
+
+// leastWrite is shorter than any write in a stream, and longer than the EXEC that a server
+// of up to 6.2 writes when a transaction makes it a replica.
+const leastWrite = 20
 
 // untouched sees that nobody has written to a replica that was a primary for a while
 // since it was started. What it loads, and what expires, it does not count as commands.
-func (s *session) untouched(ctx context.Context) error {
-	c, err := server.Dial(ctx, s.feed.cfg.Replica, clientName)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = c.Close() }() // nothing was left unsent
+func (s *session) untouched(ctx context.Context, c *server.Client) error {
 	info, err := c.Info(ctx, "stats", "commandstats")
 	if err != nil {
 		return err
@@ -329,8 +347,9 @@ func (s *session) lost(format string, args ...any) error {
 }
 
 // askAgain is for a replica that asks for a full resync. It has not necessarily lost its
-// data: one that was started with its append only file does not know where it stands.
-// Made a primary and a replica again at once, it asks from where it is.
+// data: one that was started with its append only file does not know where it stands, nor
+// does one of up to 6.2 whose question was not answered before its connection ended. Made a
+// primary and a replica again at once, it asks from where it is.
 func (s *session) askAgain(ctx context.Context) error {
 	deferred(s.peer, "godwit asks for its place")
 	c, err := server.Dial(ctx, s.feed.cfg.Replica, clientName)
@@ -361,7 +380,7 @@ func (s *session) links(ctx, lifetime context.Context, p *feedCheckpoint) ([]*fe
 	known := s.feed.all()
 	for _, l := range known {
 		if !slices.ContainsFunc(p.shards, func(at ShardStand) bool { return at.Shard == l.name }) {
-			return nil, &FatalError{fmt.Errorf("the shard of slots %s is not in the checkpoint %s", l.name, feedKey(s.feed.cfg.Name))}
+			return nil, &FatalError{fmt.Errorf("the shard of slots %s is not in the checkpoint %s", l.name, FeedKey(s.feed.cfg.Name))}
 		}
 	}
 	var links []*feedLink
@@ -387,116 +406,4 @@ func (s *session) links(ctx, lifetime context.Context, p *feedCheckpoint) ([]*fe
 		links = append(links, l)
 	}
 	return links, nil
-}
-
-// put hands a transaction to the writer. It is the writer's from then on.
-func (s *session) put(ctx context.Context, b *feedBatch) error {
-	b.seal()
-	s.begun.Add(1)
-	select {
-	case s.out <- b:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// write sends what is put, and pings in between, as a primary does.
-func (s *session) write(ctx context.Context) error {
-	ping := time.NewTicker(pingInterval)
-	defer ping.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case b := <-s.out:
-			// The end first: the replica may confirm it before Write returns.
-			s.mu.Lock()
-			s.pending = append(s.pending, sentBatch{end: s.sent.Add(int64(len(b.buf))), link: b.link, to: b.to})
-			s.mu.Unlock()
-			if _, err := s.peer.Write(b.buf); err != nil {
-				return server.Failed(s.feed.cfg.Replica.Address, "replication", err)
-			}
-			if b.free != nil {
-				b.free <- b // there is room for all there are
-			}
-		case <-ping.C:
-			if silent := time.Since(time.Unix(0, s.heard.Load())); silent > psync.SilenceTimeout {
-				return fmt.Errorf("%s: it was silent for %v", s.feed.cfg.Replica.Address, silent.Round(time.Second))
-			}
-			const ping = "*1\r\n$4\r\nPING\r\n"
-			s.sent.Add(int64(len(ping)))
-			if _, err := s.peer.Write([]byte(ping)); err != nil {
-				return server.Failed(s.feed.cfg.Replica.Address, "replication", err)
-			}
-		}
-	}
-}
-
-// readAcks takes what the replica says by itself.
-func (s *session) readAcks() error {
-	for {
-		offset, err := s.peer.ReadAck()
-		if err != nil {
-			return fmt.Errorf("%s: %w", s.feed.cfg.Replica.Address, eof(err))
-		}
-		s.alive()
-		s.confirm(offset)
-	}
-}
-
-// confirm notes that the replica has applied everything up to an offset of its own.
-func (s *session) confirm(offset int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if offset <= s.acked.Load() {
-		return
-	}
-	s.acked.Store(offset)
-	n := 0
-	for ; n < len(s.pending) && s.pending[n].end <= offset; n++ {
-		s.done++
-		if p := s.pending[n]; p.link != nil {
-			p.link.applied.Store(p.to)
-		}
-	}
-	s.pending = append(s.pending[:0], s.pending[n:]...)
-}
-
-// confirmed is how many transactions the replica has applied, by its own count.
-func (s *session) confirmed() int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.done
-}
-
-// poll asks the replica how far it has come, as long as somebody waits for it.
-func (s *session) poll(ctx context.Context) {
-	var c *server.Client
-	defer func() {
-		if c != nil {
-			_ = c.Close() // nothing was left unsent
-		}
-	}()
-	again := time.NewTicker(pollInterval)
-	defer again.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-again.C:
-		}
-		if s.feed.waiting.Load() == 0 || s.acked.Load() >= s.sent.Load() {
-			continue
-		}
-		if c == nil {
-			var err error
-			if c, err = server.New(s.feed.cfg.Replica, clientName); err != nil {
-				return // it was dialed before: its own word comes once a second
-			}
-		}
-		if info, err := c.Info(ctx, "replication"); err == nil && info["role"] == "slave" && strings.EqualFold(info["master_replid"], s.peer.ReplID) {
-			s.confirm(info.Int("slave_repl_offset"))
-		}
-	}
 }

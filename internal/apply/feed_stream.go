@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"godwit/internal/command"
+	"godwit/internal/reserved"
 	"godwit/internal/resp"
 	"godwit/internal/server"
 	"godwit/internal/slot"
@@ -54,8 +55,8 @@ func newFeeder(l *feedLink, s *session, at ShardStand, start *feedCheckpoint) (*
 	x := &feeder{
 		link: l, session: s, placer: command.NewPlacer(c.Cluster.Capabilities),
 		rewriter: command.NewRewriter(c.Cluster.Capabilities, c.Knows, command.Options{Drop: c.Transcoder.Drop, Now: c.Cluster.Now}),
-		values:   &carrier{source: l.endpoint(), crc: l.feed.crc, to: c.Knows.Format, coding: c.Transcoder, ahead: map[string]int64{}},
-		offset:   at.Offset, db: at.DB, key: []byte(feedKey(c.Name)), free: make(chan *feedBatch, feedWindow), dbs: []int{0},
+		values:   &carrier{source: *l.primary.Load(), crc: l.feed.crc, to: c.Knows.Format, coding: c.Transcoder, ahead: map[string]int64{}},
+		offset:   at.Offset, db: at.DB, key: []byte(FeedKey(c.Name)), free: make(chan *feedBatch, feedWindow), dbs: []int{0},
 		mend: start.mend[at.Shard], doubts: start.doubted[at.Shard],
 	}
 	for range feedWindow {
@@ -86,7 +87,7 @@ func (x *feeder) run(ctx context.Context) error {
 	in := x.link.in
 	position, ok := in.position(x.offset)
 	if !ok {
-		return fmt.Errorf("%s: %w", in.source.Address, errFullResync)
+		return fmt.Errorf("%s: %w", x.link.address(), errFullResync)
 	}
 	if err := x.doubted(ctx, x.doubts); err != nil {
 		return err
@@ -218,7 +219,7 @@ func (x *feeder) keyed(ctx context.Context, placing command.Placing, of uint16, 
 	ours := 0
 	ahead := false
 	for _, at := range x.positions {
-		if own(args[at]) {
+		if reserved.Is(args[at]) {
 			ours++
 			continue
 		}

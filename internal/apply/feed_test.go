@@ -1,8 +1,12 @@
 package apply
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +19,7 @@ import (
 // What clients write to the cluster reaches the old primary, each command once and in
 // its order, in whatever words that one has.
 func TestFeed(t *testing.T) {
+	t.Parallel()
 	for _, o := range []feedOptions{
 		{old: "redis-7.0", cluster: "redis-7.0", failover: true},
 		{old: "valkey-8.1", cluster: "valkey-8.1"},
@@ -25,7 +30,7 @@ func TestFeed(t *testing.T) {
 			o.keys = 3000
 			r := newFeedRig(t, o)
 			l := r.load(0)
-			r.written(l, 10000)
+			r.written(l, 5000)
 			r.goBack(l)
 		})
 	}
@@ -119,4 +124,72 @@ func do(t *testing.T, c *server.Client, args ...any) any {
 		t.Fatal(err)
 	}
 	return reply
+}
+
+// What makes a way back impossible is said by name, and the old primary keeps what it has.
+func TestFeedThatIsLost(t *testing.T) {
+	t.Parallel()
+	type lost struct {
+		name    string
+		happens func(t *testing.T, r *feedRig)
+		like    string
+	}
+	for _, tt := range []lost{
+		{"a shard has forgotten", func(t *testing.T, r *feedRig) {
+			r.end()
+			noise := strings.Repeat("x", 1<<20)
+			for range 66 {
+				do(t, r.clients()[1], "SET", r.keyOf(1, 1), noise)
+			}
+			r.start()
+		}, "the shard of slots 5462-10923"},
+		{"a slot moves", func(t *testing.T, r *feedRig) {
+			of := slot.Of([]byte(r.keyOf(1, 1)))
+			do(t, r.clients()[1], "SET", r.keyOf(1, 1), "x")
+			if err := r.cluster.Move(t.Context(), sandbox.SlotRange{First: of, Last: of}, 2, sandbox.MoveOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}, "has moved to or from the shard of slots 10924-16383"},
+		{"the old primary has lost its data", func(t *testing.T, r *feedRig) {
+			if err := r.old.Restart(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			host, port, err := net.SplitHostPort(r.proxy.Address())
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.do("REPLICAOF", host, port)
+		}, "and has no checkpoint"},
+		{"the old primary was written to", func(t *testing.T, r *feedRig) {
+			host, port, err := net.SplitHostPort(r.proxy.Address())
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.do("REPLICAOF", "NO", "ONE")
+			r.do("SET", "stray", "x")
+			r.do("REPLICAOF", host, port)
+		}, "was written to"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := newFeedRig(t, feedOptions{old: "redis-7.0", cluster: "redis-7.0", keys: 300})
+			r.streaming()
+			r.config.Resume = true
+			keys := r.do("DBSIZE").(int64)
+			if strings.HasSuffix(tt.name, "its data") {
+				keys = 0
+			}
+			tt.happens(t, r)
+			err := <-r.ended
+			r.ended <- context.Canceled // as far as the rig is concerned
+			var hint interface{ HintText() string }
+			if !errors.As(err, &hint) || !strings.Contains(err.Error(), tt.like) {
+				t.Fatalf("%v", err)
+			}
+			t.Log(err)
+			if now := r.do("DBSIZE").(int64); now < keys {
+				t.Errorf("%d keys, not %d", now, keys)
+			}
+		})
+	}
 }

@@ -379,7 +379,8 @@ func (d *dispatcher) halt(ctx context.Context, h *Hold) error {
 }
 
 // settleLanes waits until the shards have carried out everything that lanes were given,
-// and whatever they had let go of by themselves meanwhile has been seen to.
+// and whatever they had let go of by themselves meanwhile has been seen to. Slots that
+// have had more than the dispatcher has come to have passed the offset anyway.
 func (d *dispatcher) settleLanes(ctx context.Context) error {
 	for {
 		for _, l := range d.lanes {
@@ -392,10 +393,10 @@ func (d *dispatcher) settleLanes(ctx context.Context) error {
 				return err
 			}
 		}
-		if !d.lost.raised.Load() {
+		if !d.lost.raised.Load() && (d.doubts.keys == nil || d.offset < d.doubts.until) {
 			return nil
 		}
-		if err := d.heed(ctx); err != nil {
+		if err := d.attend(ctx); err != nil {
 			return err
 		}
 	}

@@ -241,7 +241,8 @@ func (in *intake) detach() {
 	in.wg.Wait()
 	in.cancel = nil
 	select {
-	case <-in.failed:
+	case err := <-in.failed:
+		in.log.Debug("the connection had ended", "source", in.source.Address, "error", err)
 	default:
 	}
 }

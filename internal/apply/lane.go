@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -44,8 +45,10 @@ type lane struct {
 
 	leads []lead // keys that are ahead, of the dispatcher
 
+	sealed  atomic.Int64 // number of the last batch that was flushed
 	given   atomic.Int64 // the source's offset up to which it has been given commands
 	applied atomic.Int64 // the source's offset up to which the shard has everything
+	busy    atomic.Int64 // UnixNano of the last batch sent or byte that came
 	failed  chan error   // the first error, once
 	wg      sync.WaitGroup
 }
@@ -82,6 +85,7 @@ func (l *lane) start(ctx context.Context, at, safe mark) {
 	}
 	l.given.Store(at.at)
 	l.applied.Store(at.at)
+	l.busy.Store(time.Now().UnixNano())
 	stop := context.AfterFunc(ctx, func() { _ = l.conn.Close() })
 	l.wg.Go(func() { l.send(ctx) })
 	l.wg.Go(func() {
@@ -157,6 +161,7 @@ func (l *lane) flush() {
 		return
 	}
 	l.next, l.now = b.to, nil
+	l.sealed.Store(b.number)
 	l.out <- b // there is room for all there are
 }
 
@@ -164,6 +169,7 @@ func (l *lane) send(ctx context.Context) {
 	for {
 		select {
 		case b := <-l.out:
+			l.busy.Store(time.Now().UnixNano())
 			if _, err := l.conn.Write(b.seal()); err != nil {
 				l.fail(server.Failed(l.shard.Address, "EVALSHA", err))
 				return
@@ -190,6 +196,7 @@ func (l *lane) receive(ctx context.Context) {
 			l.fail(l.failure(ctx, now, string(reply.Line)))
 			return
 		}
+		l.busy.Store(time.Now().UnixNano())
 		texts, err := l.conn.texts(nil, reply)
 		if err != nil {
 			l.fail(server.Failed(l.shard.Address, "EVALSHA", err))
@@ -306,6 +313,21 @@ func (l *lane) reached(ctx context.Context, number int64) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// silent fails a lane whose shard owes an answer and has not said anything for too long.
+func (l *lane) silent() {
+	since := time.Since(time.Unix(0, l.busy.Load()))
+	if since > silence && l.owed() {
+		l.fail(server.Failed(l.shard.Address, "EVALSHA", fmt.Errorf("no answer for %v: %w", since.Round(time.Second), os.ErrDeadlineExceeded)))
+	}
+}
+
+// owed tells whether batches were sent that are not answered.
+func (l *lane) owed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.finished < l.sealed.Load()
 }
 
 // drained waits until the shard has everything that was flushed.

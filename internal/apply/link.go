@@ -326,6 +326,7 @@ func (l *Link) acknowledge(ctx context.Context, lanes []*lane) {
 		acked := l.read.Load()
 		kept := acked
 		for _, x := range lanes {
+			x.silent()
 			applied := x.sound().at
 			kept = min(kept, applied)
 			// What was given to it after that only makes this less.

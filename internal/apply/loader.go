@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"godwit/internal/resp"
 	"godwit/internal/server"
@@ -134,8 +135,8 @@ func (l *loader) send(ctx context.Context, left *[]*chunk) error {
 		if !ok {
 			break
 		}
-		sent <- x
 		_, err = c.Write(x.buf)
+		sent <- x // not before: whoever has read the replies uses it again
 	}
 	close(sent)
 	first := <-done
@@ -164,6 +165,11 @@ func (l *loader) next(again *[]*chunk, broken <-chan struct{}) (x *chunk, ok boo
 // replies reads those to a chunk.
 func (l *loader) replies(c *conn, x *chunk) error {
 	for i := range x.n {
+		if i%64 == 0 {
+			if err := c.SetReadDeadline(time.Now().Add(silence)); err != nil {
+				return err
+			}
+		}
 		reply, err := c.r.Next()
 		if err != nil {
 			return server.Failed(l.shard.Address, "RESTORE", eof(err))

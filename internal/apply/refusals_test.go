@@ -28,22 +28,24 @@ func TestRefusals(t *testing.T) {
 			}
 		}
 	}
-	for _, tt := range []struct {
+	type row struct {
 		name   string
 		target string
 		reason string // in what is said
 		hint   string
 		begin  func(*testing.T, *server.Client) // has a primary refuse
 		mend   func(*testing.T, *server.Client)
-	}{
+	}
+	for _, tt := range some(2, []row{
 		{"OOM", "redis-7.0", "OOM", "maxmemory", set("CONFIG", "SET", "maxmemory", "1mb"), set("CONFIG", "SET", "maxmemory", "0")},
 		{"OOM", "redis-6.0", "OOM", "maxmemory", set("CONFIG", "SET", "maxmemory", "1mb"), set("CONFIG", "SET", "maxmemory", "0")},
 		{"OOM", "valkey-9.1", "OOM", "maxmemory", set("CONFIG", "SET", "maxmemory", "1mb"), set("CONFIG", "SET", "maxmemory", "0")},
 		{"NOREPLICAS", "redis-7.0", "NOREPLICAS", "replicas", set("CONFIG", "SET", "min-replicas-to-write", "1"), set("CONFIG", "SET", "min-replicas-to-write", "0")},
 		{"NOREPLICAS", "valkey-8.1", "NOREPLICAS", "replicas", set("CONFIG", "SET", "min-replicas-to-write", "1"), set("CONFIG", "SET", "min-replicas-to-write", "0")},
 		{"MISCONF", "redis-8.6", "MISCONF", "cannot save", unsaved, set("CONFIG", "SET", "stop-writes-on-bgsave-error", "no")},
+		{"BUSY", "valkey-8.1", "BUSY", "SCRIPT KILL", busy, set("SCRIPT", "KILL")},
 		{"CLUSTERDOWN", "redis-7.0", "slots: 77", "", set("CLUSTER", "DELSLOTS", 77), set("CLUSTER", "ADDSLOTS", 77)},
-	} {
+	}) {
 		t.Run(tt.name+" "+tt.target, func(t *testing.T) {
 			t.Parallel()
 			source := sandboxtest.Start(t, tt.target, sandbox.Options{})
@@ -107,13 +109,34 @@ func unsaved(t *testing.T, c *server.Client) {
 	})
 }
 
+// busy has a server run a script without end.
+func busy(t *testing.T, c *server.Client) {
+	t.Helper()
+	if _, err := c.Do(t.Context(), "CONFIG", "SET", "lua-time-limit", "20"); err != nil {
+		t.Fatal(err)
+	}
+	other, err := server.Dial(t.Context(), c.Endpoint(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = other.Do(t.Context(), "EVAL", "while true do end", "0") // killed by SCRIPT KILL
+	}()
+	t.Cleanup(func() {
+		_ = other.Close()
+		<-ended
+	})
+}
+
 // What waiting would not mend ends the engine, by name.
 func TestForbidden(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct{ version, rules, want string }{
+	for _, tt := range some(2, []struct{ version, rules, want string }{
 		{"redis-7.0", "-restore", "RESTORE"}, {"valkey-9.1", "-lpush", ""}, {"redis-7.0", "resetkeys ~godwit:* ~key:*", "list:"},
 		{"redis-6.0", "-lpush", ""}, {"redis-8.6", "-evalsha", "EVALSHA"}, {"redis-7.0", ">other <secret", "WRONGPASS"},
-	} {
+	}) {
 		t.Run(tt.version+" "+tt.rules, func(t *testing.T) {
 			t.Parallel()
 			source := sandboxtest.Start(t, tt.version, sandbox.Options{})

@@ -20,7 +20,7 @@ func TestRenew(t *testing.T) {
 	t.Parallel()
 	source := sandboxtest.Start(t, "redis-7.0", sandbox.Options{Args: []string{"--repl-backlog-size 64mb"}})
 	target := sandboxtest.Cluster(t, "redis-7.0", sandbox.ClusterOptions{})
-	if err := dataset.Fill(t.Context(), source.Endpoint(), dataset.Options{Keys: 20000, NoFunctions: true}); err != nil {
+	if err := dataset.Fill(t.Context(), source.Endpoint(), dataset.Options{Keys: 8000, NoFunctions: true}); err != nil {
 		t.Fatal(err)
 	}
 	var m memory

@@ -25,14 +25,14 @@ import (
 )
 
 // configure is to carry source to a cluster.
-func configure(t *testing.T, source *sandbox.Server, target *sandbox.Cluster) Config {
+func configure(t testing.TB, source *sandbox.Server, target *sandbox.Cluster) Config {
 	t.Helper()
 	return configureServers(t, target.Nodes()[0], source)
 }
 
 // configureServers is to carry several sources to a cluster, of which target is a node, or
 // to a standalone server.
-func configureServers(t *testing.T, target *sandbox.Server, sources ...*sandbox.Server) Config {
+func configureServers(t testing.TB, target *sandbox.Server, sources ...*sandbox.Server) Config {
 	t.Helper()
 	from, err := topology.Inspect(t.Context(), sandboxtest.Client(t, sources[0]))
 	if err != nil {
@@ -58,7 +58,7 @@ func configureServers(t *testing.T, target *sandbox.Server, sources ...*sandbox.
 }
 
 // describe is a server of the same version as another.
-func describe(t *testing.T, e server.Endpoint, like topology.Node) Source {
+func describe(t testing.TB, e server.Endpoint, like topology.Node) Source {
 	t.Helper()
 	v := like.Version
 	return Source{
@@ -68,7 +68,7 @@ func describe(t *testing.T, e server.Endpoint, like topology.Node) Source {
 }
 
 // configureCluster is to carry a cluster.
-func configureCluster(t *testing.T, target *sandbox.Server, source *sandbox.Cluster) Config {
+func configureCluster(t testing.TB, target *sandbox.Server, source *sandbox.Cluster) Config {
 	t.Helper()
 	c := configureServers(t, target, source.Nodes()[0])
 	like := c.Sources[0]
@@ -98,7 +98,7 @@ func (m *memory) save(p Progress) error {
 }
 
 // load has an engine go on from what was saved.
-func (m *memory) load(t *testing.T, c Config) Config {
+func (m *memory) load(t testing.TB, c Config) Config {
 	t.Helper()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -112,7 +112,7 @@ func (m *memory) load(t *testing.T, c Config) Config {
 }
 
 // run has an engine carry until stop is called, or the test ends.
-func run(t *testing.T, e *Engine) (stop func()) {
+func run(t testing.TB, e *Engine) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
@@ -131,7 +131,7 @@ func run(t *testing.T, e *Engine) (stop func()) {
 }
 
 // caughtUp waits until the target has all that the sources have said.
-func caughtUp(t *testing.T, e *Engine, sources ...*sandbox.Server) {
+func caughtUp(t testing.TB, e *Engine, sources ...*sandbox.Server) {
 	t.Helper()
 	until(t, func() (bool, string) {
 		var how string
@@ -152,13 +152,13 @@ func caughtUp(t *testing.T, e *Engine, sources ...*sandbox.Server) {
 }
 
 // caughtUpCluster is caughtUp of a cluster.
-func caughtUpCluster(t *testing.T, e *Engine, source *sandbox.Cluster) {
+func caughtUpCluster(t testing.TB, e *Engine, source *sandbox.Cluster) {
 	t.Helper()
 	caughtUp(t, e, primaries(t, source)...)
 }
 
 // primaries are those of a cluster that have slots.
-func primaries(t *testing.T, c *sandbox.Cluster) []*sandbox.Server {
+func primaries(t testing.TB, c *sandbox.Cluster) []*sandbox.Server {
 	t.Helper()
 	var all []*sandbox.Server
 	for i := range c.Shards() {
@@ -175,7 +175,7 @@ func primaries(t *testing.T, c *sandbox.Cluster) []*sandbox.Server {
 	return all
 }
 
-func until(t *testing.T, f func() (bool, string)) {
+func until(t testing.TB, f func() (bool, string)) {
 	t.Helper()
 	deadline := time.After(90 * time.Second)
 	again := time.NewTicker(5 * time.Millisecond)
@@ -201,7 +201,7 @@ type value struct {
 
 // keysOf reads all keys of servers by value, without godwit's own. What one of the
 // formats cannot hold does not count.
-func keysOf(t *testing.T, formats []rdb.Format, servers ...server.Endpoint) map[string]value {
+func keysOf(t testing.TB, formats []rdb.Format, servers ...server.Endpoint) map[string]value {
 	t.Helper()
 	all := map[string]value{}
 	payloads := digest.NewPayloads(digest.Options{NoEntriesRead: true, Formats: formats})
@@ -254,7 +254,7 @@ func keysOf(t *testing.T, formats []rdb.Format, servers ...server.Endpoint) map[
 }
 
 // formatOf is that of a server's payloads.
-func formatOf(t *testing.T, s *sandbox.Server) rdb.Format {
+func formatOf(t testing.TB, s *sandbox.Server) rdb.Format {
 	t.Helper()
 	n, err := topology.Inspect(t.Context(), sandboxtest.Client(t, s))
 	if err != nil {
@@ -265,13 +265,13 @@ func formatOf(t *testing.T, s *sandbox.Server) rdb.Format {
 
 // same compares the source with the cluster, and returns how many keys they have.
 // known tells of a difference that is not godwit's doing; nil if there is none.
-func same(t *testing.T, source *sandbox.Server, target *sandbox.Cluster, known func(key string, want, got value) bool) int {
+func same(t testing.TB, source *sandbox.Server, target *sandbox.Cluster, known func(key string, want, got value) bool) int {
 	t.Helper()
 	return sameServers(t, []*sandbox.Server{source}, primaries(t, target), known)
 }
 
 // sameServers compares what several servers have with what several others have.
-func sameServers(t *testing.T, sources, targets []*sandbox.Server, known func(key string, want, got value) bool) int {
+func sameServers(t testing.TB, sources, targets []*sandbox.Server, known func(key string, want, got value) bool) int {
 	t.Helper()
 	endpoints := func(servers []*sandbox.Server) []server.Endpoint {
 		var all []server.Endpoint

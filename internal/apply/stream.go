@@ -70,7 +70,6 @@ type dispatcher struct {
 	size      int      // of it, in bytes
 	body      []byte   // scratch
 	piece     []byte   // scratch
-	said      []byte   // scratch
 	written   [][]byte // scratch
 	late      [][]byte // scratch
 	positions []int    // scratch
@@ -103,8 +102,8 @@ func (d *dispatcher) run(ctx context.Context) error {
 			return err
 		}
 		if _, end := d.in.spool.Range(); end == read {
-			for _, l := range d.lanes {
-				l.flush()
+			if err := d.idle(ctx); err != nil {
+				return err
 			}
 		}
 		waiting, done := d.lost.waiting(ctx)
@@ -129,6 +128,25 @@ func (d *dispatcher) run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// idle sends what was gathered: there is no more to come for the moment. A lane that was
+// last given what does not count has its checkpoint moved on: nobody could tell
+// otherwise, until the source says something again, that the shard has it.
+func (d *dispatcher) idle(ctx context.Context) error {
+	for _, l := range d.lanes {
+		to := l.next
+		if l.now != nil {
+			to = l.now.to
+		}
+		if !d.inside && to.at < l.given.Load() {
+			if err := l.add(ctx, 0, nil, d.db, d.offset, 0, false); err != nil {
+				return err
+			}
+		}
+		l.flush()
+	}
+	return nil
 }
 
 const (
@@ -188,7 +206,9 @@ func (d *dispatcher) commands(ctx context.Context) (int, error) {
 			if err := d.lookAhead(ctx, d.buf[at:]); err != nil {
 				return at, err
 			}
-			e, err = resp.Scan(d.buf[at:], d.args)
+			if e, err = resp.Scan(d.buf[at:], d.args); err != nil {
+				return at, err
+			}
 			d.args = e.Args
 		}
 		d.end, d.rest = d.offset+int64(e.Size), d.buf[at+e.Size:]

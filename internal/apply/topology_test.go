@@ -16,12 +16,13 @@ import (
 // source's keys.
 func TestTargetChanges(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct {
+	type row struct {
 		name    string
 		version string
 		cluster sandbox.ClusterOptions
 		happens func(context.Context, *sandbox.Cluster) error
-	}{
+	}
+	for _, tt := range some(2, []row{
 		{name: "slots move", version: "redis-7.0", happens: func(ctx context.Context, c *sandbox.Cluster) error {
 			return c.Move(ctx, sandbox.SlotRange{First: 0, Last: 400}, 2, sandbox.MoveOptions{})
 		}},
@@ -49,11 +50,12 @@ func TestTargetChanges(t *testing.T) {
 			}
 			return c.Move(ctx, sandbox.SlotRange{First: 5000, Last: 5400}, i, sandbox.MoveOptions{})
 		}},
-	} {
+	}) {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			source := sandboxtest.Start(t, tt.version, sandbox.Options{Args: []string{"--repl-backlog-size 64mb"}})
 			target := sandboxtest.Cluster(t, tt.version, tt.cluster)
-			if err := dataset.Fill(t.Context(), source.Endpoint(), dataset.Options{Keys: 10000, NoFunctions: true}); err != nil {
+			if err := dataset.Fill(t.Context(), source.Endpoint(), dataset.Options{Keys: 5000, NoFunctions: true}); err != nil {
 				t.Fatal(err)
 			}
 			e := New(configure(t, source, target))

@@ -14,7 +14,8 @@ import (
 type Next interface {
 	// Address names it.
 	Address() string
-	// Command is what the step sends to it, or what it is asked, as for redis-cli.
+	// Command is what the step sends to it, or what it is asked, as for redis-cli; empty
+	// for nothing.
 	Command(step Name) string
 	// Follows is the offset up to which it has applied the stream; an error says why
 	// it cannot take over. It is called before anything is stopped.
@@ -56,7 +57,7 @@ func (r *Replica) Command(step Name) string {
 	case Promote:
 		return "REPLICAOF NO ONE"
 	default:
-		return "(is a replica of the old primary)"
+		return ""
 	}
 }
 

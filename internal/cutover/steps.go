@@ -90,10 +90,11 @@ func Steps(method Method, old Side, next Next, limits Limits) []Step {
 	ofNext := func(name Name) Step {
 		return Step{Name: name, Server: next.Address(), Command: next.Command(name), State: Planned}
 	}
-	steps := []Step{
-		planned(Arm, old, "CONFIG SET masterauth *** (one-time; only where none is set)"),
-		ofNext(CatchUp),
+	arm := planned(Arm, old, "CONFIG SET masterauth *** (one-time; only where none is set)")
+	if more := next.Command(Arm); more != "" {
+		arm.Command += "; " + next.Address() + ": " + more
 	}
+	steps := []Step{arm, ofNext(CatchUp)}
 	if method == Failover {
 		steps = append(steps,
 			planned(Pause, old, "FAILOVER TO %s %d TIMEOUT %d", old.AnnounceHost, old.AnnouncePort, limits.MaxPause.Milliseconds()),

@@ -210,8 +210,10 @@ func (c *cluster) Command(step cutover.Name) string {
 		return "(until every shard lags less than 1 MB, and the old primary lists godwit as online)"
 	case cutover.Drain:
 		return "(until every shard has applied the old primary's last write; each answer is ACKed to it)"
+	case cutover.Arm:
+		return "ACL SETUSER … -@write (each user but godwit's; no client writes there too early)"
 	case cutover.Promote:
-		return "(its clients may write)"
+		return "ACL SETUSER … (as it was: its clients may write)"
 	default:
 		return ""
 	}

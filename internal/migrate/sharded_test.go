@@ -27,7 +27,7 @@ type toCluster struct {
 
 func newToCluster(t *testing.T, from, to string) *toCluster {
 	t.Helper()
-	c := &toCluster{t: t, source: sandboxtest.Start(t, from, sandbox.Options{}), target: sandboxtest.Cluster(t, to, sandbox.ClusterOptions{Replicas: 1})}
+	c := &toCluster{t: t, source: sandboxtest.Start(t, from, sandbox.Options{Args: []string{"--repl-backlog-size 64mb"}}), target: sandboxtest.Cluster(t, to, sandbox.ClusterOptions{Replicas: 1, Args: []string{"--repl-backlog-size 64mb"}})}
 	if from == "redis-6.0" {
 		c.ttlTolerance = time.Second // its stream says most TTLs relative to now
 	}

@@ -85,7 +85,7 @@ func clusterRules() []rule {
 			return "slots of the target are on the move: godwit follows them, but the copy waits for keys that are between two shards", "let the move end first"
 		}},
 		{"cluster-dbs", blocker, func(in *input) (string, string) {
-			if !in.toCluster() || in.Source.HighestDB() == 0 {
+			if !in.toCluster() || in.Source.HighestDB() <= 0 {
 				return "", ""
 			}
 			var dbs []string
@@ -149,7 +149,8 @@ func (in *input) applySteps(back bool) []Step {
 	shard := func(phase, command, why string) Step {
 		return Step{Phase: phase, Server: "target", Address: in.Target.Endpoint.Address, Command: command, Why: why}
 	}
-	var steps []Step
+	user := "godwit:" + in.Name
+	steps := []Step{shard(copying, "ACL SETUSER "+user+" on >*** allkeys +@all", "at every node: by this user godwit writes when a switch has all others refused")}
 	if holdings(in.Target) != "" {
 		steps = append(steps, shard(copying, "FLUSHALL", "every shard (--replace)"))
 	}
@@ -167,17 +168,19 @@ func (in *input) applySteps(back bool) []Step {
 	if back {
 		steps = append(steps, shard(switching, "PSYNC replid offset", "of every shard, from its present offset: the way back"))
 	}
+	steps = append(steps, shard(switching, "ACL SETUSER … -@write", "every user but godwit's, at every node: no client writes there before the source has refused the last one"))
 	if in.method == Failover {
 		steps = append(steps,
 			at(source, switching, fmt.Sprintf("FAILOVER TO %s %s TIMEOUT %d", host, port, in.MaxPause.Milliseconds()), "writes pause; should anything be late, they go on as before"),
 			shard(switching, "(applies the rest)", "until every shard has the last write; each answer is ACKed to the source"),
-			at(source, switching, "(demotes itself: PSYNC replid offset FAILOVER)", "the commit: it refuses writes from here on, and clients may write to the cluster"))
+			at(source, switching, "(demotes itself: PSYNC replid offset FAILOVER)", "the commit: it refuses writes from here on"))
 	} else {
 		steps = append(steps,
 			at(source, switching, "CONFIG SET min-replicas-to-write 1073741824", "writes are refused, even should godwit die"),
 			shard(switching, "(applies the rest)", fmt.Sprintf("until every shard has the last write; after %v at most it is given up", in.MaxPause)),
-			at(source, switching, "REPLICAOF "+host+" "+port, "the commit: it refuses writes from here on, and clients may write to the cluster"))
+			at(source, switching, "REPLICAOF "+host+" "+port, "the commit: it refuses writes from here on"))
 	}
+	steps = append(steps, shard(switching, "ACL SETUSER … (as it was)", "clients may write to the cluster"))
 	if !in.NoKill {
 		steps = append(steps, at(source, switching, "CLIENT KILL TYPE normal", "clients connect again: to the cluster"))
 	}
@@ -186,7 +189,7 @@ func (in *input) applySteps(back bool) []Step {
 	}
 	return append(steps,
 		at(source, completed, "(stays a read-only replica of nobody)", "it cannot replicate from a cluster; "+source.CLI("REPLICAOF", "NO", "ONE")+" frees it"),
-		shard(completed, "DEL godwit:"+in.Name+":*", "checkpoints go, and settings that were touched are as before"))
+		shard(completed, "DEL godwit:"+in.Name+":*", "checkpoints and godwit's user go, and settings that were touched are as before"))
 }
 
 // picture is the slots of the target.

@@ -4,6 +4,7 @@
 package plan
 
 import (
+	"fmt"
 	"strconv"
 	"time"
 
@@ -147,6 +148,7 @@ func Make(f Facts, w Wants) Plan {
 	p.Engine, p.EngineWhy = in.engine()
 	if in.toCluster() {
 		p.Slots = in.picture()
+		p.Target.Role = fmt.Sprintf("cluster of %d", len(in.Shards))
 		for _, n := range in.Shards {
 			p.Shards = append(p.Shards, endOf(n))
 		}
