@@ -115,20 +115,13 @@ func (d *dispatcher) byValue(ctx context.Context, keys [][]byte, besides bool) e
 }
 
 // byValues is byValue that carries the first keys, and of the others those that are not
-// large.
+// large, if they can be read with them.
 func (d *dispatcher) byValues(ctx context.Context, keys [][]byte, needed int, besides bool) error {
-	limit := int64(refresh.DefaultLimit)
-	if needed < len(keys) {
-		limit = foreseenBytes
-	}
-	for _, l := range d.lanes {
-		l.flush() // the shards need not wait for the source
-	}
 	if d.slots == nil {
-		return d.byValueAtOnce(ctx, keys, besides)
+		return d.byValueAtOnce(ctx, keys, needed, besides)
 	}
 	// A cluster's node reads only keys of one slot at once.
-	sorted := slices.Clone(keys)
+	sorted := slices.Clone(keys[:needed])
 	slices.SortStableFunc(sorted, func(a, b []byte) int { return cmp.Compare(slot.Of(a), slot.Of(b)) })
 	for begin, end := 0, 0; begin < len(sorted); begin = end {
 		of := slot.Of(sorted[begin])
@@ -136,7 +129,7 @@ func (d *dispatcher) byValues(ctx context.Context, keys [][]byte, needed int, be
 		}
 		takes, err := d.takes(of)
 		if takes {
-			err = d.byValueAtOnce(ctx, sorted[begin:end], besides)
+			err = d.byValueAtOnce(ctx, sorted[begin:end], end-begin, besides)
 		}
 		if redirected(err) {
 			err = d.unsettle(func(i uint16) bool { return i == of })
@@ -148,8 +141,15 @@ func (d *dispatcher) byValues(ctx context.Context, keys [][]byte, needed int, be
 	return nil
 }
 
-// byValueAtOnce is byValue of keys that the source reads at one offset.
-func (d *dispatcher) byValueAtOnce(ctx context.Context, keys [][]byte, besides bool) error {
+// byValueAtOnce is byValues of keys that the source reads at one offset.
+func (d *dispatcher) byValueAtOnce(ctx context.Context, keys [][]byte, needed int, besides bool) error {
+	limit := int64(refresh.DefaultLimit)
+	if needed < len(keys) {
+		limit = foreseenBytes
+	}
+	for _, l := range d.lanes {
+		l.flush() // the shards need not wait for the source
+	}
 	c := d.values
 	values, at, err := c.readUpTo(ctx, d.in.history(), d.db, keys, limit)
 	if err != nil {
@@ -158,7 +158,7 @@ func (d *dispatcher) byValueAtOnce(ctx context.Context, keys [][]byte, besides b
 	if needed < len(keys) {
 		large := func(v refresh.Value) bool { return v.TooLarge > 0 }
 		if slices.ContainsFunc(values[:needed], large) {
-			return d.byValue(ctx, keys[:needed], besides)
+			return d.byValueAtOnce(ctx, keys[:needed], needed, besides)
 		}
 		values = slices.DeleteFunc(values, large)
 	}

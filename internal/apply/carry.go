@@ -217,7 +217,7 @@ func (l *Link) takeOver(slots []uint16) error {
 	return nil
 }
 
-const takenAtOnce = 256
+const takenAtOnce = 64
 
 // takeOver has the commands on some slots be carried from this source's stream, after what
 // it has of them by now. Slots whose shard is another meanwhile stay unsettled.

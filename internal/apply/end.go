@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"godwit/internal/refresh"
-	"godwit/internal/reserved"
 	"godwit/internal/server"
 )
 
@@ -59,14 +58,14 @@ func (e *Engine) sweep(ctx context.Context, shard server.Endpoint) error {
 		return err
 	}
 	defer func() { _ = c.Close() }() // every reply was read
-	own := "godwit:" + e.cfg.Name + ":"
+	own := checkpointPrefix + e.cfg.Name + ":"
 	for cursor := uint64(0); ; {
-		next, keys, err := scan.Scan(ctx, 0, cursor, "godwit:*", renewScan)
+		next, keys, err := scan.Scan(ctx, 0, cursor, checkpointPrefix+"*", renewScan)
 		if err != nil {
 			return err
 		}
 		for _, key := range keys {
-			if !reserved.Is(key) || !strings.HasPrefix(string(key), own) {
+			if !strings.HasPrefix(string(key), own) {
 				continue
 			}
 			if _, err := c.do("DEL", string(key)); err != nil {

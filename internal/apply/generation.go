@@ -261,3 +261,6 @@ func (l *Link) forget(ctx context.Context, now *shards, key string) {
 func checkpointKey(name string, generation, lane int, of uint16) string {
 	return reserved.Checkpoint(name, generation, lane, of)
 }
+
+// checkpointPrefix is what the names of checkpoints begin with.
+const checkpointPrefix = "godwit:"
