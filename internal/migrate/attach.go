@@ -24,16 +24,15 @@ import (
 
 // listen opens the listener on the port that the servers know, or on a new one.
 func (m *Migration) listen(ctx context.Context, wg *sync.WaitGroup) error {
-	_, err := m.core.listen(ctx, wg, relay.ListenerConfig{
+	return m.core.listen(ctx, wg, relay.ListenerConfig{
 		Notify: m.listenerEvent, Authenticate: m.authenticate, Allowed: m.allowed,
 		Serve: func(p *psync.Peer) { wg.Go(func() { m.route(ctx, p) }) },
 	}, m.source, m.target)
-	return err
 }
 
 // listen opens the listener that ends connect to, on the port that they know, or on a
 // new one.
-func (c *core) listen(ctx context.Context, wg *sync.WaitGroup, lc relay.ListenerConfig, ends ...*end) (*relay.Listener, error) {
+func (c *core) listen(ctx context.Context, wg *sync.WaitGroup, lc relay.ListenerConfig, ends ...*end) error {
 	c.mu.Lock()
 	port := c.head.Port
 	c.mu.Unlock()
@@ -47,13 +46,13 @@ func (c *core) listen(ctx context.Context, wg *sync.WaitGroup, lc relay.Listener
 	if c.cfg.ListenerCert != "" {
 		pair, err := tls.LoadX509KeyPair(c.cfg.ListenerCert, c.cfg.ListenerKey)
 		if err != nil {
-			return nil, fmt.Errorf("listener certificate: %w", err)
+			return fmt.Errorf("listener certificate: %w", err)
 		}
 		lc.Certificate = &pair
 	}
 	host, err := c.listenHost(ctx, ends)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	lc.Address = net.JoinHostPort(host, strconv.Itoa(port))
 	l, err := relay.Listen(lc)
@@ -63,18 +62,18 @@ func (c *core) listen(ctx context.Context, wg *sync.WaitGroup, lc relay.Listener
 		l, err = relay.Listen(lc)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, e := range ends {
 		if err := e.locate(ctx, c.cfg.Announce, l.Port()); err != nil {
-			return nil, errors.Join(fmt.Errorf("%s: %w", e.side, err), l.Close())
+			return errors.Join(fmt.Errorf("%s: %w", e.side, err), l.Close())
 		}
 	}
 	if err := c.change(func(r *header) { r.Port = l.Port() }); err != nil {
-		return nil, errors.Join(err, l.Close())
+		return errors.Join(err, l.Close())
 	}
 	wg.Go(func() { _ = l.Run(ctx) }) // returns nil
-	return l, nil
+	return nil
 }
 
 // listenHost is the one local address that all servers reach, else all of them.

@@ -160,7 +160,7 @@ func (m *Sharded) run(parent context.Context) error {
 	defer m.stopEngine()
 	defer m.operation.occupy() // once the operation under way has ended
 
-	_, err := m.listen(ctx, &wg, relay.ListenerConfig{
+	err := m.listen(ctx, &wg, relay.ListenerConfig{
 		Notify: m.event, Authenticate: m.authenticate, Allowed: m.source.hasAddress,
 		Serve: func(p *psync.Peer) { wg.Go(func() { m.route(ctx, p) }) },
 	}, m.source)
@@ -293,12 +293,14 @@ func (m *Sharded) carry(ctx context.Context) error {
 		}
 		m.startEngine(ctx)
 	case r.Back != nil && r.Back.Lost == "":
-		m.startFeed(r.Back, true)
+		m.startFeed(r.Back, true) //nolint:contextcheck // it lives as long as Run, not as its caller
 	}
 	return nil
 }
 
 // startEngine carries the source's data from now on, from where the journal says.
+//
+//nolint:contextcheck // it lives as long as Run, not as its caller
 func (m *Sharded) startEngine(ctx context.Context) {
 	if command.SaysRelativeTTLs(m.source.found().Capabilities().Version) {
 		if err := m.source.clock.set(ctx, m.source.client); err != nil {

@@ -45,7 +45,7 @@ func (m *Sharded) beginBack(ctx context.Context) error {
 		return nil
 	}
 	back := &wayBack{Owner: rand.Text()}
-	run := m.startFeed(back, false)
+	run := m.startFeed(back, false) //nolint:contextcheck // it lives as long as Run, not as its caller
 	ctx, cancel := context.WithTimeout(ctx, attachTimeout)
 	defer cancel()
 	if _, err := run.feed.Attached(ctx); err != nil {
