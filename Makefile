@@ -28,7 +28,7 @@ demo: build servers
 
 # Everything that must hold, on a machine with nothing but Go. The packages that
 # take longest come first, and there is work for others while one waits for servers.
-LONGEST := ./internal/verify ./internal/migrate ./internal/relay ./cmd/godwit
+LONGEST := ./internal/apply ./internal/verify ./internal/migrate ./internal/relay ./cmd/godwit
 test: vet format servers
 	$(GO) test -race -shuffle=on -timeout 9m -p 3 $(LONGEST) ./...
 

@@ -105,10 +105,10 @@ func (e *Engine) look(ctx context.Context) (*topology.ClusterMap, error) {
 
 // release ends all links.
 func (e *Engine) release() {
-	e.mu.Lock()
+	e.linking.Lock()
 	links := e.links
 	e.links = nil
-	e.mu.Unlock()
+	e.linking.Unlock()
 	for _, l := range links {
 		l.close()
 	}
@@ -126,9 +126,9 @@ func (e *Engine) join(ctx context.Context, i int) error {
 		return err
 	}
 	l := e.link(i, source, find)
-	e.mu.Lock()
+	e.linking.Lock()
 	e.links = append(e.links, l)
-	e.mu.Unlock()
+	e.linking.Unlock()
 	return nil
 }
 

@@ -47,9 +47,12 @@ type Engine struct {
 	watcher *topology.ClusterWatcher
 	slots   *slotTable
 
+	// linking is not held while progress is saved: whoever saves it may ask for a View.
+	linking sync.Mutex
+	links   []*Link // guarded by linking
+
 	mu       sync.Mutex
-	links    []*Link // guarded by mu
-	progress Progress
+	progress Progress // guarded by mu
 }
 
 // New makes an engine; Run carries.
@@ -95,8 +98,8 @@ func (l *Link) close() {
 
 // all are the links.
 func (e *Engine) all() []*Link {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	e.linking.Lock()
+	defer e.linking.Unlock()
 	return slices.Clone(e.links)
 }
 

@@ -95,9 +95,9 @@ func (e *Engine) shardsOf(ctx context.Context, m *topology.ClusterMap, start fun
 		if err := e.left(ctx, l.index); err != nil {
 			return err
 		}
-		e.mu.Lock()
+		e.linking.Lock()
 		e.links = slices.DeleteFunc(e.links, func(x *Link) bool { return x == l })
-		e.mu.Unlock()
+		e.linking.Unlock()
 		l.close()
 	}
 	return nil
