@@ -85,7 +85,9 @@ func TestToACluster(t *testing.T) {
 			t.Parallel()
 			c := newToCluster(t, pair[0], pair[1])
 			l := c.load()
-			m := start(t, c.config())
+			config := c.config()
+			config.MaxPause = 10 * time.Second // how fast it is, is not the question
+			m := start(t, config)
 			m.ready()
 			for i := range 2 {
 				l.ResetStall()
