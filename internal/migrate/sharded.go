@@ -388,7 +388,7 @@ func (m *Sharded) route(ctx context.Context, p *psync.Peer) {
 		select {
 		case m.votes <- p:
 		default:
-			_ = p.Close() // it asks again and again
+			putOff(p) // it asks again and again
 		}
 		return
 	}

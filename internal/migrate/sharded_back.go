@@ -164,13 +164,15 @@ func (m *Sharded) serve(ctx context.Context, p *psync.Peer) {
 	if run == nil || p.Failover {
 		if p.Failover {
 			_ = p.Refuse("no switch is under way") // it becomes a primary again
+			_ = p.Close()
+			return
 		}
-		_ = p.Close() // it asks again
+		putOff(p)
 		return
 	}
 	if err := run.feed.Serve(ctx, p); err != nil {
 		m.log.Debug("the old primary was turned away", "error", err)
-		_ = p.Close()
+		putOff(p)
 	}
 }
 

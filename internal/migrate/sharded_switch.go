@@ -188,10 +188,24 @@ func (m *Sharded) switched(ctx context.Context, result SwitchResult, to Side, af
 
 func (m *Sharded) setVotes(c chan *psync.Peer) {
 	m.mu.Lock()
-	old := m.votes
+	votes := m.votes
 	m.votes = c
 	m.mu.Unlock()
-	turnAway(old)
+	for votes != nil {
+		select {
+		case p := <-votes:
+			putOff(p)
+		default:
+			return
+		}
+	}
+}
+
+// putOff has a replica ask again in a second. Redis 6.0 forgets where it stands when
+// it is refused, or its connection ends without an answer.
+func putOff(p *psync.Peer) {
+	_ = p.Defer("godwit is not ready to go on from there") // it asks again in any case
+	_ = p.Close()
 }
 
 // cluster is a target as a switch sees it.
