@@ -180,14 +180,14 @@ func TestClusterVerifyIsInterrupted(t *testing.T) {
 		point, by string
 		repair    bool
 	}{
-		{point: "verify-stopped", by: "a cutover"},
-		{point: "verify-stopped", by: "an abort"},
 		{point: "verify-unlocked", by: "a cutover", repair: true},
+		{point: "verify-stopped", by: "an abort"},
+		{point: "verify-stopped", by: "a cutover"},
 		{point: "verify-unlocked", by: "an abort", repair: true},
 	} {
 		t.Run(tt.by+" at "+tt.point, func(t *testing.T) {
 			t.Parallel()
-			if !long && tt.repair != (tt.by == "a cutover") && tt.point == "verify-unlocked" {
+			if !long && tt.repair != (tt.by == "a cutover") {
 				return
 			}
 			c := newToCluster(t, "redis-7.0", "redis-7.0")
@@ -241,7 +241,7 @@ func TestClusterKilledWhileVerifying(t *testing.T) {
 	c.slowSnapshots()
 	l := c.load()
 	config := c.config()
-	for _, x := range []struct{ point, word string }{{"verify-saved", "verify"}, {"verify-stopped", "verify"}, {"verify-stopped", "repair"}} {
+	for _, x := range []struct{ point, word string }{{"verify-saved", "verify"}, {"verify-stopped", "repair"}} {
 		run := startChild(t, config, x.point)
 		run.must("ready")
 		if a, ok := run.ask(x.word); ok {
