@@ -247,7 +247,7 @@ func cutRepair(ctx context.Context, c *server.Client) error {
 			continue
 		}
 		id, _ := strings.CutPrefix(fields[0], "id=")
-		if _, killErr := c.Do(ctx, "CLIENT", "KILL", "ID", id); killErr != nil {
+		if _, killErr := c.Do(ctx, "CLIENT", "KILL", "ID", id); killErr != nil && !server.IsCode(killErr, "ERR") { // it has ended meanwhile
 			err = killErr
 		}
 	}

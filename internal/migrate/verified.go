@@ -19,7 +19,7 @@ const (
 	verifySamples = 10
 )
 
-// outcome is what is shown of a comparison from now on. m.mu must be held.
+// outcome is what is shown of a comparison from now on. mu must be held.
 func (c *core) outcome(v *verifying, r *verify.Report) VerifyStatus {
 	s := VerifyStatus{
 		State: VerifyState(r.Result), Partial: v.options.partial(), Stale: v.stale,
@@ -49,7 +49,7 @@ func (s *VerifyStatus) Mended() int64 {
 	return s.Repaired[verify.Repaired] + s.Repaired[verify.Deleted] + s.Repaired[verify.Gone]
 }
 
-// status is what is shown of a comparison under way. m.mu must be held.
+// status is what is shown of a comparison under way. mu must be held.
 func (v *verifying) status(now time.Time) VerifyStatus {
 	s := VerifyStatus{
 		State: VerifyRunning, Partial: v.options.partial(), Stage: v.progress.Stage, Method: string(v.options.Method),
@@ -69,7 +69,7 @@ func (s *VerifyStatus) count(source, target verify.Read, now time.Time) {
 	}
 }
 
-// verifyStatus is the comparison under way, or the last one. m.mu must be held.
+// verifyStatus is the comparison under way, or the last one. mu must be held.
 func (c *core) verifyStatus(now time.Time) VerifyStatus {
 	s := c.head.Verify.shown()
 	if v := c.underWay(); v != nil {
@@ -161,7 +161,7 @@ func (r *header) outdate(by string) {
 }
 
 // unverified tells why a cutover waits for a comparison, empty if it does not.
-// m.mu must be held.
+// mu must be held.
 func (c *core) unverified() string {
 	s := c.head.Verify
 	if c.cfg.Verify != VerifyBeforeCutover || c.head.Primary != Source || s.Verified {

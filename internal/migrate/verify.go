@@ -114,7 +114,7 @@ func (c *core) compare(ctx context.Context, o VerifyOptions, e comparer) (*verif
 	return report, errors.Join(err, c.endVerify(v, report, err))
 }
 
-// underWay is the comparison that has no result yet, nil if there is none. c.mu
+// underWay is the comparison that has no result yet, nil if there is none. mu
 // must be held.
 func (c *core) underWay() *verifying {
 	if v := c.verifying; v != nil && !v.over {
