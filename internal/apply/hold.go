@@ -71,9 +71,10 @@ func (e *Engine) Trail(source int, delay time.Duration) (*Hold, error) {
 }
 
 func (l *Link) trail(delay time.Duration) (*Hold, error) {
+	slots := l.Renewing() // before mu is taken: a progress that is being saved waits for a view
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch slots := l.Renewing(); {
+	switch {
 	case l.hold.Load() != nil:
 		return nil, hold.ErrHeld
 	case len(slots) > 0:

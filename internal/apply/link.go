@@ -377,6 +377,7 @@ type View struct {
 	// Unsettled is how many slots of a cluster that is the source are carried neither by
 	// this link nor by another, for they change their shard. Until it is 0, Acked stands.
 	Unsettled int
+	Held      bool   // the target is held back, see Hold
 	ReplID    string // of the stream
 	Spool     spool.Stats
 }
@@ -388,7 +389,7 @@ func (l *Link) View() View {
 	v := View{
 		Source: l.source.Endpoint.Address, State: l.state, Keys: l.keys.Load(),
 		Copied: l.in.copied.Load(), Total: l.in.total.Load(), Read: l.in.end.Load(), Acked: l.acked.Load(),
-		ReplID: l.in.history(), Spool: l.in.spool.Stats(),
+		ReplID: l.in.history(), Held: l.hold.Load() != nil, Spool: l.in.spool.Stats(),
 	}
 	if l.reason != nil {
 		v.Reason, v.Hint = l.reason.Error(), hintOf(l.reason)

@@ -35,6 +35,12 @@ type core struct {
 	persist     func() error // makes the record durable; mu is held
 	running     bool
 	subscribers map[chan Event]struct{}
+
+	base         context.Context //nolint:containedctx // of Run: what an operation starts lives as long as it
+	wg           *sync.WaitGroup // likewise
+	verifying    *verifying      // the comparison under way, nil for none
+	verifyBarred int             // by how many none may begin
+	verifyNext   time.Time       // before which none begins by itself
 }
 
 func newCore(c Config, log *slog.Logger, j *journal, head *header) core {

@@ -44,7 +44,7 @@ func (m *Migration) keep(ctx context.Context) error {
 				return err
 			}
 		}
-		m.verifyIfDue(ctx)
+		m.verifyIfDue(ctx, m)
 		if m.cfg.Cutover == Auto && m.autoDue() && time.Now().After(nextAuto) {
 			_, err := m.Cutover(ctx, SwitchOptions{})
 			var gaveUp *cutover.GaveUpError

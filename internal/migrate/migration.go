@@ -29,22 +29,17 @@ type Migration struct {
 	target *end
 
 	// Guarded by mu.
-	rec          record
-	link         *linkRun
-	votes        chan *psync.Peer // where the old primary's PSYNC goes during a switch, nil otherwise
-	told         string           // by the listener, the last time
-	toldAt       time.Time
-	quiet        bool          // connections are being ended on purpose
-	resumed      bool          // a run before this one began it; false again once that was told
-	reattach     map[Side]bool // a restarted server whose role is not somebody's wish
-	planned      plan.Plan
-	copy         copyProgress
-	rates        rates
-	verifying    *verifying      // the comparison under way, nil for none
-	verifyBarred int             // by how many none may begin
-	verifyNext   time.Time       // before which none begins by itself
-	base         context.Context //nolint:containedctx // of Run: links that an operation starts live as long as it
-	wg           *sync.WaitGroup // likewise
+	rec      record
+	link     *linkRun
+	votes    chan *psync.Peer // where the old primary's PSYNC goes during a switch, nil otherwise
+	told     string           // by the listener, the last time
+	toldAt   time.Time
+	quiet    bool          // connections are being ended on purpose
+	resumed  bool          // a run before this one began it; false again once that was told
+	reattach map[Side]bool // a restarted server whose role is not somebody's wish
+	planned  plan.Plan
+	copy     copyProgress
+	rates    rates
 }
 
 // Open reads the journal of the migration, or begins one, and takes its lock.
@@ -180,8 +175,8 @@ func (m *Migration) run(parent context.Context) error {
 			return err
 		}
 		// What an earlier migration of this name has found is not this one's.
-		if err := os.RemoveAll(VerifyDir(m.cfg.StateDir, m.cfg.Name)); err != nil {
-			return fmt.Errorf("state directory: %w", err)
+		if err := m.forgetComparison(); err != nil {
+			return err
 		}
 	} else if err := m.inspect(parent); err != nil {
 		return err

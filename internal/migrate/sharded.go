@@ -35,7 +35,6 @@ type Sharded struct {
 	planned  plan.Plan
 	target   topology.Node // the cluster as a whole, see plan
 	shards   shardsSeen
-	base     context.Context //nolint:containedctx // of Run: what an operation starts lives as long as it
 	engine   *engineRun
 	feed     *feedRun
 	password string           // of godwit's own user at the cluster, see cutover.ACLFence
@@ -58,6 +57,7 @@ type shardedRecord struct {
 	// Fence is what the cluster's users might run before godwit had it refuse their
 	// writes, by node; empty while it takes them.
 	Fence map[string][]cutover.UserRules `json:"fence,omitempty"`
+	Left  verifyLeft                     `json:"verify_left,omitzero"`
 }
 
 // engineRun is the engine under way.
@@ -98,6 +98,8 @@ func (m *Sharded) begin() error {
 		}}
 	case r.From != from || r.To != to || r.Engine != plan.Apply:
 		return &ConflictError{Name: m.cfg.Name, From: r.From, To: r.To, Phase: r.Phase}
+	default:
+		r.Verify.killed()
 	}
 	var err error
 	m.source, err = newEnd(Source, m.cfg.From, "godwit:"+m.cfg.Name, m.cfg.Now)
@@ -148,7 +150,7 @@ func (m *Sharded) run(parent context.Context) error {
 	defer wg.Wait()
 	defer cancel()
 	m.mu.Lock()
-	m.running, m.base = true, ctx
+	m.running, m.base, m.wg = true, ctx, &wg
 	m.rec.PID, m.rec.Error, m.rec.Hint = os.Getpid(), "", ""
 	m.mu.Unlock()
 	defer func() {
@@ -159,6 +161,7 @@ func (m *Sharded) run(parent context.Context) error {
 	defer m.stopFeed()
 	defer m.stopEngine()
 	defer m.operation.occupy() // once the operation under way has ended
+	defer m.endVerifying(ctx)
 
 	err := m.listen(ctx, &wg, relay.ListenerConfig{
 		Notify: m.event, Authenticate: m.authenticate, Allowed: m.source.hasAddress,
@@ -167,6 +170,7 @@ func (m *Sharded) run(parent context.Context) error {
 	if err != nil {
 		return err
 	}
+	m.tendVerify(ctx)
 	if err := m.recover(ctx); err != nil {
 		return err
 	}
@@ -216,7 +220,7 @@ func (m *Sharded) inspect(ctx context.Context, fresh bool) error {
 	for _, w := range p.Warnings {
 		m.event(slog.LevelWarn, w.Text)
 	}
-	return nil
+	return m.forgetComparison() // of an earlier migration of this name
 }
 
 // findSharded finds out what a plan to a cluster is made from.
@@ -346,7 +350,14 @@ func (m *Sharded) newEngine(to server.Endpoint) *apply.Engine {
 		}},
 		Spool: spool.Options{Dir: m.cfg.dir(), MemoryLimit: m.cfg.SpoolMemory, DiskLimit: m.cfg.SpoolDisk},
 		Log:   m.log, Progress: progress,
-		Save: func(p apply.Progress) error { return m.update(func(r *shardedRecord) { r.Progress = p }) },
+		Save: func(p apply.Progress) error {
+			return m.update(func(r *shardedRecord) {
+				if p.Owner != r.Progress.Owner {
+					m.outdateLocked("another copy has replaced what the cluster had")
+				}
+				r.Progress = p
+			})
+		},
 	})
 }
 

@@ -2,10 +2,9 @@ package migrate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-
-	"godwit/internal/verify"
 )
 
 // Complete ends the migration after a cutover: godwit leaves nothing at the shards,
@@ -33,6 +32,7 @@ func (m *Sharded) Complete(ctx context.Context, dryRun bool) (EndResult, error) 
 	if dryRun {
 		return result, nil
 	}
+	defer m.interruptVerify(ctx, "the end of the migration")()
 	run := newRunner(result.Steps)
 	if err := run.do(func() error { return leaveReadOnly(ctx, m.source) }); err != nil {
 		return result, err
@@ -73,6 +73,7 @@ func (m *Sharded) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 	if dryRun {
 		return result, nil
 	}
+	defer m.interruptVerify(ctx, "an abort")()
 	m.stopEngine()
 	run := newRunner(result.Steps)
 	if err := run.do(func() error { return m.clean(ctx) }); err != nil {
@@ -106,14 +107,9 @@ func (m *Sharded) finishAs(p Phase, result EndResult, text string) (EndResult, e
 	return result, nil
 }
 
-// Verify compares both sides.
-func (m *Sharded) Verify(context.Context, VerifyOptions) (*verify.Report, error) {
-	return nil, hinted("", "not yet")
-}
-
 // clean takes back what godwit has left at the shards.
 func (m *Sharded) clean(ctx context.Context) error {
-	if err := m.unfence(ctx); err != nil {
+	if err := errors.Join(m.restoreShards(ctx), m.unfence(ctx)); err != nil {
 		return err
 	}
 	return m.newEngine(m.cfg.To).End(ctx)

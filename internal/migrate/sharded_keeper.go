@@ -40,6 +40,7 @@ func (m *Sharded) keep(ctx context.Context) error {
 			m.lookAtShards(ctx)
 			looked = time.Now()
 		}
+		m.verifyIfDue(ctx, m)
 		if s := m.Status(); m.cfg.Cutover == Auto && s.Phase == Following && s.Ready && time.Now().After(nextAuto) {
 			_, err := m.Cutover(ctx, SwitchOptions{})
 			var gaveUp *cutover.GaveUpError
@@ -111,6 +112,7 @@ func (m *Sharded) tend(ctx context.Context) error {
 	if m.pending() {
 		return nil // asked again at the next look
 	}
+	m.tendVerify(ctx)
 	m.mu.Lock()
 	primary, phase, followed := m.rec.Primary, m.rec.Phase, m.rec.Followed
 	m.mu.Unlock()

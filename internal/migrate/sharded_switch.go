@@ -66,6 +66,8 @@ func (m *Sharded) maySwitch() error {
 		return hinted("`godwit complete` ends the migration", "the target is the primary already")
 	case m.cfg.Cutover == Never:
 		return hinted("run it with --cutover manual", "this migration runs with --cutover never")
+	case m.unverified() != "" && why == m.unverified():
+		return hinted("wait until `godwit status` says that it is ready, or go on without: the same `godwit run` without --verify", "%s", why)
 	case !ready:
 		return hinted("wait until `godwit status` says that it is ready", "%s", why)
 	}
@@ -80,6 +82,7 @@ func (m *Sharded) sourceSide() cutover.Side {
 // carryOut runs the machine between two journal entries: the intent before its first
 // effect, and the outcome.
 func (m *Sharded) carryOut(ctx context.Context, result SwitchResult, method cutover.Method, limits cutover.Limits) (SwitchResult, error) {
+	defer m.interruptVerify(ctx, "a "+result.Direction)()
 	engine := m.present()
 	replid := engine.View()[0].ReplID
 	next := &cluster{m: m, engine: engine}
@@ -165,6 +168,7 @@ func (m *Sharded) switched(ctx context.Context, result SwitchResult, to Side, af
 		}
 		r.Cutover.At = time.Now()
 		r.Cutover.Switches++
+		r.outdate("the servers have changed roles")
 		if to == Target {
 			r.Fence = nil // it was lifted
 		}

@@ -27,6 +27,7 @@ func (m *Sharded) statusLocked() Status {
 	}
 	s.Links, s.Spool = []LinkStatus{}, SpoolStatus{}
 	s.Emergency = m.emergency()
+	s.Verify = m.verifyStatus(s.At)
 	s.Copy = m.copy.status(m.rates, s.At)
 	s.Ready, s.NotReady = m.readyLocked()
 	s.NextSteps = m.nextSteps(s)
@@ -80,13 +81,23 @@ func (m *Sharded) readyLocked() (bool, string) {
 	switch {
 	case v.State != apply.Streaming:
 		return false, fmt.Sprintf("the link is %s %s", v.State, v.Reason)
-	case lag > max(readyLag, m.cfg.MaxPause/2):
+	case m.lagging(v):
 		return false, fmt.Sprintf("the cluster is %d ms behind", lag.Milliseconds())
 	}
 	if why := m.source.deaf(); why != "" {
 		return false, why
 	}
+	if why := m.unverified(); why != "" {
+		return false, why
+	}
 	return true, ""
+}
+
+// lagging tells whether the cluster is so far behind that a switch would not succeed at
+// once. One that is held back is released by it.
+func (m *Sharded) lagging(v apply.View) bool {
+	lag, _ := m.lag.now()
+	return !v.Held && lag > max(readyLag, m.cfg.MaxPause/2)
 }
 
 // backReady tells whether a rollback now would succeed within its limits, or why not.

@@ -163,6 +163,7 @@ func (in *input) applySteps(back bool) []Step {
 	if in.CopyOnly {
 		return steps
 	}
+	steps = append(steps, in.verifySteps()...)
 	host, port := in.listenerFor(source)
 	steps = append(steps, in.armSteps(source, switching)...)
 	if back {

@@ -146,6 +146,15 @@ func TestVerifySteps(t *testing.T) {
 			[]string{"source REPLCONF ACK offset", "target CONFIG SET repl-diskless-sync-delay 0", "source PSYNC ? -1", "target PSYNC ? -1", "target CONFIG SET repl-diskless-sync-delay 5", "godwit (compares)"}},
 		{deny("target", topology.Psync), Comparison{Method: "scan", Why: "the target: PSYNC is not permitted to user default", BeforeCutover: true},
 			[]string{"source REPLCONF ACK offset", "source SCAN, DUMP", "target SCAN, DUMP", "godwit (compares)"}},
+		{func(f *Facts, _ *Wants) {
+			clustered(f, redis70)
+			f.Shards[2].Settings["repl-diskless-sync-delay"] = "5"
+		}, Comparison{Method: "snapshot", BeforeCutover: true},
+			[]string{"target CONFIG SET notify-keyspace-events", "target EVALSHA", "source REPLCONF ACK offset", "target CONFIG SET repl-diskless-sync-delay 0",
+				"source PSYNC ? -1", "target PSYNC ? -1", "target CONFIG SET repl-diskless-sync-delay …", "godwit (compares)"}},
+		{func(f *Facts, _ *Wants) { f.Shards[1].Permissions[topology.Psync] = topology.Denied },
+			Comparison{Method: "scan", Why: "the shard 10.0.1.2:6379: PSYNC is not permitted to user default", BeforeCutover: true},
+			[]string{"target CONFIG SET notify-keyspace-events", "target EVALSHA", "source REPLCONF ACK offset", "source SCAN, DUMP", "target SCAN, DUMP", "godwit (compares)"}},
 	} {
 		test.change(&f, &w)
 		p := Make(f, w)
