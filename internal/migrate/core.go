@@ -2,13 +2,14 @@ package migrate
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net"
-
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
+	"godwit/internal/plan"
 	"godwit/internal/server"
 )
 
@@ -80,6 +81,41 @@ func (c *core) setPhase(p Phase) error {
 		}
 		r.Phase = p
 	})
+}
+
+// noteEnd journals how a run has ended, and returns its error.
+func (c *core) noteEnd(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() != nil {
+		c.saveQuietly()
+		return err
+	}
+	var refused *plan.RefusedError
+	var gaveUp *GaveUpError
+	var conflict *ConflictError
+	var taken *TakenError
+	switch {
+	case errors.As(err, &refused), errors.As(err, &conflict), errors.As(err, &taken): // nothing was begun
+	case errors.As(err, &gaveUp): // the source serves as before, and a later run goes on
+		c.saveQuietly()
+	default:
+		c.fail(err)
+	}
+	return err
+}
+
+// finishAs journals the end of a migration, and ends its run.
+func (c *core) finishAs(p Phase, result EndResult, text string) (EndResult, error) {
+	if err := c.change(func(r *header) { r.Phase, r.Error, r.Hint = p, "", "" }); err != nil {
+		return result, err
+	}
+	c.event(slog.LevelInfo, text)
+	for _, note := range result.Notes {
+		c.event(slog.LevelInfo, note)
+	}
+	c.saveQuietly()
+	result.Done = true
+	close(c.finished)
+	return result, nil
 }
 
 // fail notes why a migration cannot go on by itself.

@@ -210,17 +210,7 @@ func (m *Migration) finishAs(ctx context.Context, p Phase, result EndResult, tex
 	if err := m.look(ctx); err != nil { // what is shown from now on is what they were left as
 		m.log.Debug("looking at both at the end", "error", err)
 	}
-	if err := m.update(func(r *record) { r.Phase, r.Error, r.Hint = p, "", "" }); err != nil {
-		return result, err
-	}
-	m.event(slog.LevelInfo, text)
-	for _, note := range result.Notes {
-		m.event(slog.LevelInfo, note)
-	}
-	m.saveQuietly()
-	result.Done = true
-	close(m.finished)
-	return result, nil
+	return m.core.finishAs(p, result, text)
 }
 
 func completeSteps(source, target *end, native bool) []StepStatus {

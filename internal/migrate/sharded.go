@@ -112,23 +112,7 @@ func (m *Sharded) Close() error { return errors.Join(m.source.client.Close(), m.
 // Run carries the migration until it is completed or aborted (nil), fails, or
 // ctx is done (its error); then a later Run goes on from there.
 func (m *Sharded) Run(ctx context.Context) error {
-	err := m.run(ctx)
-	if err == nil || ctx.Err() != nil {
-		m.saveQuietly()
-		return err
-	}
-	var refused *plan.RefusedError
-	var gaveUp *GaveUpError
-	var conflict *ConflictError
-	var taken *TakenError
-	switch {
-	case errors.As(err, &refused), errors.As(err, &conflict), errors.As(err, &taken): // nothing was begun
-	case errors.As(err, &gaveUp): // the source serves as before, and a later run goes on
-		m.saveQuietly()
-	default:
-		m.fail(err)
-	}
-	return err
+	return m.noteEnd(ctx, m.run(ctx))
 }
 
 func (m *Sharded) run(parent context.Context) error {

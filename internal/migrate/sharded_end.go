@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 )
 
 // Complete ends the migration after a cutover: godwit leaves nothing at the shards,
@@ -91,20 +90,6 @@ func (m *Sharded) primary() Side {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.rec.Primary
-}
-
-func (m *Sharded) finishAs(p Phase, result EndResult, text string) (EndResult, error) {
-	if err := m.change(func(r *header) { r.Phase, r.Error, r.Hint = p, "", "" }); err != nil {
-		return result, err
-	}
-	m.event(slog.LevelInfo, text)
-	for _, note := range result.Notes {
-		m.event(slog.LevelInfo, note)
-	}
-	m.saveQuietly()
-	result.Done = true
-	close(m.finished)
-	return result, nil
 }
 
 // clean takes back what godwit has left at the shards.

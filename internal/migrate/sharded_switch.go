@@ -238,16 +238,16 @@ func (c *cluster) Command(step cutover.Name) string {
 }
 
 // Follows is how far its shards are, together.
-func (c *cluster) Follows(ctx context.Context) (int64, error) { return c.Applied(ctx) }
-
-// Applied is likewise.
-func (c *cluster) Applied(context.Context) (int64, error) {
-	v := c.engine.View()[0]
-	if v.State != apply.Streaming {
+func (c *cluster) Follows(ctx context.Context) (int64, error) {
+	if v := c.engine.View()[0]; v.State != apply.Streaming {
 		return 0, fmt.Errorf("the engine is %s %s", v.State, v.Reason)
 	}
-	return v.Acked, nil
+	return c.Applied(ctx)
 }
+
+// Applied is likewise. The source ends the engine's connection when it is demoted; what
+// the shards have is true all the same.
+func (c *cluster) Applied(context.Context) (int64, error) { return c.engine.View()[0].Acked, nil }
 
 // Acknowledge tells the source what it has.
 func (c *cluster) Acknowledge(context.Context) { c.engine.Acknowledge() }
