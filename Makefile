@@ -8,7 +8,7 @@ LINT    := $(BIN)/golangci-lint
 LINT_VERSION := v2.15.0
 SOURCES := $(shell find cmd internal bench -name '*.go' -o -name '*.html' 2>/dev/null) go.mod go.sum
 
-.PHONY: all build check format lint vet test servers demo fault matrix fuzz bench bench-short clean
+.PHONY: all build check format lint vet test race servers demo fault matrix fuzz bench bench-short clean
 
 all: build
 
@@ -28,9 +28,17 @@ demo: build servers
 
 # Everything that must hold, on a machine with nothing but Go. The packages that
 # take longest come first, and there is work for others while one waits for servers.
-LONGEST := ./internal/verify ./internal/migrate ./internal/relay ./cmd/godwit
+# The race detector takes several times the processor: here it watches some, in make
+# fault those that move data, and all of them in make race.
+RACED := ./internal/relay ./cmd/godwit ./internal/cutover ./internal/faultproxy ./internal/load ./internal/psync \
+	./internal/refresh ./internal/server ./internal/spool ./internal/status/... ./internal/topology
+LONGEST := ./internal/migrate ./internal/verify ./internal/apply ./internal/command
 test: vet format servers
-	$(GO) test -race -shuffle=on -timeout 9m -p 3 $(LONGEST) ./...
+	$(GO) test -race -shuffle=on -timeout 9m -p 2 $(RACED)
+	$(GO) test -shuffle=on -timeout 9m -p 3 $(LONGEST) $$($(GO) list ./... | grep -vxF "$$($(GO) list $(RACED))")
+
+race: servers
+	$(GO) test -race -shuffle=on -timeout 30m -p 2 ./...
 
 check: lint test
 
@@ -50,7 +58,7 @@ $(LINT):
 # Kill points, killed servers, cut and stalled links: the tables of faults in
 # full, then the program itself. make test runs a few rows of each.
 fault: servers
-	$(GO) test -tags fault -race -timeout 60m -count=1 -v ./internal/rdb ./internal/relay ./internal/migrate ./internal/verify ./test/fault
+	$(GO) test -tags fault -race -timeout 60m -count=1 -v ./internal/rdb ./internal/relay ./internal/apply ./internal/migrate ./internal/verify ./test/fault
 	$(GO) test -tags fault -timeout 20m -count=1 -v ./test/fault
 
 # Every ordered pair of the servers, there and back; writes docs/compatibility.md.

@@ -56,7 +56,7 @@ func runRun(ctx context.Context, cmd *cobra.Command, o *runOptions, s streams) (
 	if err := yield(); err != nil {
 		log.Debug("not all that could be done to give way to the servers was", "error", err)
 	}
-	m, err := migrate.Open(ctx, config, log)
+	m, err := migrate.Begin(ctx, config, log)
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ type show func(ctx context.Context, m status.LocalClient, stop func()) error
 
 // carry runs m, serves its API and shows it, until it has ended and everything
 // of it has stopped.
-func carry(ctx context.Context, m *migrate.Migration, listeners []net.Listener, show show, log *slog.Logger) error {
+func carry(ctx context.Context, m migrate.Running, listeners []net.Listener, show show, log *slog.Logger) error {
 	running, stopRunning := context.WithCancel(ctx)
 	defer stopRunning()
 	// What surrounds the run outlives it a little: its last events and answers

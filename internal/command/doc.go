@@ -24,4 +24,4 @@ package command
 // Revision is that of the rewriting: it changes whenever a command becomes
 // something else than it did before, or of another length, or when it depends on
 // more than a checkpoint had: from 2 on that has the selected db.
-const Revision = 4
+const Revision = 5

@@ -53,7 +53,7 @@ func (r *Rewriter) set() (Verdict, error) {
 			return Pass, r.noEqual(printable(o))
 		}
 	}
-	becomesAbsolute := e.relative() && r.makesAbsolute() && r.target.Has("SET PXAT")
+	becomesAbsolute := e.relative() && r.makesAbsolute()
 	if !unknown && !becomesAbsolute {
 		return Pass, nil
 	}
@@ -65,7 +65,7 @@ func (r *Rewriter) set() (Verdict, error) {
 func (r *Rewriter) addSet(key, value []byte, keep bool, e expiry) {
 	name := []byte("SET")
 	can := r.target.Has("SET PXAT")
-	if e.relative() && can && r.makesAbsolute() {
+	if e.relative() && r.makesAbsolute() {
 		e = expiry{given: true, absolute: true, ms: r.now() + e.ms}
 	}
 	switch {
@@ -104,7 +104,7 @@ func (e *expiry) parse(option, arg []byte) bool {
 
 // setex is SETEX and PSETEX key time value, which are relative.
 func (r *Rewriter) setex() (Verdict, error) {
-	if len(r.args) != 4 || !r.target.Has("SET PXAT") {
+	if len(r.args) != 4 || !r.target.Has("SET PXAT") && !r.makesAbsolute() {
 		return Pass, nil
 	}
 	option := []byte("EX")

@@ -12,20 +12,14 @@ import (
 
 // Machine carries out one switch. All fields must be set unless they say otherwise.
 type Machine struct {
-	Method   Method
-	Old, New Side
-	Limits   Limits
+	Method Method
+	Old    Side
+	New    Next
+	Limits Limits
 
-	// ReplID is that of the stream that Old sends and New follows; NewReplID is
-	// what New calls it, where that is something else.
-	ReplID, NewReplID string
-	// Counted turns an offset of New's into one of Old's, where what New is sent
-	// is not what Old sends, byte for byte; nil where it is.
-	Counted func(offset int64) int64
+	ReplID string // of the stream that Old sends
 	// Votes delivers the PSYNC of an Old that has demoted itself.
 	Votes <-chan *psync.Peer
-	// Acknowledge tells Old what New has applied, in New's own count.
-	Acknowledge func(offset int64)
 	// Arm sets the credentials that Old needs to connect to godwit, and notes
 	// what the switch will change there. Unfence takes back the fence alone,
 	// Disarm everything, when the switch is given up.
@@ -42,10 +36,7 @@ type Machine struct {
 	// Trace is called before and after each step, for tests that kill the process there; nil otherwise.
 	Trace func(point string)
 
-	steps    []Step
-	newRunID string        // of New before the pause
-	stopped  time.Time     // when writes were stopped
-	stall    time.Duration // for how long
+	progress
 }
 
 // Result is how a switch went.
@@ -88,7 +79,7 @@ const retreatTimeout = 10 * time.Second
 // before; *UncertainError, a person must look; otherwise the switch is done,
 // and an error tells of something after the commit that did not work.
 func (m *Machine) Run(ctx context.Context) (Result, error) {
-	m.steps = Steps(m.Method, m.Old, m.New, m.Limits)
+	m.start(Steps(m.Method, m.Old, m.New, m.Limits), m.Observe, m.Trace)
 	// Both stops are bounded, so a cancelled caller does not cut a switch in half.
 	err := m.run(context.WithoutCancel(ctx))
 	return Result{Steps: m.steps, WriteStall: m.stall}, err
@@ -118,7 +109,7 @@ func (m *Machine) run(ctx context.Context) error {
 			_ = vote.Close() // Old is a replica, and asks again
 		}
 	}
-	if err := m.step(Promote, func() error { return m.promote(ctx) }); err != nil {
+	if err := m.step(Promote, func() error { return m.New.Promote(ctx) }); err != nil {
 		leave()
 		var uncertain *UncertainError
 		if errors.As(err, &uncertain) {
@@ -158,62 +149,6 @@ func (m *Machine) kill(ctx context.Context) error {
 	})
 }
 
-// promoteTimeout bounds the wait for the answer of a New that may have been
-// promoted. Old refuses writes meanwhile and for good, so nothing is won by
-// less: whoever cannot know must not go back.
-const promoteTimeout = 10 * time.Second
-
-// promote makes New a primary. After an error other than *UncertainError New
-// is a replica still, or has lost what made it worth promoting.
-func (m *Machine) promote(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, promoteTimeout)
-	defer cancel()
-	replies, err := m.New.Client.Transaction(ctx, []any{"REPLICAOF", "NO", "ONE"}, []any{"INFO", "server"})
-	var refused *server.Error
-	var unsent *server.ConnError
-	switch {
-	case err == nil:
-		return m.sameRun(replies[1])
-	case errors.As(err, &refused), errors.As(err, &unsent) && unsent.Op == "dial":
-		return err
-	}
-	// The connection failed, so the command may have been carried out, or may
-	// be yet, when New wakes up. Only the same command again makes it certain.
-	for {
-		info, again := m.New.Client.Info(ctx, "server")
-		if again == nil && info["run_id"] != m.newRunID {
-			return m.uncertain(fmt.Errorf("%s was restarted within its promotion: %w", m.New.address(), err))
-		}
-		if again == nil {
-			_, again = m.New.Client.Do(ctx, "REPLICAOF", "NO", "ONE")
-		}
-		if again == nil {
-			return nil
-		}
-		select {
-		case <-time.After(watchInterval):
-		case <-ctx.Done():
-			return m.uncertain(fmt.Errorf("%s does not answer, and may have been promoted: %w", m.New.address(), err))
-		}
-	}
-}
-
-// sameRun sees that the promoted New is the process that has applied
-// everything, not one that was started since with an empty memory.
-func (m *Machine) sameRun(infoServer any) error {
-	text, ok := infoServer.(string)
-	if id := server.ParseInfo(text)["run_id"]; !ok || id != m.newRunID {
-		return fmt.Errorf("%s was restarted just before its promotion", m.New.address())
-	}
-	return nil
-}
-
-func (m *Machine) uncertain(err error) error {
-	return &UncertainError{Step: Promote, Err: err,
-		Hint: fmt.Sprintf("see INFO replication on %s: if its role is master, run godwit again and it finishes the switch; if it is slave, run godwit again and %s serves as before; if the server is lost, send REPLICAOF NO ONE to %s",
-			m.New.address(), m.Old.address(), m.Old.address())}
-}
-
 // disarm gives a switch up before it has stopped anything: what Old is doing
 // is not this switch's to end.
 func (m *Machine) disarm(ctx context.Context, at Name, cause error) error {
@@ -239,7 +174,7 @@ func (m *Machine) retreat(ctx context.Context, at Name, vote *psync.Peer, cause 
 	if err != nil {
 		hint := fmt.Sprintf("make %s a writable primary again: FAILOVER ABORT where a failover is in progress, REPLICAOF NO ONE where it is a replica", m.Old.address())
 		if isGone(err) {
-			hint = fmt.Sprintf("once %s is back godwit brings this to its end by itself; if it is lost for good, %s has what it had sent: send REPLICAOF NO ONE there", m.Old.address(), m.New.address())
+			hint = fmt.Sprintf("once %s is back godwit brings this to its end by itself; if it is lost for good, %s has what it had sent: send REPLICAOF NO ONE there", m.Old.address(), m.New.Address())
 		}
 		return &UncertainError{Step: at, Err: fmt.Errorf("%w; and taking it back failed: %w", cause, err), Hint: hint}
 	}
@@ -295,38 +230,5 @@ func Release(ctx context.Context, c *server.Client) error {
 		case <-time.After(10 * time.Millisecond):
 		case <-ctx.Done():
 		}
-	}
-}
-
-// step runs one step and shows it.
-func (m *Machine) step(name Name, do func() error) error {
-	m.trace(name, "before")
-	i := 0
-	for m.steps[i].Name != name {
-		i++
-	}
-	s := &m.steps[i]
-	s.State = Running
-	m.observe(*s)
-	began := time.Now()
-	err := do()
-	s.Took, s.Err, s.State = time.Since(began), err, Done
-	if err != nil {
-		s.State = Broken
-	}
-	m.observe(*s)
-	m.trace(name, "after")
-	return err
-}
-
-func (m *Machine) observe(s Step) {
-	if m.Observe != nil {
-		m.Observe(s)
-	}
-}
-
-func (m *Machine) trace(name Name, when string) {
-	if m.Trace != nil {
-		m.Trace(string(name) + "-" + when)
 	}
 }

@@ -36,21 +36,17 @@ func (m *Machine) catchUp(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		next, err := m.New.Client.Info(ctx, "server", "replication")
-		if err != nil {
-			return err
-		}
-		m.newRunID = next["run_id"]
 		if old["role"] != "master" {
 			return fmt.Errorf("%s is not a primary any more", m.Old.address())
 		}
 		if state := old["master_failover_state"]; state != "" && state != "no-failover" {
 			return fmt.Errorf("%s is in a FAILOVER that somebody else began: %s", m.Old.address(), state)
 		}
-		if next["role"] != "slave" || next["master_link_status"] != "up" {
-			return fmt.Errorf("%s does not follow: role %s, master_link_status %s", m.New.address(), next["role"], next["master_link_status"])
+		at, err := m.New.Follows(ctx)
+		if err != nil {
+			return err
 		}
-		lag := old.Int("master_repl_offset") - m.counted(next.Int("slave_repl_offset"))
+		lag := old.Int("master_repl_offset") - at
 		online := m.Method == Fence || m.online(old)
 		if lag <= enough && online {
 			return nil
@@ -60,7 +56,7 @@ func (m *Machine) catchUp(ctx context.Context) error {
 			if !online {
 				return fmt.Errorf("%s does not list godwit (%s:%d) as an online replica", m.Old.address(), m.Old.AnnounceHost, m.Old.AnnouncePort)
 			}
-			return fmt.Errorf("%s lags %d bytes behind and does not catch up", m.New.address(), lag)
+			return fmt.Errorf("%s lags %d bytes behind and does not catch up", m.New.Address(), lag)
 		case <-time.After(watchInterval):
 		}
 	}
@@ -79,8 +75,8 @@ func (m *Machine) online(old server.Info) bool {
 	return false
 }
 
-// poll asks New for its offset again and again and has each answer ACKed to
-// Old, until the returned function is called.
+// poll has what New has applied acknowledged to Old, again and again, until the
+// returned function is called.
 func (m *Machine) poll(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -88,9 +84,7 @@ func (m *Machine) poll(ctx context.Context) (stop func()) {
 		tick := time.NewTicker(pollInterval)
 		defer tick.Stop()
 		for {
-			if offset, err := m.offsetOfNew(ctx); err == nil {
-				m.Acknowledge(offset)
-			}
+			m.New.Acknowledge(ctx)
 			select {
 			case <-ctx.Done():
 				return
@@ -99,38 +93,6 @@ func (m *Machine) poll(ctx context.Context) (stop func()) {
 		}
 	})
 	return func() { cancel(); wg.Wait() }
-}
-
-// applied is the offset, in Old's count, up to which New has applied the stream.
-func (m *Machine) applied(ctx context.Context) (int64, error) {
-	offset, err := m.offsetOfNew(ctx)
-	return m.counted(offset), err
-}
-
-func (m *Machine) counted(offset int64) int64 {
-	if m.Counted == nil {
-		return offset
-	}
-	return m.Counted(offset)
-}
-
-// offsetOfNew is where New stands, in its own count.
-func (m *Machine) offsetOfNew(ctx context.Context) (int64, error) {
-	info, err := m.New.Client.Info(ctx, "replication")
-	if err != nil {
-		return 0, err
-	}
-	if info["role"] != "slave" {
-		return 0, fmt.Errorf("%s is not a replica", m.New.address())
-	}
-	known := m.NewReplID
-	if known == "" {
-		known = m.ReplID
-	}
-	if !strings.EqualFold(info["master_replid"], known) {
-		return 0, fmt.Errorf("%s has left the stream: its replid is %s, not %s", m.New.address(), info["master_replid"], known)
-	}
-	return info.Int("slave_repl_offset"), nil
 }
 
 // pauseAndDemote stops writes at Old and returns Old's vote: its PSYNC, at an
@@ -242,7 +204,7 @@ func (m *Machine) demote(ctx context.Context) error {
 func (m *Machine) drained(ctx context.Context, offset int64) error {
 	last := int64(-1)
 	for {
-		at, err := m.applied(ctx)
+		at, err := m.New.Applied(ctx)
 		if err == nil {
 			last = at
 			if at >= offset {
@@ -254,7 +216,7 @@ func (m *Machine) drained(ctx context.Context, offset int64) error {
 			if err != nil {
 				return err
 			}
-			return fmt.Errorf("%s stands at offset %d of %d after %v", m.New.address(), last, offset, m.Limits.MaxPause)
+			return fmt.Errorf("%s stands at offset %d of %d after %v", m.New.Address(), last, offset, m.Limits.MaxPause)
 		case <-time.After(pollInterval):
 		}
 	}
@@ -293,12 +255,12 @@ func (m *Machine) agree(ctx context.Context, replid string, last int64) error {
 	if err := m.drained(ctx, last); err != nil {
 		return fmt.Errorf("%s has written more than it sent: %w", m.Old.address(), err)
 	}
-	at, err := m.applied(ctx)
+	at, err := m.New.Applied(ctx)
 	if err != nil {
 		return err
 	}
 	if at > last {
-		return fmt.Errorf("%s stands at offset %d, beyond the %d of %s", m.New.address(), at, last, m.Old.address())
+		return fmt.Errorf("%s stands at offset %d, beyond the %d of %s", m.New.Address(), at, last, m.Old.address())
 	}
 	return m.Intact(ctx)
 }
@@ -312,12 +274,5 @@ func (m *Machine) forgetVotes() {
 		default:
 			return
 		}
-	}
-}
-
-// resumed notes that writes go on, the first time.
-func (m *Machine) resumed() {
-	if !m.stopped.IsZero() && m.stall == 0 {
-		m.stall = time.Since(m.stopped)
 	}
 }

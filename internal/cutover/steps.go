@@ -39,6 +39,7 @@ const (
 	Demote  Name = "demote"   // the old one becomes a replica for good
 	Promote Name = "promote"  // the commit
 	Unfence Name = "unfence"  // the fence method's setting goes back
+	Unpause Name = "unpause"  // what waited is refused now
 	Kill    Name = "kill"     // clients of the old one must connect again
 	Reverse Name = "reverse"  // the old one follows the new one
 )
@@ -82,31 +83,35 @@ type Limits struct {
 }
 
 // Steps is what a switch from old to new will do, in order.
-func Steps(method Method, old, next Side, limits Limits) []Step {
+func Steps(method Method, old Side, next Next, limits Limits) []Step {
 	planned := func(name Name, s Side, format string, args ...any) Step {
 		return Step{Name: name, Server: s.address(), Command: fmt.Sprintf(format, args...), State: Planned}
 	}
-	steps := []Step{
-		planned(Arm, old, "CONFIG SET masterauth *** (one-time; only where none is set)"),
-		planned(CatchUp, next, "INFO replication (until it lags less than 1 MB, and the old primary lists it as online)"),
+	ofNext := func(name Name) Step {
+		return Step{Name: name, Server: next.Address(), Command: next.Command(name), State: Planned}
 	}
+	arm := planned(Arm, old, "CONFIG SET masterauth *** (one-time; only where none is set)")
+	if more := next.Command(Arm); more != "" {
+		arm.Command += "; " + next.Address() + ": " + more
+	}
+	steps := []Step{arm, ofNext(CatchUp)}
 	if method == Failover {
 		steps = append(steps,
 			planned(Pause, old, "FAILOVER TO %s %d TIMEOUT %d", old.AnnounceHost, old.AnnouncePort, limits.MaxPause.Milliseconds()),
-			planned(Drain, next, "INFO replication (until slave_repl_offset is the old primary's; each answer is ACKed to it)"),
+			ofNext(Drain),
 			planned(Demote, old, "(demotes itself and asks godwit PSYNC replid offset FAILOVER; +CONTINUE makes it final)"))
 	} else {
 		steps = append(steps,
 			planned(Pause, old, "CONFIG SET min-replicas-to-write %d; INFO replication", fenceReplicas),
-			planned(Drain, next, "INFO replication (until slave_repl_offset is the old primary's)"),
+			ofNext(Drain),
 			planned(Demote, old, "REPLICAOF %s %d; INFO replication", old.AnnounceHost, old.AnnouncePort))
 	}
 	kill := planned(Kill, old, "CLIENT KILL TYPE normal")
 	if limits.NoKill {
 		kill.State = Skipped
 	}
-	reverse := planned(Reverse, old, "(asks PSYNC replid offset and gets +CONTINUE: it is a replica of %s through godwit)", next.address())
-	steps = append(steps, planned(Promote, next, "REPLICAOF NO ONE"))
+	reverse := planned(Reverse, old, "(asks PSYNC replid offset and gets +CONTINUE: it is a replica of %s through godwit)", next.Address())
+	steps = append(steps, ofNext(Promote))
 	if method == Fence {
 		steps = append(steps, planned(Unfence, old, "CONFIG SET min-replicas-to-write (as it was)"))
 	}

@@ -11,10 +11,11 @@ type adder struct {
 	sum   uint64
 	count uint64
 	ttls  uint64
+	gone  bool // a field has expired
 }
 
 func (a *adder) begin(k rdb.ValueKind) {
-	a.kind, a.name, a.sum, a.count, a.ttls = k, "", 0, 0, 0
+	a.kind, a.name, a.sum, a.count, a.ttls, a.gone = k, "", 0, 0, 0, false
 }
 
 // whole is a string, by its hash.
@@ -32,17 +33,18 @@ func (a *adder) member(text uint64) {
 	a.count++
 }
 
-// pair is a field of a hash and its value.
-func (a *adder) pair(field, value uint64) {
+// pair is a field of a hash and its value. expireAt is when the field does, rdb.None
+// if never.
+func (a *adder) pair(field, value uint64, expireAt int64) {
+	if expireAt != rdb.None && a.fieldTTLs {
+		if expireAt <= a.expired {
+			a.gone = true
+			return
+		}
+		a.ttls += a.two(isFieldTTL, field, uint64(expireAt))
+	}
 	a.sum += a.two(isPair, field, value)
 	a.count++
-}
-
-// expires is when a field does, rdb.None if never.
-func (a *adder) expires(field uint64, at int64) {
-	if at != rdb.None && a.fieldTTLs {
-		a.ttls += a.two(isFieldTTL, field, uint64(at))
-	}
 }
 
 // scored is a member of a sorted set.
@@ -56,6 +58,9 @@ func (a *adder) value() Value {
 	v := Value{Type: typeName(a.kind), TTLs: a.ttls}
 	if a.kind == rdb.ModuleValue {
 		v.Type = a.name
+	}
+	if a.gone && a.count == 0 {
+		v.Type = None
 	}
 	v.Sum = a.two(isValue, a.sum, a.count<<8|uint64(a.kind))
 	return v

@@ -56,6 +56,10 @@ type Options struct {
 	// NoEmptyConsumers leaves out consumers without pending entries: one that
 	// XREADGROUP makes by the way and gives nothing to is not replicated.
 	NoEmptyConsumers bool
+	// Expired is a time, in milliseconds since 1970: fields of hashes that expire then or
+	// before count as none, as until a server deletes them they are there for nobody. A
+	// hash that has no others does not count at all.
+	Expired int64
 }
 
 // KeyHash hashes the name of a key.
@@ -89,6 +93,7 @@ type rules struct {
 	functions                 bool
 	counters, entriesRead     bool // of streams
 	idmp, emptyConsumers      bool
+	expired                   int64 // Options.Expired
 }
 
 func newRules(o Options) rules {
@@ -100,7 +105,7 @@ func newRules(o Options) rules {
 		modules:     !o.Drop[rdb.FeatureModule],
 		functions:   !o.Drop[rdb.FeatureFunction],
 		counters:    true, entriesRead: !o.NoEntriesRead,
-		idmp: true, emptyConsumers: !o.NoEmptyConsumers,
+		idmp: true, emptyConsumers: !o.NoEmptyConsumers, expired: o.Expired,
 	}
 	for _, f := range o.Formats {
 		// The counters came with Redis 7.0, idempotent producers with 8.6.
@@ -114,6 +119,8 @@ func newRules(o Options) rules {
 // counts is Options.Counts.
 func (r *rules) counts(typ string) bool {
 	switch typ {
+	case None:
+		return false
 	case typeString, typeList, typeSet, typeHash, typeZset:
 		return true
 	case typeStream:
@@ -126,6 +133,10 @@ func (r *rules) counts(typ string) bool {
 		return r.modules
 	}
 }
+
+// None is the type of a hash of which every field has expired, as TYPE says of a key
+// that is not there.
+const None = "none"
 
 // What TYPE says, and typeFunction, which is no type.
 const (

@@ -15,6 +15,9 @@ func NewPayloads(o Options) *Payloads {
 	return &Payloads{d: newDigester(o), crc: rdb.NewCRC64()}
 }
 
+// Expire sets Options.Expired for the payloads to come.
+func (p *Payloads) Expire(at int64) { p.d.expired = at }
+
 // Sum digests a payload. Errors are those of rdb.OpenDump, or a *rdb.SyntaxError.
 func (p *Payloads) Sum(payload []byte) (Value, error) {
 	f, body, err := rdb.OpenDump(payload, p.crc)

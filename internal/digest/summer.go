@@ -54,8 +54,7 @@ func (s *Summer) Element(e rdb.Element) error {
 		s.d.member(s.d.text(e.Value))
 	case rdb.HashValue:
 		field := s.d.text(e.Field)
-		s.d.pair(field, s.d.text(e.Value))
-		s.d.expires(field, e.ExpireAt)
+		s.d.pair(field, s.d.text(e.Value), e.ExpireAt)
 	case rdb.ZsetValue:
 		s.d.scored(s.d.text(e.Value), e.Score)
 	}

@@ -93,7 +93,7 @@ func (d *digester) hashOf(r *rdb.Reader, f rdb.Format, t rdb.Type) {
 	case rdb.TypeHash:
 		for n := r.Length(); n > 0 && r.Err() == nil; n-- {
 			field := d.hash(r.String())
-			d.pair(field, d.hash(r.String()))
+			d.pair(field, d.hash(r.String()), rdb.None)
 		}
 	case rdb.TypeHashZipmap:
 		d.pairs(r.Zipmap(), false)
@@ -115,8 +115,8 @@ func (d *digester) hashOf(r *rdb.Reader, f rdb.Format, t rdb.Type) {
 		}
 		for n := r.Length(); n > 0 && r.Err() == nil; n-- {
 			field := d.hash(r.String())
-			d.pair(field, d.hash(r.String()))
-			d.expires(field, r.AbsoluteTTL())
+			value := d.hash(r.String())
+			d.pair(field, value, r.AbsoluteTTL())
 		}
 	default:
 		r.Failf("no digest of the type %s", t)
@@ -127,8 +127,7 @@ func (d *digester) pairsWithTTL(r *rdb.Reader, least uint64) {
 	for n := r.Length(); n > 0 && r.Err() == nil; n-- {
 		expireAt := r.RelativeTTL(least)
 		field := d.hash(r.String())
-		d.pair(field, d.hash(r.String()))
-		d.expires(field, expireAt)
+		d.pair(field, d.hash(r.String()), expireAt)
 	}
 }
 
@@ -208,10 +207,11 @@ func (d *digester) pairs(p *rdb.Pack, withTTL bool) {
 			p.Odd()
 			return
 		}
-		d.pair(field, d.hash(t))
+		value, expireAt := d.hash(t), int64(rdb.None)
 		if withTTL {
-			d.expires(field, p.FieldTTL())
+			expireAt = p.FieldTTL()
 		}
+		d.pair(field, value, expireAt)
 	}
 }
 

@@ -13,12 +13,12 @@ import (
 // layers from the bottom up. A package imports only packages of layers below
 // its own, never one of its own layer.
 var layers = [][]string{
-	{"internal/resp", "internal/rdb", "internal/glob", "internal/slot"},
-	{"internal/command", "internal/digest", "internal/route"},
+	{"internal/resp", "internal/rdb", "internal/glob", "internal/slot", "internal/lag"},
+	{"internal/command", "internal/digest", "internal/route", "internal/reserved"},
 	{"internal/server"},
 	{"internal/topology", "internal/psync", "internal/spool", "internal/refresh", "internal/persist", "internal/census"},
-	{"internal/plan"},
-	{"internal/relay", "internal/cutover", "internal/verify"},
+	{"internal/plan", "internal/hold"},
+	{"internal/relay", "internal/apply", "internal/cutover", "internal/verify"},
 	{"internal/migrate"},
 	{"internal/status"},
 	{"cmd/godwit"},

@@ -24,61 +24,65 @@ import (
 
 // listen opens the listener on the port that the servers know, or on a new one.
 func (m *Migration) listen(ctx context.Context, wg *sync.WaitGroup) error {
-	m.mu.Lock()
-	port := m.rec.Port
-	m.mu.Unlock()
-	if m.cfg.ListenPort != 0 {
-		port = m.cfg.ListenPort
-	} else if port == 0 && m.cfg.Announce != "" {
-		if _, p, err := net.SplitHostPort(m.cfg.Announce); err == nil {
+	return m.core.listen(ctx, wg, relay.ListenerConfig{
+		Notify: m.listenerEvent, Authenticate: m.authenticate, Allowed: m.allowed,
+		Serve: func(p *psync.Peer) { wg.Go(func() { m.route(ctx, p) }) },
+	}, m.source, m.target)
+}
+
+// listen opens the listener that ends connect to, on the port that they know, or on a
+// new one.
+func (c *core) listen(ctx context.Context, wg *sync.WaitGroup, lc relay.ListenerConfig, ends ...*end) error {
+	c.mu.Lock()
+	port := c.head.Port
+	c.mu.Unlock()
+	if c.cfg.ListenPort != 0 {
+		port = c.cfg.ListenPort
+	} else if port == 0 && c.cfg.Announce != "" {
+		if _, p, err := net.SplitHostPort(c.cfg.Announce); err == nil {
 			port, _ = strconv.Atoi(p) // a name or nothing: any port
 		}
 	}
-	c := relay.ListenerConfig{Notify: m.listenerEvent, Authenticate: m.authenticate, Allowed: m.allowed}
-	if m.cfg.ListenerCert != "" {
-		pair, err := tls.LoadX509KeyPair(m.cfg.ListenerCert, m.cfg.ListenerKey)
+	if c.cfg.ListenerCert != "" {
+		pair, err := tls.LoadX509KeyPair(c.cfg.ListenerCert, c.cfg.ListenerKey)
 		if err != nil {
 			return fmt.Errorf("listener certificate: %w", err)
 		}
-		c.Certificate = &pair
+		lc.Certificate = &pair
 	}
-	c.Serve = func(p *psync.Peer) { wg.Go(func() { m.route(ctx, p) }) }
-	host, err := m.listenHost(ctx)
+	host, err := c.listenHost(ctx, ends)
 	if err != nil {
 		return err
 	}
-	c.Address = net.JoinHostPort(host, strconv.Itoa(port))
-	l, err := relay.Listen(c)
-	if err != nil && port != 0 && m.cfg.Announce == "" && m.cfg.ListenPort == 0 {
-		m.event(slog.LevelWarn, fmt.Sprintf("port %d is taken; the listener takes another", port))
-		c.Address = net.JoinHostPort(host, "0")
-		l, err = relay.Listen(c)
+	lc.Address = net.JoinHostPort(host, strconv.Itoa(port))
+	l, err := relay.Listen(lc)
+	if err != nil && port != 0 && c.cfg.Announce == "" && c.cfg.ListenPort == 0 {
+		c.event(slog.LevelWarn, fmt.Sprintf("port %d is taken; the listener takes another", port))
+		lc.Address = net.JoinHostPort(host, "0")
+		l, err = relay.Listen(lc)
 	}
 	if err != nil {
 		return err
 	}
-	for _, e := range []*end{m.source, m.target} {
-		if err := e.locate(ctx, m.cfg.Announce, l.Port()); err != nil {
+	for _, e := range ends {
+		if err := e.locate(ctx, c.cfg.Announce, l.Port()); err != nil {
 			return errors.Join(fmt.Errorf("%s: %w", e.side, err), l.Close())
 		}
 	}
-	m.mu.Lock()
-	m.listener = l
-	m.mu.Unlock()
-	if err := m.update(func(r *record) { r.Port = l.Port() }); err != nil {
+	if err := c.change(func(r *header) { r.Port = l.Port() }); err != nil {
 		return errors.Join(err, l.Close())
 	}
 	wg.Go(func() { _ = l.Run(ctx) }) // returns nil
 	return nil
 }
 
-// listenHost is the one local address that both servers reach, else all of them.
-func (m *Migration) listenHost(ctx context.Context) (string, error) {
-	if m.cfg.Announce != "" {
+// listenHost is the one local address that all servers reach, else all of them.
+func (c *core) listenHost(ctx context.Context, ends []*end) (string, error) {
+	if c.cfg.Announce != "" {
 		return "", nil
 	}
 	hosts := make(map[string]bool)
-	for _, e := range []*end{m.source, m.target} {
+	for _, e := range ends {
 		if err := e.locate(ctx, "", 0); err != nil {
 			return "", fmt.Errorf("%s: %w", e.side, err)
 		}
@@ -352,24 +356,11 @@ func (m *Migration) connect(ctx context.Context, fresh bool) error {
 	return nil
 }
 
-// attach makes a server a replica of the listener.
-func (m *Migration) attach(ctx context.Context, e *end) error {
-	if err := m.arm(ctx, e); err != nil {
-		return err
-	}
-	if err := m.announceTo(e); err != nil {
-		return err
-	}
-	host, port := e.announced()
-	_, err := e.client.Do(ctx, "REPLICAOF", host, port)
-	return err
-}
-
 // announceTo notes where a server is about to be sent to find the listener, so
 // that a later run on another port knows its own.
-func (m *Migration) announceTo(e *end) error {
+func (c *core) announceTo(e *end) error {
 	host, port := e.announced()
-	return m.update(func(r *record) {
+	return c.change(func(r *header) {
 		announced := map[Side]string{e.side: net.JoinHostPort(host, strconv.Itoa(port))}
 		if other, found := r.Announced[e.side.other()]; found {
 			announced[e.side.other()] = other
@@ -403,8 +394,8 @@ func (m *Migration) giveWay(ctx context.Context, e *end) error {
 	return errors.Join(err, m.forgetAnnounced(e))
 }
 
-func (m *Migration) forgetAnnounced(e *end) error {
-	return m.update(func(r *record) {
+func (c *core) forgetAnnounced(e *end) error {
+	return c.change(func(r *header) {
 		r.Announced = maps.Clone(r.Announced)
 		delete(r.Announced, e.side)
 	})

@@ -72,7 +72,7 @@ func beChild() error {
 			select {}
 		}
 	}
-	m, err := migrate.Open(context.Background(), c, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	m, err := migrate.Begin(context.Background(), c, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		return err
 	}
@@ -116,7 +116,7 @@ func beChild() error {
 	return m.Close()
 }
 
-func awaitReady(m *migrate.Migration, ended chan error) error {
+func awaitReady(m migrate.Running, ended chan error) error {
 	for deadline := time.Now().Add(time.Minute); !m.Status().Ready; time.Sleep(5 * time.Millisecond) {
 		select {
 		case err := <-ended:

@@ -147,6 +147,15 @@ func (e *end) announced() (host string, port int) {
 	return e.announceHost, e.announcePort
 }
 
+// announcedAddress is host:port of the listener as the server finds it, announce if
+// that is given, and empty while it is not known.
+func (e *end) announcedAddress(announce string) string {
+	if host, port := e.announced(); announce == "" && port != 0 {
+		return net.JoinHostPort(host, strconv.Itoa(port))
+	}
+	return announce
+}
+
 func (e *end) hasAddress(a netip.Addr) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()

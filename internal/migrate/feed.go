@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"godwit/internal/hold"
 	"godwit/internal/refresh"
 	"godwit/internal/relay"
 	"godwit/internal/server"
@@ -29,35 +30,45 @@ const (
 	lockTimeout = 5 * time.Second
 )
 
-// feed is the present link as package verify sees it, for one comparison.
+// feed is what feeds the target as package verify sees it, for one comparison.
 type feed struct {
-	m       *Migration
-	link    *relay.Link
-	replica *end
+	trace func(point string)
+	trail func(ctx context.Context) (heldTarget, error)
 
 	mu   sync.Mutex
-	hold *hold // the last one
-	why  error // why there are no more holds
+	hold heldTarget // the last one, nil for none
+	why  error      // why there are no more holds
+}
+
+// heldTarget is a target that is held back, and that a repair may write to meanwhile.
+type heldTarget interface {
+	verify.Hold
+	// unlock has it take a repair's writes, until lock is called, once nothing is on its
+	// way any more.
+	unlock(ctx context.Context) error
+	lock(ctx context.Context) error
+	// release is Release, which ends what a repair has still on its way.
+	release(ctx context.Context)
 }
 
 // Trail is that of verify.Feed.
 func (f *feed) Trail(ctx context.Context) (verify.Hold, error) {
-	f.m.trace("verify-trail")
-	h, err := f.link.Trail(ctx, trailDelay)
+	f.trace("verify-trail")
+	h, err := f.trail(ctx)
 	if err != nil {
 		return nil, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.why != nil {
-		h.Release()
+		h.release(ctx)
 		return nil, f.why
 	}
-	f.hold = &hold{feed: f, hold: h}
-	return f.hold, nil
+	f.hold = h
+	return h, nil
 }
 
-// end feeds the replica for good: whoever holds it back has lost it.
+// end feeds the target for good: whoever holds it back has lost it.
 func (f *feed) end(ctx context.Context, why error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -69,32 +80,36 @@ func (f *feed) end(ctx context.Context, why error) {
 	}
 }
 
-// Unlock has the replica take writes until the feed's present hold is released:
-// only while its stream is held may anybody but godwit's link write to it. Whoever
-// else writes to the replica within that time, a few milliseconds for each batch of
-// keys, makes it differ from its primary, and nothing keeps them from it but that
-// they have been told READONLY up to then. lock ends that before the release does;
-// it is for when nothing is on its way to the replica any more.
+// Unlock has the target take writes until the feed's present hold is released: only
+// while its stream is held may anybody but godwit's link write to it. lock ends that
+// before the release does; it is for when nothing is on its way to the target any more.
 func (f *feed) Unlock(ctx context.Context) (lock func(context.Context) error, err error) {
 	f.mu.Lock()
 	h := f.hold
 	f.mu.Unlock()
 	if h == nil {
-		return nil, errors.New("the replica takes writes only while its feed is held")
+		return nil, errNotHeld
 	}
 	err = h.unlock(ctx)
-	f.m.trace("verify-unlocked")
+	f.trace("verify-unlocked")
 	return func(ctx context.Context) error {
 		err := h.lock(ctx)
-		f.m.trace("verify-locked")
+		f.trace("verify-locked")
 		return err
 	}, err
 }
 
-// hold is a replica that is held back.
-type hold struct {
-	feed *feed
-	hold *relay.Hold
+// errNotHeld is for a repair that has lost its hold.
+var errNotHeld = errors.New("the target takes a repair's writes only while its feed is held")
+
+// held is a replica that is held back. Whoever else writes to it while it takes writes,
+// a few milliseconds for each batch of keys, makes it differ from its primary, and
+// nothing keeps them from it but that they have been told READONLY up to then.
+type held struct {
+	m       *Migration
+	link    *relay.Link
+	replica *end
+	hold    *relay.Hold
 
 	mu       sync.Mutex
 	unlocked bool
@@ -104,12 +119,12 @@ type hold struct {
 }
 
 // Stop is that of verify.Hold.
-func (h *hold) Stop(ctx context.Context, offset int64) (replid string, target int64, err error) {
-	h.feed.m.trace("verify-stop")
+func (h *held) Stop(ctx context.Context, offset int64) (hold.Stand, error) {
+	h.m.trace("verify-stop")
 	polling, cancel := context.WithCancel(ctx)
 	var poller sync.WaitGroup
-	poller.Go(func() { h.feed.poll(polling) })
-	replid, target, err = h.hold.Stop(ctx, offset)
+	poller.Go(func() { h.poll(polling) })
+	replid, target, err := h.hold.Stop(ctx, offset)
 	cancel()
 	poller.Wait()
 	if err == nil {
@@ -117,16 +132,15 @@ func (h *hold) Stop(ctx context.Context, offset int64) (replid string, target in
 		h.stopped = time.Now()
 		h.mu.Unlock()
 	}
-	h.feed.m.trace("verify-stopped")
-	var passed *relay.PassedError
-	if errors.As(err, &passed) {
-		err = &verify.PassedError{Offset: passed.Offset, Passed: passed.Passed}
-	}
-	return replid, target, err
+	h.m.trace("verify-stopped")
+	return hold.Stand{ReplID: replid, Offset: target}, err
 }
 
+// Err is that of verify.Hold.
+func (h *held) Err() error { return h.hold.Err() }
+
 // Held is that of verify.Hold.
-func (h *hold) Held() time.Duration {
+func (h *held) Held() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	stood := h.stood
@@ -139,21 +153,21 @@ func (h *hold) Held() time.Duration {
 // Release is that of verify.Hold. A replica that takes writes takes none any more
 // before it is fed: what is still on its way to it would be written over what the
 // stream has brought since.
-func (h *hold) Release() {
-	h.feed.m.mu.Lock()
-	base := h.feed.m.base
-	h.feed.m.mu.Unlock()
+func (h *held) Release() {
+	h.m.mu.Lock()
+	base := h.m.base
+	h.m.mu.Unlock()
 	h.release(base)
 }
 
-func (h *hold) release(ctx context.Context) {
+func (h *held) release(ctx context.Context) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.released {
 		return
 	}
 	h.released = true
-	h.feed.m.trace("verify-release")
+	h.m.trace("verify-release")
 	if h.unlocked {
 		h.lockNow(ctx)
 	}
@@ -163,32 +177,32 @@ func (h *hold) release(ctx context.Context) {
 	}
 }
 
-func (h *hold) unlock(ctx context.Context) error {
+func (h *held) unlock(ctx context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
 	case h.released:
-		return errors.New("the replica takes writes only while its feed is held")
+		return errNotHeld
 	case h.unlocked:
 		return nil
-	case h.feed.m.saved(h.feed.replica.side, replicaReadOnly) == nil:
+	case h.m.saved(h.replica.side, replicaReadOnly) == nil:
 		return errors.New("nothing is to be written to the replica: no repair was asked for")
 	}
 	// It is waited for: lost on its way, it could come after the lock.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), controlTimeout)
 	defer cancel()
 	h.unlocked = true
-	return h.feed.replica.client.ConfigSet(ctx, replicaReadOnly, "no")
+	return h.replica.client.ConfigSet(ctx, replicaReadOnly, "no")
 }
 
 // lock has the replica refuse writes again.
-func (h *hold) lock(ctx context.Context) error {
+func (h *held) lock(ctx context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.unlocked {
 		return nil
 	}
-	if err := h.feed.replica.client.ConfigSet(ctx, replicaReadOnly, "yes"); err != nil {
+	if err := h.replica.client.ConfigSet(ctx, replicaReadOnly, "yes"); err != nil {
 		return err
 	}
 	h.unlocked = false
@@ -199,22 +213,22 @@ func (h *hold) lock(ctx context.Context) error {
 // still be on its way, however long the network takes, and is not carried out any
 // more once its connection was ended. It is tried until the replica has lost its
 // link, too. h.mu must be held.
-func (h *hold) lockNow(ctx context.Context) {
+func (h *held) lockNow(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockTimeout)
 	defer cancel()
 	for {
-		cut := cutRepair(ctx, h.feed.replica.client)
-		err := h.feed.replica.client.ConfigSet(ctx, replicaReadOnly, "yes")
+		cut := cutRepair(ctx, h.replica.client)
+		err := h.replica.client.ConfigSet(ctx, replicaReadOnly, "yes")
 		if err == nil {
 			if cut != nil { // not permitted
-				h.feed.m.event(slog.LevelWarn, fmt.Sprintf("%s: what the repair has sent may still be on its way: %v", h.feed.replica.address(), cut))
+				h.m.event(slog.LevelWarn, fmt.Sprintf("%s: what the repair has sent may still be on its way: %v", h.replica.address(), cut))
 			}
 			h.unlocked = false
 			return
 		}
 		select {
 		case <-ctx.Done():
-			h.feed.m.event(slog.LevelWarn, fmt.Sprintf("%s may still take writes: %v; it is made read-only as soon as it answers", h.feed.replica.address(), err))
+			h.m.event(slog.LevelWarn, fmt.Sprintf("%s may still take writes: %v; it is made read-only as soon as it answers", h.replica.address(), err))
 			return
 		case <-h.hold.Ended():
 			return
@@ -233,7 +247,7 @@ func cutRepair(ctx context.Context, c *server.Client) error {
 			continue
 		}
 		id, _ := strings.CutPrefix(fields[0], "id=")
-		if _, killErr := c.Do(ctx, "CLIENT", "KILL", "ID", id); killErr != nil {
+		if _, killErr := c.Do(ctx, "CLIENT", "KILL", "ID", id); killErr != nil && !server.IsCode(killErr, "ERR") { // it has ended meanwhile
 			err = killErr
 		}
 	}
@@ -241,11 +255,11 @@ func cutRepair(ctx context.Context, c *server.Client) error {
 }
 
 // poll has the link hear at once what the replica has applied.
-func (f *feed) poll(ctx context.Context) {
+func (h *held) poll(ctx context.Context) {
 	tick := time.NewTicker(holdPoll)
 	defer tick.Stop()
 	for {
-		f.m.askApplied(ctx, f.link, f.replica)
+		h.m.askApplied(ctx, h.link, h.replica)
 		select {
 		case <-ctx.Done():
 			return

@@ -28,7 +28,7 @@ func (m *Migration) Complete(ctx context.Context, dryRun bool) (EndResult, error
 	if m.pending() {
 		return result, hinted("the same `godwit run` brings it to an end, then complete", "a switch is not decided yet")
 	}
-	if err := m.nothingBegun(); err != nil {
+	if err := m.nothingBegun(m.target.address()); err != nil {
 		return result, err
 	}
 	if !m.phaseIn(Switched) && (!m.phaseIn(Failed) || m.primary() != m.target) {
@@ -111,7 +111,7 @@ func (m *Migration) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 	if m.pending() {
 		return result, hinted("the same `godwit run` brings it to an end, then abort", "a switch is not decided yet: %s may not serve", m.source.address())
 	}
-	if err := m.nothingBegun(); err != nil {
+	if err := m.nothingBegun(m.target.address()); err != nil {
 		return result, err
 	}
 	if m.primary() != m.source || m.phaseIn(Switching, Completed, Aborted) {
@@ -206,35 +206,11 @@ func (m *Migration) setQuiet() {
 	m.mu.Unlock()
 }
 
-// nothingBegun tells why a migration has nothing to end, nil when it has.
-func (m *Migration) nothingBegun() error {
-	if !m.phaseIn(Planned) {
-		return nil
-	}
-	switch m.ended {
-	case Completed:
-		return hinted("nothing of godwit's is left at the servers", "migration %s was completed already: %s is the primary", m.cfg.Name, m.target.address())
-	case Aborted:
-		return hinted("nothing of godwit's is left at the servers", "migration %s was aborted already", m.cfg.Name)
-	}
-	return hinted("`godwit run` begins it", "migration %s has changed nothing yet, so there is nothing to end", m.cfg.Name)
-}
-
 func (m *Migration) finishAs(ctx context.Context, p Phase, result EndResult, text string) (EndResult, error) {
 	if err := m.look(ctx); err != nil { // what is shown from now on is what they were left as
 		m.log.Debug("looking at both at the end", "error", err)
 	}
-	if err := m.update(func(r *record) { r.Phase, r.Error, r.Hint = p, "", "" }); err != nil {
-		return result, err
-	}
-	m.event(slog.LevelInfo, text)
-	for _, note := range result.Notes {
-		m.event(slog.LevelInfo, note)
-	}
-	m.saveQuietly()
-	result.Done = true
-	close(m.finished)
-	return result, nil
+	return m.core.finishAs(p, result, text)
 }
 
 func completeSteps(source, target *end, native bool) []StepStatus {

@@ -33,20 +33,35 @@ func (s Side) other() Side {
 	return Source
 }
 
-// record is what the journal holds. It tells what was intended and what must
-// be put back; what really is, the servers are asked. It holds no password.
-type record struct {
-	Name     string    `json:"name"`
-	From, To string    // URLs without passwords
-	Phase    Phase     `json:"phase"`
-	Primary  Side      `json:"primary"` // by the last switch that was committed
-	Started  time.Time `json:"started"`
-	Updated  time.Time `json:"updated"`
-	PID      int       `json:"pid"`
-	Port     int       `json:"port"` // of the listener; kept, because the servers know it
+// header is what the journal of every migration holds.
+type header struct {
+	Name     string        `json:"name"`
+	From, To string        // URLs without passwords
+	Engine   string        `json:"engine,omitempty"` // plan.Relay if empty
+	Phase    Phase         `json:"phase"`
+	Primary  Side          `json:"primary"` // by the last switch that was committed
+	Started  time.Time     `json:"started"`
+	Updated  time.Time     `json:"updated"`
+	PID      int           `json:"pid"`
+	Port     int           `json:"port"`               // of the listener; kept, because the servers know it
+	Settings []setting     `json:"settings,omitempty"` // changed at the servers and to be restored
+	Followed bool          `json:"followed"`           // the target has followed the source
+	Cutover  CutoverStatus `json:"cutover"`
+	Verify   VerifyStatus  `json:"verify"`
+	Last     Status        `json:"last"` // as last shown, for a dead run's status
+	Events   []Event       `json:"events"`
+	Error    string        `json:"error,omitempty"`
+	Hint     string        `json:"hint,omitempty"`
 	// Announced is where each server was last sent to find the listener; one
 	// that was let go again is not in it.
 	Announced map[Side]string `json:"announced,omitempty"`
+}
+
+// record is what the journal holds. It tells what was intended and what must
+// be put back; what really is, the servers are asked. It holds no password.
+type record struct {
+	header
+
 	// Switch is the switch under way, nil when there is none.
 	Switch *switchRecord `json:"switch,omitempty"`
 	// Track is for a link whose target counts otherwise than its source; nil where
@@ -54,29 +69,18 @@ type record struct {
 	Track *track `json:"track,omitempty"`
 	// Dropped is what was left out, by the side that does not have it; of a stream
 	// up to Track, from which it is read again.
-	Dropped map[Side]relay.Dropped `json:"dropped,omitempty"`
-	// Settings were changed at the servers and are to be restored.
-	Settings []setting `json:"settings,omitempty"`
-	// Followed is true once the target has followed the source: a later full
-	// resync is then worth a look.
-	Followed bool              `json:"followed"`
-	RunIDs   map[Side]string   `json:"run_ids,omitempty"`
-	Refusals map[Side]refusals `json:"refusals,omitempty"`
+	Dropped  map[Side]relay.Dropped `json:"dropped,omitempty"`
+	RunIDs   map[Side]string        `json:"run_ids,omitempty"`
+	Refusals map[Side]refusals      `json:"refusals,omitempty"`
 	// Probes are what the servers said they load.
 	Probes map[Side]topology.Probe `json:"probes,omitempty"`
 	// Doubtful is set when the target may have been promoted by a switch that was given up.
-	Doubtful bool          `json:"doubtful,omitempty"`
-	Cutover  CutoverStatus `json:"cutover"`
-	Verify   VerifyStatus  `json:"verify"`
-	Last     Status        `json:"last"` // as last shown, for a dead run's status
-	Events   []Event       `json:"events"`
-	Error    string        `json:"error,omitempty"`
-	Hint     string        `json:"hint,omitempty"`
+	Doubtful bool `json:"doubtful,omitempty"`
 }
 
 // untouched tells whether a run failed before it had any effect, or took it
 // all back: the next one begins anew.
-func (r *record) untouched() bool {
+func (r *header) untouched() bool {
 	return r.Phase == Failed && !r.Followed && len(r.Settings) == 0 && len(r.Announced) == 0
 }
 
@@ -86,6 +90,7 @@ type switchRecord struct {
 	Method    string    `json:"method"`
 	ReplID    string    `json:"replid"`
 	NewRunID  string    `json:"new_run_id"` // of the new primary before its promotion
+	Before    Phase     `json:"before,omitempty"`
 	At        time.Time `json:"at"`
 }
 
@@ -131,50 +136,48 @@ func (e *LockedError) HintText() string {
 	return "see it with `godwit status " + e.Name + "`; for another migration use another --name"
 }
 
-// journal keeps the record in a bbolt file; the file's lock keeps a second process out.
+// journal keeps a record in a bbolt file; the file's lock keeps a second process out.
 type journal struct {
 	db *bolt.DB
 }
 
 const journalFile = "journal.db"
 
-// openJournal opens or makes the journal in dir and takes its lock.
-func openJournal(dir, name string) (*journal, record, error) {
+// openJournal opens or makes the journal in dir, takes its lock, and reads the record
+// that it holds, if there is one.
+func openJournal(dir, name string, record any) (*journal, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, record{}, fmt.Errorf("state directory: %w", err)
+		return nil, fmt.Errorf("state directory: %w", err)
 	}
 	path := filepath.Join(dir, journalFile)
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 200 * time.Millisecond})
 	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, record{}, &LockedError{Name: name, PID: readPID(dir), Dir: dir}
+		return nil, &LockedError{Name: name, PID: readPID(dir), Dir: dir}
 	}
 	if err != nil {
-		return nil, record{}, fmt.Errorf("journal %s: %w", path, err)
+		return nil, fmt.Errorf("journal %s: %w", path, err)
 	}
 	j := &journal{db: db}
-	r, err := j.load()
-	if err != nil {
-		return nil, record{}, errors.Join(fmt.Errorf("journal %s: %w", path, err), db.Close())
+	if err := j.load(record); err != nil {
+		return nil, errors.Join(fmt.Errorf("journal %s: %w", path, err), db.Close())
 	}
-	return j, r, nil
+	return j, nil
 }
 
-func (j *journal) load() (record, error) {
-	var r record
-	err := j.db.View(func(tx *bolt.Tx) error {
+func (j *journal) load(record any) error {
+	return j.db.View(func(tx *bolt.Tx) error {
 		if b := tx.Bucket([]byte("migration")); b != nil {
 			if data := b.Get([]byte("record")); data != nil {
-				return json.Unmarshal(data, &r)
+				return json.Unmarshal(data, record)
 			}
 		}
 		return nil
 	})
-	return r, err
 }
 
 // save makes the record durable before it returns.
-func (j *journal) save(r record) error {
-	data, err := json.Marshal(r)
+func (j *journal) save(record any) error {
+	data, err := json.Marshal(record)
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
@@ -226,7 +229,8 @@ func ReadStatus(stateDir, name string) (Status, error) {
 	if _, err := os.Stat(filepath.Join(dir, journalFile)); err != nil {
 		return Status{}, err
 	}
-	j, r, err := openJournal(dir, name)
+	var r header
+	j, err := openJournal(dir, name, &r)
 	if err != nil {
 		return Status{}, err
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"time"
 
 	"godwit/internal/command"
@@ -45,7 +44,7 @@ func (m *Migration) keep(ctx context.Context) error {
 				return err
 			}
 		}
-		m.verifyIfDue(ctx)
+		m.verifyIfDue(ctx, m)
 		if m.cfg.Cutover == Auto && m.autoDue() && time.Now().After(nextAuto) {
 			_, err := m.Cutover(ctx, SwitchOptions{})
 			var gaveUp *cutover.GaveUpError
@@ -76,19 +75,6 @@ func (m *Migration) keep(ctx context.Context) error {
 	}
 }
 
-// over tells whether an operation or the link has ended the migration. What
-// the servers look like after that is nobody else's hand.
-func (m *Migration) over() (bool, error) {
-	select {
-	case <-m.finished:
-		return true, nil
-	case err := <-m.fatal:
-		return true, err
-	default:
-		return false, nil
-	}
-}
-
 // interrupted ends a Run that was told to stop. The target stays attached, so
 // that the next Run goes on, unless the user wants it detached.
 func (m *Migration) interrupted(ctx context.Context) error {
@@ -100,16 +86,6 @@ func (m *Migration) interrupted(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
-}
-
-func (m *Migration) phaseIn(phases ...Phase) bool {
-	p := m.phase()
-	for _, x := range phases {
-		if p == x {
-			return true
-		}
-	}
-	return false
 }
 
 // autoDue tells whether an automatic cutover should happen now.
@@ -321,29 +297,6 @@ func (m *Migration) reattachNow(ctx context.Context, replica *end) error {
 	m.mu.Unlock()
 	m.event(slog.LevelInfo, fmt.Sprintf("%s was attached", replica.address()))
 	return nil
-}
-
-// tendFollower gives a replica that follows already, as after a restart of
-// godwit, credentials that the listener knows.
-func (m *Migration) tendFollower(ctx context.Context, replica *end) error {
-	replica.mu.Lock()
-	known := replica.password != "" || replica.open
-	replica.mu.Unlock()
-	if known {
-		return nil
-	}
-	if err := m.arm(ctx, replica); err != nil {
-		m.event(slog.LevelWarn, fmt.Sprintf("%s: %v", replica.address(), err))
-	}
-	return nil
-}
-
-// wasOurs tells whether a replica points at a listener of an earlier run.
-func (m *Migration) wasOurs(info server.Info) bool {
-	was := net.JoinHostPort(info["master_host"], info["master_port"])
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.rec.Announced[m.rec.Primary.other()] == was
 }
 
 // primaryBecameReplica is a role change that no switch of ours made.

@@ -21,7 +21,7 @@ func pointsOf(method cutover.Method) points {
 	}
 	var p points
 	list := &p.before
-	for _, step := range cutover.Steps(method, cutover.Side{Client: &server.Client{}}, cutover.Side{Client: &server.Client{}}, cutover.Limits{}) {
+	for _, step := range cutover.Steps(method, cutover.Side{Client: &server.Client{}}, &cutover.Replica{Side: cutover.Side{Client: &server.Client{}}}, cutover.Limits{}) {
 		*list = append(*list, string(step.Name)+"-before")
 		if step.Name == cutover.Promote {
 			list = &p.after

@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 
 // running is a migration under way in this process.
 type running struct {
-	*migrate.Migration
+	migrate.Running
 	t      *testing.T
 	cancel context.CancelFunc
 	done   chan error
@@ -53,12 +53,12 @@ func config(t *testing.T, from, to server.Endpoint) migrate.Config {
 // start opens and runs a migration until the test ends or stop is called.
 func start(t *testing.T, c migrate.Config) *running {
 	t.Helper()
-	m, err := migrate.Open(t.Context(), c, slog.New(slog.NewTextHandler(testWriter{t}, nil)))
+	m, err := migrate.Begin(t.Context(), c, slog.New(slog.NewTextHandler(testWriter{t}, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &running{Migration: m, t: t, cancel: cancel, done: make(chan error, 1)}
+	r := &running{Running: m, t: t, cancel: cancel, done: make(chan error, 1)}
 	go func() { r.done <- m.Run(ctx) }()
 	t.Cleanup(func() { _ = r.stop() })
 	return r

@@ -24,43 +24,22 @@ import (
 
 // Migration is one migration. Open makes it, Close gives its lock back.
 type Migration struct {
-	cfg     Config
-	log     *slog.Logger
-	journal *journal
-	source  *end
-	target  *end
+	core
 
-	// operation is held by whoever changes a server's role: an operation of the
-	// user, or the keeper.
-	operation *gate
+	target *end
 
-	fatal    chan error    // what a link could not go on from
-	finished chan struct{} // closed when complete or abort is done
-
-	// ended is how the migration ended that the journal held before this one,
-	// between the same servers; empty when it held none.
-	ended Phase
-
-	mu           sync.Mutex
-	rec          record
-	running      bool
-	listener     *relay.Listener
-	link         *linkRun
-	votes        chan *psync.Peer // where the old primary's PSYNC goes during a switch, nil otherwise
-	told         string           // by the listener, the last time
-	toldAt       time.Time
-	quiet        bool          // connections are being ended on purpose
-	resumed      bool          // a run before this one began it; false again once that was told
-	reattach     map[Side]bool // a restarted server whose role is not somebody's wish
-	planned      plan.Plan
-	copy         copyProgress
-	rates        rates
-	verifying    *verifying // the comparison under way, nil for none
-	verifyBarred int        // by how many none may begin
-	verifyNext   time.Time  // before which none begins by itself
-	subscribers  map[chan Event]struct{}
-	base         context.Context //nolint:containedctx // of Run: links that an operation starts live as long as it
-	wg           *sync.WaitGroup // likewise
+	// Guarded by mu.
+	rec      record
+	link     *linkRun
+	votes    chan *psync.Peer // where the old primary's PSYNC goes during a switch, nil otherwise
+	told     string           // by the listener, the last time
+	toldAt   time.Time
+	quiet    bool          // connections are being ended on purpose
+	resumed  bool          // a run before this one began it; false again once that was told
+	reattach map[Side]bool // a restarted server whose role is not somebody's wish
+	planned  plan.Plan
+	copy     copyProgress
+	rates    rates
 }
 
 // Open reads the journal of the migration, or begins one, and takes its lock.
@@ -69,15 +48,14 @@ func Open(_ context.Context, c Config, log *slog.Logger) (*Migration, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	j, rec, err := openJournal(c.dir(), c.Name)
+	var rec record
+	j, err := openJournal(c.dir(), c.Name, &rec)
 	if err != nil {
 		return nil, err
 	}
-	m := &Migration{
-		cfg: c, log: log, journal: j, rec: rec,
-		operation: newGate(), fatal: make(chan error, 1), finished: make(chan struct{}),
-		subscribers: make(map[chan Event]struct{}),
-	}
+	m := &Migration{rec: rec}
+	m.core = newCore(c, log, j, &m.rec.header)
+	m.persist = m.saveLocked
 	if err := m.begin(); err != nil {
 		return nil, errors.Join(err, j.close())
 	}
@@ -92,8 +70,8 @@ func (m *Migration) begin() error {
 			m.ended = r.Phase
 		}
 		m.rec = record{
-			Name: m.cfg.Name, From: from, To: to, Phase: Planned, Primary: Source,
-			Started: time.Now(), RunIDs: map[Side]string{},
+			header: header{Name: m.cfg.Name, From: from, To: to, Phase: Planned, Primary: Source, Started: time.Now()},
+			RunIDs: map[Side]string{},
 		}
 	case r.From != from || r.To != to:
 		return &ConflictError{Name: m.cfg.Name, From: r.From, To: r.To, Phase: r.Phase}
@@ -159,23 +137,7 @@ func (m *Migration) Close() error {
 // Run carries the migration until it is completed or aborted (nil), fails, or
 // ctx is done (its error); then a later Run goes on from there.
 func (m *Migration) Run(ctx context.Context) error {
-	err := m.run(ctx)
-	if err == nil || ctx.Err() != nil {
-		m.saveQuietly()
-		return err
-	}
-	var refused *plan.RefusedError
-	var gaveUp *GaveUpError
-	var conflict *ConflictError
-	var taken *TakenError
-	switch {
-	case errors.As(err, &refused), errors.As(err, &conflict), errors.As(err, &taken): // nothing was begun
-	case errors.As(err, &gaveUp): // the source serves as before, and a later run goes on
-		m.saveQuietly()
-	default:
-		m.fail(err)
-	}
-	return err
+	return m.noteEnd(ctx, m.run(ctx))
 }
 
 func (m *Migration) run(parent context.Context) error {
@@ -197,8 +159,8 @@ func (m *Migration) run(parent context.Context) error {
 			return err
 		}
 		// What an earlier migration of this name has found is not this one's.
-		if err := os.RemoveAll(VerifyDir(m.cfg.StateDir, m.cfg.Name)); err != nil {
-			return fmt.Errorf("state directory: %w", err)
+		if err := m.forgetComparison(); err != nil {
+			return err
 		}
 	} else if err := m.inspect(parent); err != nil {
 		return err
@@ -244,13 +206,6 @@ func (m *Migration) run(parent context.Context) error {
 	return m.keep(parent)
 }
 
-// phase is the present one.
-func (m *Migration) phase() Phase {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.rec.Phase
-}
-
 // primary is the side that accepts writes, by the last committed switch.
 func (m *Migration) primary() *end {
 	m.mu.Lock()
@@ -291,36 +246,6 @@ func (m *Migration) saveLocked() error {
 	m.keepCopyDropped()
 	m.rec.Last = m.statusLocked()
 	return m.journal.save(m.rec)
-}
-
-func (m *Migration) saveQuietly() {
-	if err := m.update(func(*record) {}); err != nil {
-		m.log.Error("the journal could not be written", "error", err)
-	}
-}
-
-// setPhase is the one place where a phase changes.
-func (m *Migration) setPhase(p Phase) error {
-	return m.update(func(r *record) {
-		if r.Phase != p {
-			m.log.Info("phase", "from", string(r.Phase), "to", string(p))
-		}
-		r.Phase = p
-	})
-}
-
-// fail notes why a migration cannot go on by itself.
-func (m *Migration) fail(err error) {
-	hint := hintOf(err)
-	if hint == "" {
-		hint = "mend the cause, then the same `godwit run` goes on"
-	}
-	if saveErr := m.update(func(r *record) {
-		r.Phase, r.Error, r.Hint = Failed, err.Error(), hint
-	}); saveErr != nil {
-		m.log.Error("the journal could not be written", "error", saveErr)
-	}
-	m.event(slog.LevelError, err.Error())
 }
 
 // HintedError is an error with what the user can do about it.
@@ -366,50 +291,6 @@ func (m *Migration) look(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// keepEvents is how many events the journal and the status hold.
-const keepEvents = 200
-
-// event tells the log, the subscribers and the status what happened.
-func (m *Migration) event(level slog.Level, text string) {
-	e := Event{At: time.Now(), Level: map[slog.Level]string{slog.LevelWarn: "warn", slog.LevelError: "error"}[level], Text: text}
-	if e.Level == "" {
-		e.Level = "info"
-	}
-	switch level {
-	case slog.LevelError:
-		m.log.Error(text)
-	case slog.LevelWarn:
-		m.log.Warn(text)
-	default:
-		m.log.Info(text)
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.rec.Events = append(m.rec.Events, e)
-	if extra := len(m.rec.Events) - keepEvents; extra > 0 {
-		m.rec.Events = append([]Event(nil), m.rec.Events[extra:]...)
-	}
-	for c := range m.subscribers {
-		select {
-		case c <- e:
-		default: // a reader that does not keep up finds it in the status
-		}
-	}
-}
-
-// Subscribe delivers events as they happen, until cancel is called.
-func (m *Migration) Subscribe() (events <-chan Event, cancel func()) {
-	c := make(chan Event, 64)
-	m.mu.Lock()
-	m.subscribers[c] = struct{}{}
-	m.mu.Unlock()
-	return c, func() {
-		m.mu.Lock()
-		delete(m.subscribers, c)
-		m.mu.Unlock()
-	}
 }
 
 // Plan is the plan that was made when the migration began; of a resumed one it is empty.

@@ -5,44 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"godwit/internal/plan"
 	"godwit/internal/server"
 	"godwit/internal/topology"
 )
 
-// MakePlan looks at both servers and says what a migration would do, and what
-// stands in its way. It changes nothing.
-func MakePlan(ctx context.Context, c Config) (plan.Plan, error) {
-	if err := c.Validate(); err != nil {
-		return plan.Plan{}, err
-	}
-	source, err := newEnd(Source, c.From, "", c.Now)
-	if err != nil {
-		return plan.Plan{}, fmt.Errorf("source: %w", err)
-	}
-	target, err := newEnd(Target, c.To, "", c.Now)
-	if err != nil {
-		return plan.Plan{}, errors.Join(fmt.Errorf("target: %w", err), source.client.Close())
-	}
-	p, err := planFor(ctx, c, source, target)
-	return p, errors.Join(err, source.client.Close(), target.client.Close())
-}
-
+// planFor is the plan for two servers that were inspected.
 func planFor(ctx context.Context, c Config, source, target *end) (plan.Plan, error) {
 	facts := plan.Facts{Listener: plan.Listener{Certificate: c.ListenerCert != ""}}
 	for _, e := range []*end{source, target} {
-		if err := e.inspect(ctx); err != nil {
-			return plan.Plan{}, fmt.Errorf("%s: %w", e.side, err)
-		}
-		address := c.Announce
-		if host, port := e.announced(); address == "" && port != 0 {
-			address = net.JoinHostPort(host, strconv.Itoa(port))
-		}
+		address := e.announcedAddress(c.Announce)
 		if e.side == Source {
 			facts.Source, facts.Listener.SourceAddress = e.found(), address
 		} else {
@@ -54,23 +29,30 @@ func planFor(ctx context.Context, c Config, source, target *end) (plan.Plan, err
 		return plan.Plan{}, err
 	}
 	facts.Source.Survey = &survey
+	return planOf(c, facts), nil
+}
+
+// planOf is the plan for what was found.
+func planOf(c Config, facts plan.Facts) plan.Plan {
 	return plan.Make(facts, plan.Wants{
 		Name: c.Name, Replace: c.Replace, Announce: c.Announce, CopyOnly: c.Cutover == Never, NoKill: c.NoKill, Verify: c.Verify == VerifyBeforeCutover,
 		MaxPause: c.MaxPause, RollbackWindow: c.RollbackWindow, Drop: c.Drop, AcceptModules: c.AcceptModules,
 		SpoolMemory: c.SpoolMemory, SpoolDisk: c.SpoolDisk,
-	}), nil
+	})
 }
 
 // makePlan refuses what cannot work, before anything is changed.
 func (m *Migration) makePlan(ctx context.Context) error {
-	if err := m.sameTarget(); err != nil {
+	if err := sameTarget(m.cfg); err != nil {
+		return err
+	}
+	if err := m.inspect(ctx); err != nil {
 		return err
 	}
 	p, err := planFor(ctx, m.cfg, m.source, m.target)
 	if err != nil {
 		return err
 	}
-	m.rememberProbes()
 	m.mu.Lock()
 	m.planned = p
 	m.mu.Unlock()
@@ -84,23 +66,23 @@ func (m *Migration) makePlan(ctx context.Context) error {
 }
 
 // sameTarget refuses a second migration with the same target, by its name.
-func (m *Migration) sameTarget() error {
-	names, err := List(m.cfg.StateDir)
+func sameTarget(c Config) error {
+	names, err := List(c.StateDir)
 	if err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
 	for _, name := range names {
-		if name == m.cfg.Name {
+		if name == c.Name {
 			continue
 		}
-		to, err := os.ReadFile(filepath.Join(m.cfg.StateDir, name, targetFile))
-		if err != nil || string(to) != m.cfg.To.Address {
+		to, err := os.ReadFile(filepath.Join(c.StateDir, name, targetFile))
+		if err != nil || string(to) != c.To.Address {
 			continue
 		}
-		if _, err := ReadStatus(m.cfg.StateDir, name); !isLocked(err) {
+		if _, err := ReadStatus(c.StateDir, name); !isLocked(err) {
 			continue // it does not run
 		}
-		return &TakenError{Name: name, Target: m.cfg.To.Address}
+		return &TakenError{Name: name, Target: c.To.Address}
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ const (
 func verifySettings() []string { return []string{replicaReadOnly, disklessSyncDelay} }
 
 // has tells whether any of these is noted of a server.
-func (r *record) has(s Side, names ...string) bool {
+func (r *header) has(s Side, names ...string) bool {
 	for _, x := range r.Settings {
 		if x.Server == s && contains(names, x.Name) {
 			return true
@@ -36,9 +36,9 @@ func (r *record) has(s Side, names ...string) bool {
 
 // arm sees that the server, when it connects to the listener, presents
 // something by which it is known: the masterauth it has, or a one-time one.
-func (m *Migration) arm(ctx context.Context, e *end) error {
+func (c *core) arm(ctx context.Context, e *end) error {
 	current, found, err := e.client.ConfigGet(ctx, masterauth)
-	ours := m.saved(e.side, masterauth) != nil
+	ours := c.saved(e.side, masterauth) != nil
 	if err == nil && found && current != "" && !ours {
 		e.mu.Lock()
 		e.password, e.open = current, false
@@ -46,7 +46,7 @@ func (m *Migration) arm(ctx context.Context, e *end) error {
 		return nil
 	}
 	if err == nil && found {
-		if err := m.save(e.side, masterauth, ""); err != nil {
+		if err := c.save(e.side, masterauth, ""); err != nil {
 			return err
 		}
 		password := newPassword()
@@ -64,7 +64,7 @@ func (m *Migration) arm(ctx context.Context, e *end) error {
 	if err != nil && (!errors.As(err, &refused) || refused.Code != "NOPERM" && refused.Code != "ERR") {
 		return err
 	}
-	m.event(slog.LevelWarn, fmt.Sprintf("%s does not let godwit set masterauth: the listener knows it by its address alone", e.address()))
+	c.event(slog.LevelWarn, fmt.Sprintf("%s does not let godwit set masterauth: the listener knows it by its address alone", e.address()))
 	e.mu.Lock()
 	e.open = true
 	e.mu.Unlock()
@@ -72,8 +72,8 @@ func (m *Migration) arm(ctx context.Context, e *end) error {
 }
 
 // save notes a setting's value before it is changed, the first time.
-func (m *Migration) save(s Side, name, value string) error {
-	return m.update(func(r *record) {
+func (c *core) save(s Side, name, value string) error {
+	return c.change(func(r *header) {
 		for _, x := range r.Settings {
 			if x.Server == s && x.Name == name {
 				return
@@ -84,10 +84,10 @@ func (m *Migration) save(s Side, name, value string) error {
 }
 
 // saved is what was noted, nil when nothing was.
-func (m *Migration) saved(s Side, name string) *setting {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, x := range m.rec.Settings {
+func (c *core) saved(s Side, name string) *setting {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, x := range c.head.Settings {
 		if x.Server == s && x.Name == name {
 			return &x
 		}
@@ -96,10 +96,10 @@ func (m *Migration) saved(s Side, name string) *setting {
 }
 
 // restore puts back what was changed at a server: the named settings, or all.
-func (m *Migration) restore(ctx context.Context, e *end, names ...string) error {
-	m.mu.Lock()
-	settings := append([]setting(nil), m.rec.Settings...)
-	m.mu.Unlock()
+func (c *core) restore(ctx context.Context, e *end, names ...string) error {
+	c.mu.Lock()
+	settings := append([]setting(nil), c.head.Settings...)
+	c.mu.Unlock()
 	for _, s := range settings {
 		if s.Server != e.side || len(names) > 0 && !contains(names, s.Name) {
 			continue
@@ -107,7 +107,7 @@ func (m *Migration) restore(ctx context.Context, e *end, names ...string) error 
 		if err := e.client.ConfigSet(ctx, s.Name, s.Value); err != nil {
 			return fmt.Errorf("restoring %s: %w", s.Name, err)
 		}
-		if err := m.update(func(r *record) {
+		if err := c.change(func(r *header) {
 			var kept []setting
 			for _, x := range r.Settings {
 				if x != s {

@@ -55,18 +55,16 @@ func (m *Migration) switchTo(ctx context.Context, direction string, to Side, o S
 	}
 	next := m.side(to)
 	old := m.other(next)
-	limits := cutover.Limits{MaxPause: m.cfg.MaxPause, NoKill: m.cfg.NoKill || o.NoKill}
-	if o.MaxPauseMS != 0 {
-		if limits.MaxPause = time.Duration(o.MaxPauseMS) * time.Millisecond; o.MaxPauseMS < 10 || o.MaxPauseMS > 60_000 {
-			return result, hinted("use 10ms to 1m", "max pause of %d ms", o.MaxPauseMS)
-		}
+	limits, err := m.limits(o)
+	if err != nil {
+		return result, err
 	}
 	method, err := m.method(ctx, old)
 	if err != nil {
 		return result, err
 	}
 	if o.DryRun {
-		result.Steps = steps(cutover.Steps(method, m.cutoverSide(old), m.cutoverSide(next), limits))
+		result.Steps = steps(cutover.Steps(method, m.cutoverSide(old), m.replicaOf(old, next), limits))
 		result.Emergency = m.foresee(direction, method, to)
 		return result, nil
 	}
@@ -119,6 +117,11 @@ func (m *Migration) cutoverSide(e *end) cutover.Side {
 	return cutover.Side{Client: e.client, AnnounceHost: host, AnnouncePort: port}
 }
 
+// replicaOf is the side that takes over, as a replica of old.
+func (m *Migration) replicaOf(old, next *end) *cutover.Replica {
+	return &cutover.Replica{Side: m.cutoverSide(next), Old: old.address()}
+}
+
 // carryOut runs the machine between two journal entries: the intent before
 // its first effect, and the outcome. Nothing is journaled while writes are
 // stopped: after a crash the servers tell which side of the commit they are on.
@@ -126,6 +129,11 @@ func (m *Migration) carryOut(ctx context.Context, result SwitchResult, method cu
 	defer m.interruptVerify(ctx, "a "+result.Direction)()
 	link := m.present()
 	replid := link.Snapshot().ReplID
+	replica := m.replicaOf(old, next)
+	replica.ReplID, replica.Counted, replica.ACK = link.TargetReplID(), link.SourceOffset, link.Acknowledge
+	if replica.ReplID == "" {
+		replica.ReplID = replid
+	}
 	editor := m.editor(ctx, next, old)
 	var before Phase
 	err := m.update(func(r *record) {
@@ -133,7 +141,7 @@ func (m *Migration) carryOut(ctx context.Context, result SwitchResult, method cu
 		r.Phase = Switching
 		r.Switch = &switchRecord{Direction: result.Direction, Method: string(method), ReplID: replid, NewRunID: next.seen()["run_id"], At: time.Now()}
 		r.Cutover.Direction, r.Cutover.WriteStallMS = result.Direction, 0
-		r.Cutover.Steps = steps(cutover.Steps(method, m.cutoverSide(old), m.cutoverSide(next), limits))
+		r.Cutover.Steps = steps(cutover.Steps(method, m.cutoverSide(old), m.replicaOf(old, next), limits))
 	})
 	if err != nil {
 		return result, err
@@ -143,9 +151,8 @@ func (m *Migration) carryOut(ctx context.Context, result SwitchResult, method cu
 	m.setVotes(votes)
 	defer m.setVotes(nil)
 	machine := &cutover.Machine{
-		Method: method, Old: m.cutoverSide(old), New: m.cutoverSide(next), Limits: limits,
-		ReplID: replid, NewReplID: link.TargetReplID(), Counted: link.SourceOffset,
-		Votes: votes, Acknowledge: link.Acknowledge,
+		Method: method, Old: m.cutoverSide(old), New: replica, Limits: limits,
+		ReplID: replid, Votes: votes,
 		Arm:     func(ctx context.Context) error { return m.armOld(ctx, method, old) },
 		Unfence: func(ctx context.Context) error { return m.restore(ctx, old, minReplicasToWrite) },
 		Disarm:  func(ctx context.Context) error { return m.restore(ctx, old) },
@@ -209,20 +216,20 @@ func (m *Migration) switched(ctx context.Context, result SwitchResult, next *end
 }
 
 // armOld prepares the old primary for becoming a replica of the listener.
-func (m *Migration) armOld(ctx context.Context, method cutover.Method, old *end) error {
+func (c *core) armOld(ctx context.Context, method cutover.Method, old *end) error {
 	if method == cutover.Fence {
 		value, _, err := old.client.ConfigGet(ctx, minReplicasToWrite)
 		if err != nil {
 			return err
 		}
-		if err := m.save(old.side, minReplicasToWrite, value); err != nil {
+		if err := c.save(old.side, minReplicasToWrite, value); err != nil {
 			return err
 		}
 	}
-	if err := m.announceTo(old); err != nil {
+	if err := c.announceTo(old); err != nil {
 		return err
 	}
-	return m.arm(ctx, old)
+	return c.arm(ctx, old)
 }
 
 // reverseTimeout is how long a switch waits for the way back before it says
@@ -272,38 +279,44 @@ func (m *Migration) setVotes(c chan *psync.Peer) {
 	old := m.votes
 	m.votes = c
 	m.mu.Unlock()
-	for old != nil {
+	turnAway(old)
+}
+
+// turnAway ends the connections of those that nobody takes any more: they connect
+// again, and the link takes them.
+func turnAway(votes chan *psync.Peer) {
+	for votes != nil {
 		select {
-		case p := <-old:
-			_ = p.Close() // it connects again, and the link takes it
+		case p := <-votes:
+			_ = p.Close()
 		default:
 			return
 		}
 	}
 }
 
-func (m *Migration) observeStep(s cutover.Step) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for i := range m.rec.Cutover.Steps {
-		if m.rec.Cutover.Steps[i].Name == string(s.Name) {
-			m.rec.Cutover.Steps[i] = step(s)
+func (c *core) observeStep(s cutover.Step) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.head.Cutover.Steps {
+		if c.head.Cutover.Steps[i].Name == string(s.Name) {
+			c.head.Cutover.Steps[i] = step(s)
 		}
 	}
 }
 
 // trace tells that a point was come to.
-func (m *Migration) trace(point string) {
-	if m.cfg.Trace != nil {
-		m.cfg.Trace(point)
+func (c *core) trace(point string) {
+	if c.cfg.Trace != nil {
+		c.cfg.Trace(point)
 	}
 }
 
-func (m *Migration) traced(direction string) func(string) {
-	if m.cfg.Trace == nil {
+func (c *core) traced(direction string) func(string) {
+	if c.cfg.Trace == nil {
 		return nil
 	}
-	return func(point string) { m.cfg.Trace(direction + "-" + point) }
+	return func(point string) { c.cfg.Trace(direction + "-" + point) }
 }
 
 func step(s cutover.Step) StepStatus {

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"time"
 
-	"godwit/internal/relay"
 	"godwit/internal/verify"
 )
 
@@ -20,11 +19,11 @@ const (
 	verifySamples = 10
 )
 
-// outcome is what is shown of a comparison from now on. m.mu must be held.
-func (m *Migration) outcome(v *verifying, r *verify.Report) VerifyStatus {
+// outcome is what is shown of a comparison from now on. mu must be held.
+func (c *core) outcome(v *verifying, r *verify.Report) VerifyStatus {
 	s := VerifyStatus{
 		State: VerifyState(r.Result), Partial: v.options.partial(), Stale: v.stale,
-		ID: r.ID, Method: string(r.Method), Why: r.Why, Source: v.source.address(), Target: v.target.address(),
+		ID: r.ID, Method: string(r.Method), Why: r.Why, Source: v.source, Target: v.target,
 		Settled: r.Settled, Repaired: maps.Clone(r.Repaired), Differences: make(map[string]int64),
 		ReplID: r.ReplID, Offset: r.Offset, HeldMS: milliseconds(r.Held),
 		Began: v.began, At: time.Now(), Error: r.Error, Hint: r.Hint,
@@ -40,7 +39,7 @@ func (m *Migration) outcome(v *verifying, r *verify.Report) VerifyStatus {
 		s.Verified = s.Stale == ""
 	case s.State == VerifyDifferent:
 	default: // it says nothing about what was found before
-		s.Verified = m.rec.Verify.Verified
+		s.Verified = c.head.Verify.Verified
 	}
 	return s
 }
@@ -50,11 +49,11 @@ func (s *VerifyStatus) Mended() int64 {
 	return s.Repaired[verify.Repaired] + s.Repaired[verify.Deleted] + s.Repaired[verify.Gone]
 }
 
-// status is what is shown of a comparison under way. m.mu must be held.
+// status is what is shown of a comparison under way. mu must be held.
 func (v *verifying) status(now time.Time) VerifyStatus {
 	s := VerifyStatus{
 		State: VerifyRunning, Partial: v.options.partial(), Stage: v.progress.Stage, Method: string(v.options.Method),
-		Source: v.source.address(), Target: v.target.address(), Differing: v.progress.Differences, Began: v.began,
+		Source: v.source, Target: v.target, Differing: v.progress.Differences, Began: v.began,
 	}
 	s.count(v.progress.Source, v.progress.Target, now)
 	return s
@@ -70,15 +69,15 @@ func (s *VerifyStatus) count(source, target verify.Read, now time.Time) {
 	}
 }
 
-// verifyStatus is the comparison under way, or the last one. m.mu must be held.
-func (m *Migration) verifyStatus(now time.Time) VerifyStatus {
-	s := m.rec.Verify.shown()
-	if v := m.underWay(); v != nil {
+// verifyStatus is the comparison under way, or the last one. mu must be held.
+func (c *core) verifyStatus(now time.Time) VerifyStatus {
+	s := c.head.Verify.shown()
+	if v := c.underWay(); v != nil {
 		verified := s.Verified
 		s = v.status(now).shown()
 		s.Verified = verified
 	}
-	s.Required = m.cfg.Verify == VerifyBeforeCutover
+	s.Required = c.cfg.Verify == VerifyBeforeCutover
 	return s
 }
 
@@ -131,40 +130,48 @@ func verdict(s VerifyStatus) (slog.Level, string) {
 }
 
 // outdated notes what has happened that the last result does not account for.
-func (m *Migration) outdated(by string) {
-	m.mu.Lock()
-	if m.verifying != nil {
-		m.verifying.stale = by
+func (c *core) outdated(by string) {
+	c.mu.Lock()
+	if c.verifying != nil {
+		c.verifying.stale = by
 	}
-	needless := m.rec.Verify.State == "" || m.rec.Verify.Stale != ""
-	m.mu.Unlock()
+	needless := c.head.Verify.State == "" || c.head.Verify.Stale != ""
+	c.mu.Unlock()
 	if needless {
 		return
 	}
-	if err := m.update(func(r *record) { r.outdate(by) }); err != nil {
-		m.log.Error("the journal could not be written", "error", err)
+	if err := c.change(func(r *header) { r.outdate(by) }); err != nil {
+		c.log.Error("the journal could not be written", "error", err)
 	}
 }
 
-// outdate is outdated for a record that is changed anyhow.
-func (r *record) outdate(by string) {
+// outdateLocked is outdated for a record that is changed anyhow. mu must be held.
+func (c *core) outdateLocked(by string) {
+	if c.verifying != nil {
+		c.verifying.stale = by
+	}
+	c.head.outdate(by)
+}
+
+// outdate is outdated for a result alone, for a record that is changed anyhow.
+func (r *header) outdate(by string) {
 	if r.Verify.State != "" && r.Verify.Stale == "" {
 		r.Verify.Verified, r.Verify.Stale = false, by
 	}
 }
 
 // unverified tells why a cutover waits for a comparison, empty if it does not.
-// m.mu must be held.
-func (m *Migration) unverified() string {
-	s := m.rec.Verify
-	if m.cfg.Verify != VerifyBeforeCutover || m.rec.Primary != Source || s.Verified {
+// mu must be held.
+func (c *core) unverified() string {
+	s := c.head.Verify
+	if c.cfg.Verify != VerifyBeforeCutover || c.head.Primary != Source || s.Verified {
 		return ""
 	}
 	name := ""
-	if m.rec.Name != DefaultName {
-		name = " " + m.rec.Name
+	if c.head.Name != DefaultName {
+		name = " " + c.head.Name
 	}
-	switch v := m.underWay(); {
+	switch v := c.underWay(); {
 	case v != nil:
 		return fmt.Sprintf("it is being verified (%s)", v.progress.Stage)
 	case s.Stale != "":
@@ -183,18 +190,16 @@ func (m *Migration) unverified() string {
 
 // verifyDue tells whether a comparison should begin by itself: there is none that
 // holds. One that has found differences stays what it is until somebody has seen to them.
-func (m *Migration) verifyDue() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s := m.rec.Verify
+func (c *core) verifyDue(e comparer) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.head.Verify
 	switch {
-	case m.unverified() == "" || m.verifying != nil || m.verifyBarred > 0 || time.Now().Before(m.verifyNext):
+	case c.unverified() == "" || c.verifying != nil || c.verifyBarred > 0 || time.Now().Before(c.verifyNext):
 		return false
-	case m.rec.Phase != Following && m.rec.Phase != RolledBack:
+	case c.head.Phase != Following && c.head.Phase != RolledBack:
 		return false
-	case m.link == nil || m.link.link.State() != relay.Streaming:
-		return false
-	case m.lagging(m.link.link.Snapshot()): // the primary would fork in vain
+	case !e.verifyCaughtUp(): // the primary would fork in vain
 		return false
 	case s.Stale != "":
 		return true
@@ -203,26 +208,26 @@ func (m *Migration) verifyDue() bool {
 }
 
 // verifyIfDue begins a comparison by itself.
-func (m *Migration) verifyIfDue(ctx context.Context) {
-	if !m.verifyDue() {
+func (c *core) verifyIfDue(ctx context.Context, e comparer) {
+	if !c.verifyDue(e) {
 		return
 	}
-	m.mu.Lock()
-	wg := m.wg
-	m.verifyNext = time.Now().Add(verifyPause) // it may not even begin
-	m.mu.Unlock()
+	c.mu.Lock()
+	wg := c.wg
+	c.verifyNext = time.Now().Add(verifyPause) // it may not even begin
+	c.mu.Unlock()
 	wg.Go(func() {
-		report, err := m.Verify(ctx, VerifyOptions{Samples: verifySamples})
+		report, err := c.compare(ctx, VerifyOptions{Samples: verifySamples}, e)
 		if err != nil && ctx.Err() == nil && !errors.Is(err, errBusy) && !errors.Is(err, errVerifying) {
-			m.event(slog.LevelWarn, fmt.Sprintf("verification: %v; it is tried again", err))
+			c.event(slog.LevelWarn, fmt.Sprintf("verification: %v; it is tried again", err))
 		}
 		next := time.Now()
 		if err != nil || report.Result == verify.Unknown {
 			next = next.Add(verifyPause)
 		}
-		m.mu.Lock()
-		m.verifyNext = next
-		m.mu.Unlock()
+		c.mu.Lock()
+		c.verifyNext = next
+		c.mu.Unlock()
 	})
 }
 

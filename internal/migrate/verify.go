@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"godwit/internal/rdb"
-	"godwit/internal/relay"
 	"godwit/internal/server"
 	"godwit/internal/verify"
 )
@@ -34,19 +33,44 @@ func (o VerifyOptions) partial() bool {
 	return o.Sample != 0 && o.Sample < 1 || o.Keys != "" || o.DBs != nil
 }
 
+// comparer is what a comparison must know of an engine.
+type comparer interface {
+	// verifyBetween says what is compared and by what feed, or why nothing can be now;
+	// mu is held.
+	verifyBetween(v *verifying) error
+	// verifyPrepare changes the settings of what is compared, and journals them before.
+	verifyPrepare(ctx context.Context, v *verifying) error
+	// verifyRestore puts them back.
+	verifyRestore(ctx context.Context, v *verifying) error
+	// verifyCaughtUp tells whether the target follows and is not far behind; mu is held.
+	verifyCaughtUp() bool
+	// switching tells whether a switch was begun; mu is held.
+	switching() bool
+}
+
 // verifying is a comparison under way.
 type verifying struct {
-	source, target *end // the primary and its replica
+	source, target string // addresses: of the primary, and of what follows it
+	between        verifySides
+	replica        *end // the target where it is a replica; nil for a cluster
 	options        VerifyOptions
 	feed           *feed
 	began          time.Time
 	cancel         context.CancelCauseFunc
 	done           chan struct{} // closed once nothing of it is left
 
-	// m.mu guards these.
+	// mu of the core guards these.
 	over     bool // its result is in the journal
 	progress verify.Progress
 	stale    string // what has happened that its result does not account for
+}
+
+// verifySides are complete once the comparison is prepared.
+type verifySides struct{ source, target verify.Side }
+
+// alone is a single server as a side.
+func alone(e *end) verify.Side {
+	return verify.Side{Name: e.endpoint.String(), Shards: []server.Endpoint{e.endpoint}}
 }
 
 // verifyDir is where a comparison's files are, below the migration's own.
@@ -67,243 +91,187 @@ func (e *InterruptedError) Error() string { return e.By + " began" }
 // HintText is what the user can do about it.
 func (e *InterruptedError) HintText() string { return "verify again once that is over" }
 
-// Verify compares the primary with the replica of a running migration, in its
-// present direction: before the cutover the target is compared with the source,
-// after it the source with the target. It ends with ctx, and as soon as a switch,
-// a complete or an abort begins: that never waits for it. The report's Result is
-// verify.Unknown where it could not tell, and Error says why; an error of Verify's
+// compare compares both sides of a running migration. It ends with ctx, and as soon as
+// a switch, a complete or an abort begins: that never waits for it. The report's Result
+// is verify.Unknown where it could not tell, and Error says why; an error of compare's
 // own says that it did not begin, with a hint.
-func (m *Migration) Verify(ctx context.Context, o VerifyOptions) (*verify.Report, error) {
+func (c *core) compare(ctx context.Context, o VerifyOptions, e comparer) (*verify.Report, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	v, err := m.enterVerify(o, cancel)
+	v, err := c.enterVerify(o, cancel, e)
 	if err != nil {
 		return nil, err
 	}
-	defer m.leaveVerify(v)
-	if err := m.prepareVerify(ctx, v); err != nil {
-		m.putBack(ctx, v)
+	defer c.leaveVerify(v)
+	if err := c.prepareVerify(ctx, v, e); err != nil {
+		c.putBack(ctx, v, e)
 		return nil, err
 	}
-	m.event(slog.LevelInfo, fmt.Sprintf("comparing %s with %s", v.target.address(), v.source.address()))
-	report, err := verify.Run(ctx, m.verifyConfig(v))
+	c.event(slog.LevelInfo, fmt.Sprintf("comparing %s with %s", v.target, v.source))
+	report, err := verify.Run(ctx, c.verifyConfig(v))
 	v.feed.end(ctx, errors.New("the comparison is over"))
-	m.putBack(ctx, v)
-	return report, errors.Join(err, m.endVerify(v, report, err))
+	c.putBack(ctx, v, e)
+	return report, errors.Join(err, c.endVerify(v, report, err))
 }
 
-// underWay is the comparison that has no result yet, nil if there is none. m.mu
+// underWay is the comparison that has no result yet, nil if there is none. mu
 // must be held.
-func (m *Migration) underWay() *verifying {
-	if v := m.verifying; v != nil && !v.over {
+func (c *core) underWay() *verifying {
+	if v := c.verifying; v != nil && !v.over {
 		return v
 	}
 	return nil
 }
 
 // enterVerify makes it the one that is under way.
-func (m *Migration) enterVerify(o VerifyOptions, cancel context.CancelCauseFunc) (*verifying, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	switch r := &m.rec; {
-	case !m.running:
+func (c *core) enterVerify(o VerifyOptions, cancel context.CancelCauseFunc, e comparer) (*verifying, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch r := c.head; {
+	case !c.running:
 		return nil, hinted("start it with the same `godwit run`, then try again", "migration %s is not running", r.Name)
-	case m.verifying != nil:
+	case c.verifying != nil:
 		return nil, hinted("see it with `godwit status`", "%w", errVerifying)
-	case m.verifyBarred > 0 || r.Switch != nil:
+	case c.verifyBarred > 0 || e.switching():
 		return nil, hinted("try again once that is over", "%w", errBusy)
 	case r.Phase != Following && r.Phase != Switched && r.Phase != RolledBack:
 		return nil, hinted("wait until it follows: see `godwit status`", "nothing to compare in phase %s", r.Phase)
-	case m.link == nil || m.link.link.State() != relay.Streaming:
-		return nil, hinted("wait until it is: see `godwit status`", "the link is not streaming")
 	}
-	source := m.side(m.rec.Primary)
 	v := &verifying{
-		source: source, target: m.other(source), options: o, began: time.Now(),
-		cancel: cancel, done: make(chan struct{}), progress: verify.Progress{Stage: verify.StageConnecting},
+		options: o, began: time.Now(), cancel: cancel, done: make(chan struct{}),
+		progress: verify.Progress{Stage: verify.StageConnecting},
 	}
-	v.feed = &feed{m: m, link: m.link.link, replica: v.target}
-	m.verifying = v
+	if err := e.verifyBetween(v); err != nil {
+		return nil, err
+	}
+	c.verifying = v
 	return v, nil
 }
 
 // leaveVerify lets another one in.
-func (m *Migration) leaveVerify(v *verifying) {
-	m.mu.Lock()
-	m.verifying = nil
-	m.mu.Unlock()
+func (c *core) leaveVerify(v *verifying) {
+	c.mu.Lock()
+	c.verifying = nil
+	c.mu.Unlock()
 	close(v.done)
 }
 
-// prepareVerify has the replica give its snapshot at once when it is asked for one,
-// and notes what a repair will change there. What an interrupted scan has left is
-// gone on with unless the target has become another since. It waits for the keeper's look to end,
-// which puts back what is left of an earlier comparison.
-func (m *Migration) prepareVerify(ctx context.Context, v *verifying) error {
-	if err := m.operation.pause(ctx); err != nil {
+// prepareVerify prepares what is compared. What an interrupted scan has left is gone on
+// with unless the target has become another since. It waits for the keeper's look to
+// end, which puts back what is left of an earlier comparison.
+func (c *core) prepareVerify(ctx context.Context, v *verifying, e comparer) error {
+	if err := c.operation.pause(ctx); err != nil {
 		return context.Cause(ctx)
 	}
-	defer m.operation.release()
-	if err := m.setForVerify(ctx, v.target, disklessSyncDelay, "0"); err != nil {
+	defer c.operation.release()
+	if err := e.verifyPrepare(ctx, v); err != nil {
 		return err
 	}
-	if v.options.Repair {
-		value, found, err := v.target.client.ConfigGet(ctx, replicaReadOnly)
-		if err == nil && !found {
-			err = errors.New("it is not known there")
-		}
-		if err != nil {
-			return hinted("permit CONFIG GET and CONFIG SET to godwit's user there, or verify without --repair",
-				"%s takes no writes, and godwit cannot ask for its %s: %w", v.target.address(), replicaReadOnly, err)
-		}
-		if err := m.save(v.target.side, replicaReadOnly, value); err != nil {
+	c.mu.Lock()
+	stale := c.head.Verify.Stale != ""
+	c.mu.Unlock()
+	if stale {
+		if err := c.forgetComparison(); err != nil {
 			return err
 		}
 	}
-	m.mu.Lock()
-	stale := m.rec.Verify.Stale != ""
-	m.mu.Unlock()
-	if stale {
-		if err := os.RemoveAll(VerifyDir(m.cfg.StateDir, m.cfg.Name)); err != nil {
-			return fmt.Errorf("state directory: %w", err)
-		}
-	}
-	return m.update(func(r *record) {
+	return c.change(func(r *header) {
 		r.Verify.State, r.Verify.Began, r.Verify.Stale = VerifyRunning, v.began, "" // for a run that finds it killed
 	})
 }
 
-// setForVerify changes a setting, noting it first. Where godwit may not, it stays:
-// the comparison does without.
-func (m *Migration) setForVerify(ctx context.Context, e *end, name, value string) error {
-	current, found, err := e.client.ConfigGet(ctx, name)
-	var refused *server.Error
-	switch {
-	case errors.As(err, &refused):
-		return nil
-	case err != nil:
-		return err
-	case !found || current == value:
-		return nil
-	}
-	if err := m.save(e.side, name, current); err != nil {
-		return err
-	}
-	m.trace("verify-saved")
-	if err := e.client.ConfigSet(ctx, name, value); err != nil && !errors.As(err, &refused) {
-		return err
+// forgetComparison deletes the files of the last comparison.
+func (c *core) forgetComparison() error {
+	if err := os.RemoveAll(VerifyDir(c.cfg.StateDir, c.cfg.Name)); err != nil {
+		return fmt.Errorf("state directory: %w", err)
 	}
 	return nil
 }
 
-func (m *Migration) verifyConfig(v *verifying) verify.Config {
+func (c *core) verifyConfig(v *verifying) verify.Config {
 	o := v.options
-	drop := make(map[rdb.Feature]bool, len(m.cfg.Drop))
-	for _, f := range m.cfg.Drop {
+	drop := make(map[rdb.Feature]bool, len(c.cfg.Drop))
+	for _, f := range c.cfg.Drop {
 		drop[f] = true
 	}
 	return verify.Config{
-		Source: verify.Side{Name: v.source.endpoint.String(), Shards: []server.Endpoint{v.source.endpoint}},
-		Target: verify.Side{Name: v.target.endpoint.String(), Shards: []server.Endpoint{v.target.endpoint}},
-		Feed:   v.feed, Unlock: v.feed.Unlock,
+		Source: v.between.source, Target: v.between.target,
+		Feeds: []verify.Feed{v.feed}, Unlock: v.feed.Unlock,
 		Options: verify.Options{
 			Method: o.Method, Sample: o.Sample, Keys: o.Keys, DBs: o.DBs, MaxRate: o.MaxRate, MaxDuration: o.MaxDuration,
-			Samples: o.Samples, Repair: o.Repair, DeleteExtra: o.DeleteExtra, Drop: drop, Dir: VerifyDir(m.cfg.StateDir, m.cfg.Name),
+			Samples: o.Samples, Repair: o.Repair, DeleteExtra: o.DeleteExtra, Drop: drop, Dir: VerifyDir(c.cfg.StateDir, c.cfg.Name),
 		},
-		Progress: func(p verify.Progress) { m.verifyProgress(v, p) },
+		Progress: func(p verify.Progress) { c.verifyProgress(v, p) },
 	}
 }
 
-func (m *Migration) verifyProgress(v *verifying, p verify.Progress) {
-	m.mu.Lock()
+func (c *core) verifyProgress(v *verifying, p verify.Progress) {
+	c.mu.Lock()
 	entered := v.progress.Stage != p.Stage
 	v.progress = p
-	m.mu.Unlock()
+	c.mu.Unlock()
 	if entered {
-		m.trace("verify-stage-" + p.Stage)
+		c.trace("verify-stage-" + p.Stage)
 	}
 }
 
 // endVerify keeps the result, once no operation is under way any more: nothing is
 // journaled while writes are stopped.
-func (m *Migration) endVerify(v *verifying, report *verify.Report, failed error) error {
+func (c *core) endVerify(v *verifying, report *verify.Report, failed error) error {
 	if failed != nil {
 		report = &verify.Report{Result: verify.Unknown, Error: failed.Error(), Hint: hintOf(failed)}
 	}
-	m.operation.occupy()
-	defer m.operation.release()
-	m.mu.Lock()
-	s := m.outcome(v, report)
-	m.mu.Unlock()
-	err := m.update(func(r *record) { r.Verify, v.over = s, true })
-	m.event(verdict(s))
-	m.trace("verify-ended")
+	c.operation.occupy()
+	defer c.operation.release()
+	c.mu.Lock()
+	s := c.outcome(v, report)
+	c.mu.Unlock()
+	err := c.change(func(r *header) { r.Verify, v.over = s, true })
+	c.event(verdict(s))
+	c.trace("verify-ended")
 	return err
 }
 
 // putBack restores what prepareVerify has changed, once no operation is under way
 // any more. What cannot be restored now the keeper tries again.
-func (m *Migration) putBack(ctx context.Context, v *verifying) {
-	m.operation.occupy()
-	defer m.operation.release()
+func (c *core) putBack(ctx context.Context, v *verifying, e comparer) {
+	c.operation.occupy()
+	defer c.operation.release()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), controlTimeout)
 	defer cancel()
-	if err := m.restore(ctx, v.target, verifySettings()...); err != nil {
-		m.event(slog.LevelWarn, fmt.Sprintf("%s: %v; it is tried again", v.target.address(), err))
+	if err := e.verifyRestore(ctx, v); err != nil {
+		c.event(slog.LevelWarn, fmt.Sprintf("%s: %v; it is tried again", v.target, err))
 	}
 }
 
 // interruptVerify ends a comparison under way without waiting for it, and lets no
-// other one in until resume is called: the replica is fed again, and takes no writes
+// other one in until resume is called: the target is fed again, and takes no writes
 // but those of its stream, when it returns.
-func (m *Migration) interruptVerify(ctx context.Context, by string) (resume func()) {
-	m.mu.Lock()
-	m.verifyBarred++
-	v := m.verifying
-	m.mu.Unlock()
+func (c *core) interruptVerify(ctx context.Context, by string) (resume func()) {
+	c.mu.Lock()
+	c.verifyBarred++
+	v := c.verifying
+	c.mu.Unlock()
 	if v != nil {
 		why := &InterruptedError{By: by}
 		v.cancel(why)
 		v.feed.end(ctx, why)
 	}
 	return func() {
-		m.mu.Lock()
-		m.verifyBarred--
-		m.mu.Unlock()
+		c.mu.Lock()
+		c.verifyBarred--
+		c.mu.Unlock()
 	}
 }
 
 // endVerifying is interruptVerify at the end of a run: it lets none in any more,
 // and waits.
-func (m *Migration) endVerifying(ctx context.Context) {
-	m.interruptVerify(ctx, "the end of godwit's run")
-	m.mu.Lock()
-	v := m.verifying
-	m.mu.Unlock()
+func (c *core) endVerifying(ctx context.Context) {
+	c.interruptVerify(ctx, "the end of godwit's run")
+	c.mu.Lock()
+	v := c.verifying
+	c.mu.Unlock()
 	if v != nil {
 		<-v.done
-	}
-}
-
-// tendVerify puts back what a comparison has left that was killed, or could not.
-func (m *Migration) tendVerify(ctx context.Context, e *end) {
-	m.mu.Lock()
-	left := m.verifying == nil && m.rec.has(e.side, verifySettings()...)
-	m.mu.Unlock()
-	if !left {
-		return
-	}
-	var cut error
-	if m.saved(e.side, replicaReadOnly) != nil {
-		// What it had sent may still be on its way to a server that is to be a primary.
-		cut = cutRepair(ctx, e.client)
-		m.outdated("a repair was cut off, and " + e.address() + " may have taken writes")
-	}
-	if err := m.restore(ctx, e, verifySettings()...); err != nil {
-		m.log.Debug("settings of a comparison", "server", e.address(), "error", err)
-		return
-	}
-	if cut != nil { // not permitted
-		m.event(slog.LevelWarn, fmt.Sprintf("%s: what a repair had sent may still be on its way: %v", e.address(), cut))
 	}
 }

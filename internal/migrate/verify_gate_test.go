@@ -115,32 +115,40 @@ func (p *pair) stopped(point string, o migrate.VerifyOptions) (m *running, resul
 // stoppedAfter is stopped with something to be done before.
 func (p *pair) stoppedAfter(point string, o migrate.VerifyOptions, before func()) (m *running, result <-chan *verify.Report, release func()) {
 	p.t.Helper()
+	return startStopped(p.t, p.config(), point, o, func(*running) { before() })
+}
+
+// startStopped runs a migration, with a comparison that waits at a point until release
+// is called.
+func startStopped(t *testing.T, config migrate.Config, point string, o migrate.VerifyOptions, before func(*running)) (m *running, result <-chan *verify.Report, release func()) {
+	t.Helper()
 	var once sync.Once
 	reached, released := make(chan struct{}), make(chan struct{})
-	config := p.config()
 	config.Trace = func(at string) {
 		if at == point {
 			once.Do(func() { close(reached); <-released })
 		}
 	}
-	m = start(p.t, config)
+	m = start(t, config)
 	m.ready()
-	before()
+	if before != nil {
+		before(m)
+	}
 	reports := make(chan *verify.Report, 1)
 	go func() {
-		report, err := m.Verify(p.t.Context(), o)
+		report, err := m.Verify(t.Context(), o)
 		if err != nil {
-			p.t.Error(err)
+			t.Error(err)
 		}
 		reports <- report
 	}()
 	select {
 	case <-reached:
 	case <-time.After(time.Minute):
-		p.t.Fatalf("not at %s within a minute", point)
+		t.Fatalf("not at %s within a minute", point)
 	}
 	release = sync.OnceFunc(func() { close(released) })
-	p.t.Cleanup(release)
+	t.Cleanup(release)
 	return m, reports, release
 }
 

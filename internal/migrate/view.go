@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"godwit/internal/plan"
 	"godwit/internal/relay"
 	"godwit/internal/server"
 )
@@ -52,14 +53,19 @@ func (m *Migration) measure() {
 			m.copy.ended, m.copy.keys = now, keys(replica)
 		}
 	}
-	if !m.rates.at.IsZero() {
-		if seconds := now.Sub(m.rates.at).Seconds(); seconds > 0 {
-			m.rates.keysPerSec = float64(max(m.copy.keys-m.rates.keys, 0)) / seconds
-			m.rates.bytesPerSec = float64(max(s.CopyBytes-m.rates.bytes, 0)) / seconds
-			m.rates.streamRate = float64(max(s.ReadOffset-m.rates.offset, 0)) / seconds
+	m.rates.step(now, m.copy.keys, s.CopyBytes, s.ReadOffset)
+}
+
+// step takes what is counted now, and sets the rates since the last time.
+func (r *rates) step(now time.Time, keys, bytes, offset int64) {
+	if !r.at.IsZero() {
+		if seconds := now.Sub(r.at).Seconds(); seconds > 0 {
+			r.keysPerSec = float64(max(keys-r.keys, 0)) / seconds
+			r.bytesPerSec = float64(max(bytes-r.bytes, 0)) / seconds
+			r.streamRate = float64(max(offset-r.offset, 0)) / seconds
 		}
 	}
-	m.rates.at, m.rates.keys, m.rates.bytes, m.rates.offset = now, m.copy.keys, s.CopyBytes, s.ReadOffset
+	r.at, r.keys, r.bytes, r.offset = now, keys, bytes, offset
 }
 
 // copied closes the copy's figures when the target follows; a short copy may
@@ -134,23 +140,28 @@ func (m *Migration) copyStatus(l relay.Snapshot, now time.Time) CopyStatus {
 	if l.FullResyncs > 0 { // of this link; one after a switch has none to show
 		m.copy.bytes, m.copy.totalBytes, m.copy.fullResyncs = l.CopyBytes, l.CopyTotal, l.FullResyncs
 	}
+	return m.copy.status(m.rates, now)
+}
+
+// status is what is shown of a copy.
+func (p copyProgress) status(r rates, now time.Time) CopyStatus {
 	c := CopyStatus{
-		Keys: m.copy.keys, TotalKeys: m.copy.totalKeys, Bytes: m.copy.bytes, TotalBytes: m.copy.totalBytes,
-		KeysPerSecond: m.rates.keysPerSec, BytesPerSecond: m.rates.bytesPerSec,
-		ETASeconds: -1, FullResyncs: m.copy.fullResyncs,
+		Keys: p.keys, TotalKeys: p.totalKeys, Bytes: p.bytes, TotalBytes: p.totalBytes,
+		KeysPerSecond: r.keysPerSec, BytesPerSecond: r.bytesPerSec,
+		ETASeconds: -1, FullResyncs: p.fullResyncs,
 	}
-	if m.copy.began.IsZero() {
+	if p.began.IsZero() {
 		return c
 	}
-	if !m.copy.ended.IsZero() {
-		c.Seconds = m.copy.ended.Sub(m.copy.began).Seconds()
+	if !p.ended.IsZero() {
+		c.Seconds = p.ended.Sub(p.began).Seconds()
 		c.ETASeconds, c.Fraction = 0, 1
 		if c.Seconds > 0 {
 			c.KeysPerSecond, c.BytesPerSecond = float64(c.Keys)/c.Seconds, float64(c.Bytes)/c.Seconds
 		}
 		return c
 	}
-	c.Seconds = now.Sub(m.copy.began).Seconds()
+	c.Seconds = now.Sub(p.began).Seconds()
 	// A target that stores the snapshot before it loads it has two halves to go.
 	byKeys, byBytes := fraction(c.Keys, c.TotalKeys), fraction(c.Bytes, c.TotalBytes)
 	c.Fraction = byKeys
@@ -213,9 +224,12 @@ func role(info server.Info) string {
 }
 
 // status is what the record alone tells.
-func (r *record) status() Status {
+func (r *header) status() Status {
 	s := r.Last
-	s.Name, s.Phase, s.Engine, s.PID = r.Name, r.Phase, "relay", r.PID
+	s.Name, s.Phase, s.Engine, s.PID = r.Name, r.Phase, r.Engine, r.PID
+	if s.Engine == "" {
+		s.Engine = plan.Relay
+	}
 	s.Running, s.Ready, s.NotReady = false, false, "it is not running"
 	s.Cutover = r.Cutover
 	required := s.Verify.Required

@@ -4,6 +4,7 @@
 package plan
 
 import (
+	"fmt"
 	"strconv"
 	"time"
 
@@ -15,6 +16,10 @@ import (
 type Facts struct {
 	Source, Target topology.Node
 	Listener       Listener
+
+	// Cluster is the target as a whole where it is one, and Shards its primaries.
+	Cluster *topology.ClusterMap
+	Shards  []topology.Node
 }
 
 // Listener is where the servers find godwit.
@@ -44,9 +49,14 @@ type Wants struct {
 	SpoolMemory, SpoolDisk int64         // bytes
 }
 
-// Relay is the engine that is a replica of the source and the primary of the
-// target: one standalone server to another.
-const Relay = "relay"
+// The engines.
+const (
+	// Relay is a replica of the source and the primary of the target: one standalone
+	// server to another.
+	Relay = "relay"
+	// Apply is a replica of the source and a client of the target's shards.
+	Apply = "apply"
+)
 
 // Method is how writes are stopped at a primary that is to be demoted.
 type Method string
@@ -61,6 +71,9 @@ const (
 type Plan struct {
 	Name             string     `json:"name"`
 	Engine           string     `json:"engine"`
+	EngineWhy        string     `json:"engine_why"`
+	Shards           []End      `json:"shards,omitempty"` // of a cluster as target
+	Slots            string     `json:"slots,omitempty"`  // likewise, as a picture
 	Method           Method     `json:"method"`
 	Source           End        `json:"source"`
 	Target           End        `json:"target"`
@@ -121,9 +134,8 @@ func Make(f Facts, w Wants) Plan {
 	in := newInput(f, w)
 	p := Plan{
 		Name:   w.Name,
-		Engine: Relay,
 		Method: in.method,
-		Source: endOf(f.Source), Target: endOf(f.Target),
+		Source: endOf(f.Source), Target: endOf(in.Target),
 		Sizes: Sizes{
 			Keys: f.Source.Keys(), DBs: f.Source.DBs, Libraries: f.Source.Libraries,
 			UsedMemory: f.Source.Memory.Used, SpoolMemory: w.SpoolMemory, SpoolDisk: w.SpoolDisk,
@@ -132,6 +144,14 @@ func Make(f Facts, w Wants) Plan {
 		MaxPauseMS:       w.MaxPause.Milliseconds(),
 		// Lists in JSON, not null.
 		Blockers: []Finding{}, Warnings: []Finding{}, Notes: []Finding{}, Steps: []Step{},
+	}
+	p.Engine, p.EngineWhy = in.engine()
+	if in.toCluster() {
+		p.Slots = in.picture()
+		p.Target.Role = fmt.Sprintf("cluster of %d", len(in.Shards))
+		for _, n := range in.Shards {
+			p.Shards = append(p.Shards, endOf(n))
+		}
 	}
 	for _, db := range f.Source.DBs {
 		p.Sizes.Expires += db.Expires
@@ -151,7 +171,9 @@ func Make(f Facts, w Wants) Plan {
 func (p *Plan) judge(in *input) bool {
 	for i, rules := range ruleGroups(in) {
 		for _, r := range rules {
-			p.apply(r, in)
+			if !in.toCluster() || !ofReplica(r.code) {
+				p.apply(r, in)
+			}
 		}
 		if i == 0 && p.Refused() {
 			return false
@@ -163,7 +185,7 @@ func (p *Plan) judge(in *input) bool {
 // ruleGroups are all rules, those about the servers' identity first.
 func ruleGroups(in *input) [][]rule {
 	return [][]rule{
-		identityRules(), roleRules(), dataRules(), memoryRules(), versionRules(), featureRules(),
+		identityRules(), clusterRules(), roleRules(), dataRules(), memoryRules(), versionRules(), featureRules(),
 		replicationRules(), networkRules(), permissionRules(in), verifyRules(),
 	}
 }

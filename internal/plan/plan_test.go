@@ -2,6 +2,7 @@ package plan
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -36,7 +37,7 @@ func node(address string, product server.Product, major, minor, rdb int) topolog
 	}
 	for _, c := range []topology.Command{
 		topology.Info, topology.Psync, topology.Replconf, topology.ReplicaOf, topology.Failover,
-		topology.ConfigGet, topology.ConfigSet, topology.ClientList, topology.ClientKill,
+		topology.ConfigGet, topology.ConfigSet, topology.ClientList, topology.ClientKill, topology.ACLSetUser,
 	} {
 		n.Permissions[c] = topology.Allowed
 	}
@@ -65,6 +66,23 @@ func healthy() (Facts, Wants) {
 	source.DBs = []topology.DB{{Number: 0, Keys: 1_234_567, Expires: 10}}
 	return Facts{Source: source, Target: redis70(to)},
 		Wants{Name: "orders", MaxPause: time.Second, RollbackWindow: -1, SpoolMemory: 64 << 20, SpoolDisk: 16 << 30}
+}
+
+// clustered makes the target a cluster of three shards of a version.
+func clustered(f *Facts, of func(address string) topology.Node) {
+	f.Target = topology.Node{}
+	var nodes []topology.ClusterNode
+	for i, first := range []uint16{0, 5461, 10923} {
+		address := fmt.Sprintf("10.0.1.%d:6379", i+1)
+		n := of(address)
+		n.Mode = topology.Cluster
+		f.Shards = append(f.Shards, n)
+		nodes = append(nodes, topology.ClusterNode{
+			ID: address, Address: address, Role: topology.Primary,
+			Slots: []topology.SlotRange{{First: first, Last: []uint16{5460, 10922, 16383}[i]}},
+		})
+	}
+	f.Cluster = topology.NewClusterMap(nodes, nil)
 }
 
 func codes(findings []Finding) []string {
@@ -128,6 +146,15 @@ func TestVerifySteps(t *testing.T) {
 			[]string{"source REPLCONF ACK offset", "target CONFIG SET repl-diskless-sync-delay 0", "source PSYNC ? -1", "target PSYNC ? -1", "target CONFIG SET repl-diskless-sync-delay 5", "godwit (compares)"}},
 		{deny("target", topology.Psync), Comparison{Method: "scan", Why: "the target: PSYNC is not permitted to user default", BeforeCutover: true},
 			[]string{"source REPLCONF ACK offset", "source SCAN, DUMP", "target SCAN, DUMP", "godwit (compares)"}},
+		{func(f *Facts, _ *Wants) {
+			clustered(f, redis70)
+			f.Shards[2].Settings["repl-diskless-sync-delay"] = "5"
+		}, Comparison{Method: "snapshot", BeforeCutover: true},
+			[]string{"target CONFIG SET notify-keyspace-events", "target EVALSHA", "source REPLCONF ACK offset", "target CONFIG SET repl-diskless-sync-delay 0",
+				"source PSYNC ? -1", "target PSYNC ? -1", "target CONFIG SET repl-diskless-sync-delay …", "godwit (compares)"}},
+		{func(f *Facts, _ *Wants) { f.Shards[1].Permissions[topology.Psync] = topology.Denied },
+			Comparison{Method: "scan", Why: "the shard 10.0.1.2:6379: PSYNC is not permitted to user default", BeforeCutover: true},
+			[]string{"target CONFIG SET notify-keyspace-events", "target EVALSHA", "source REPLCONF ACK offset", "source SCAN, DUMP", "target SCAN, DUMP", "godwit (compares)"}},
 	} {
 		test.change(&f, &w)
 		p := Make(f, w)

@@ -48,6 +48,9 @@ type input struct {
 }
 
 func newInput(f Facts, w Wants) *input {
+	if len(f.Shards) > 0 {
+		f.Target = Together(f.Shards)
+	}
 	return &input{Facts: f, Wants: w, method: methodAt(f.Source), backMethod: methodAt(f.Target)}
 }
 

@@ -38,9 +38,15 @@ func (in *input) needs() []need {
 	needs := []need{
 		{source, topology.Psync, forCopy, noCopy},
 		{source, topology.Replconf, forCopy, noCopy},
-		{target, topology.ReplicaOf, forCopy, "it cannot be made to replicate from godwit"},
-		{target, topology.ConfigGet, forMore, noSecret},
-		{target, topology.ConfigSet, forMore, noSecret},
+	}
+	if !in.toCluster() {
+		needs = append(needs,
+			need{target, topology.ReplicaOf, forCopy, "it cannot be made to replicate from godwit"},
+			need{target, topology.ConfigGet, forMore, noSecret},
+			need{target, topology.ConfigSet, forMore, noSecret})
+	}
+	if in.toCluster() {
+		needs = append(needs, need{target, topology.ACLSetUser, forCopy, "godwit has no user of its own there, by which to write while a switch has the others refused"})
 	}
 	if in.CopyOnly {
 		return needs
@@ -66,6 +72,9 @@ func (in *input) needs() []need {
 	needs = append(needs,
 		need{target, topology.Psync, forBack, noBack},
 		need{target, topology.Replconf, forBack, noBack})
+	if in.toCluster() {
+		return needs
+	}
 	if in.backMethod == Failover {
 		return append(needs, need{target, topology.Failover, forBack, noBack})
 	}

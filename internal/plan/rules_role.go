@@ -26,13 +26,12 @@ func identityRules() []rule {
 		}
 		return text, "ask it for the primary's address, and give that: " + s.CLI("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "NAME")
 	})...)
-	rules = append(rules, each("is-cluster", blocker, func(_ *input, s side) (string, string) {
-		if s.Mode != topology.Cluster {
+	rules = append(rules, rule{"source-is-cluster", blocker, func(in *input) (string, string) {
+		if in.Source.Mode != topology.Cluster {
 			return "", ""
 		}
-		return fmt.Sprintf("the %s runs in cluster mode: the relay engine moves one standalone server to another; a cluster needs an engine that writes to each slot's primary", s.name),
-			"give a server with cluster-enabled no"
-	})...)
+		return "the source runs in cluster mode, which is not supported yet", "give a server with cluster-enabled no"
+	}})
 	rules = append(rules, each("too-old", blocker, func(_ *input, s side) (string, string) {
 		if s.Version.AtLeast(5, 0) {
 			return "", ""

@@ -28,8 +28,46 @@ var ruleTests = []struct {
 	}, blockers: []string{"source-is-sentinel"}, says: "redis://10.0.0.7:6379", noBack: true},
 	{name: "a Sentinel as the target", change: func(f *Facts, _ *Wants) { f.Target.Mode = topology.Sentinel },
 		blockers: []string{"target-is-sentinel"}, says: "SENTINEL GET-MASTER-ADDR-BY-NAME", noBack: true},
-	{name: "clusters", change: func(f *Facts, _ *Wants) { f.Source.Mode, f.Target.Mode = topology.Cluster, topology.Cluster },
-		blockers: []string{"source-is-cluster", "target-is-cluster"}, says: "cluster-enabled no", noBack: true},
+	{name: "a cluster as the source", change: func(f *Facts, _ *Wants) { f.Source.Mode = topology.Cluster },
+		blockers: []string{"source-is-cluster"}, says: "cluster-enabled no", noBack: true},
+	{name: "a cluster as the target", change: func(f *Facts, _ *Wants) { clustered(f, redis70) },
+		warnings: []string{"cluster-clients"}, says: "10.0.1.2:6379, 5,462 slots, 0 replicas"},
+	{name: "a cluster that is only to be filled", change: func(f *Facts, w *Wants) { clustered(f, valkey91); w.CopyOnly = true },
+		noBack: true, says: "batches of the source's commands for each shard"},
+	{name: "a cluster that cannot pause", change: func(f *Facts, _ *Wants) {
+		f.Source = redis60(from)
+		f.Source.DBs = []topology.DB{{Number: 0, Keys: 5}}
+		clustered(f, redis60)
+	}, warnings: []string{"cluster-clients"}, noBack: true, says: "cannot pause writes alone"},
+	{name: "a cluster with a hole", change: func(f *Facts, _ *Wants) {
+		clustered(f, redis70)
+		f.Cluster.Nodes[1].Slots = []topology.SlotRange{{First: 5461, Last: 9999}}
+		f.Cluster = topology.NewClusterMap(f.Cluster.Nodes, []topology.Move{{Slots: []topology.SlotRange{{First: 7, Last: 7}}, From: "10.0.1.1:6379", To: "10.0.1.2:6379"}})
+	}, blockers: []string{"cluster-unserved"}, warnings: []string{"cluster-clients", "cluster-moving"}, says: "redis-cli --cluster fix 10.0.1.1:6379"},
+	{name: "dbs that a cluster does not have", change: func(f *Facts, _ *Wants) {
+		clustered(f, redis70)
+		f.Source.DBs = append(f.Source.DBs, topology.DB{Number: 3, Keys: 7})
+	}, blockers: []string{"cluster-dbs"}, warnings: []string{"cluster-clients"}, says: "db 3 (7 keys)"},
+	{name: "a shard that lacks a module", change: func(f *Facts, _ *Wants) {
+		clustered(f, redis70)
+		search := topology.Module{Name: "search", Version: 20000}
+		f.Source.Modules = []topology.Module{search}
+		for i := range f.Shards[1:] {
+			f.Shards[i].Modules = []topology.Module{search}
+		}
+	}, blockers: []string{"cluster-modules"}, warnings: []string{"cluster-clients"}, says: "10.0.1.3:6379 lacks the module search"},
+	{name: "a small shard of another version", change: func(f *Facts, _ *Wants) {
+		clustered(f, redis80)
+		f.Shards[2].Version.Minor, f.Shards[2].Memory.Max = 1, 40<<20
+	}, warnings: []string{"cluster-clients", "shard-memory", "way-back-commands"}, notes: []string{"shard-versions"}, says: "10.0.1.3:6379 has a maxmemory of 40.0 MiB"},
+	{name: "a cluster that does not let godwit have a user", change: func(f *Facts, _ *Wants) {
+		clustered(f, redis70)
+		f.Shards[0].Permissions[topology.ACLSetUser] = topology.Denied
+	}, blockers: []string{"target-permission"}, warnings: []string{"cluster-clients"}, says: "+acl|setuser", noBack: true},
+	{name: "a cluster with keys", change: func(f *Facts, _ *Wants) {
+		clustered(f, redis70)
+		f.Shards[0].DBs, f.Shards[2].DBs = []topology.DB{{Keys: 4}}, []topology.DB{{Keys: 6}}
+	}, blockers: []string{"target-has-keys"}, warnings: []string{"cluster-clients"}, says: "10 keys in db 0"},
 	{name: "too old", change: func(f *Facts, _ *Wants) { f.Source.Version.Major, f.Target.Version.Major = 4, 3 },
 		blockers: []string{"source-too-old", "target-too-old"}, noBack: true},
 

@@ -35,6 +35,9 @@ func (p Plan) writeHead(b *strings.Builder) {
 	for _, end := range ends {
 		fmt.Fprintf(b, "  %s\n", strings.Join(end, "  "))
 	}
+	if p.Slots != "" {
+		fmt.Fprintf(b, "\n%s", p.Slots)
+	}
 	if len(p.Steps) == 0 {
 		return
 	}
@@ -52,7 +55,7 @@ func (p Plan) writeHead(b *strings.Builder) {
 	}
 	copied += fmt.Sprintf("; %s of memory; about %s", bytes(p.Sizes.UsedMemory), roughly(p.EstimatedSeconds))
 	rows := [][2]string{
-		{"engine", p.Engine + ": godwit is a replica of the source and the primary of the target"},
+		{"engine", p.Engine + ": " + p.EngineWhy},
 		{"copy", copied},
 		{"spool", fmt.Sprintf("%s in memory, then %s on disk", bytes(p.Sizes.SpoolMemory), bytes(p.Sizes.SpoolDisk))},
 		{"cutover", fmt.Sprintf("%s; given up after %v", method, time.Duration(p.MaxPauseMS)*time.Millisecond)},

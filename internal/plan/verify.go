@@ -23,13 +23,28 @@ const (
 // one offset, and one fork of each server costs it less than a DUMP of every key.
 func (in *input) comparison() Comparison {
 	c := Comparison{Method: bySnapshots, BeforeCutover: in.Verify}
-	for _, s := range []side{in.source(), in.target()} {
-		if why := s.NoSnapshot(); why != "" {
-			c.Method, c.Why = byScan, "the "+s.name+": "+why
-			break
+	if why := in.Source.NoSnapshot(); why != "" {
+		c.Method, c.Why = byScan, "the source: "+why
+		return c
+	}
+	for _, n := range in.compared() {
+		if why := n.NoSnapshot(); why != "" {
+			c.Method, c.Why = byScan, "the target: "+why
+			if in.toCluster() {
+				c.Why = "the shard " + n.Endpoint.Address + ": " + why
+			}
+			return c
 		}
 	}
 	return c
+}
+
+// compared are the servers of the target that are.
+func (in *input) compared() []topology.Node {
+	if in.toCluster() {
+		return in.Shards
+	}
+	return []topology.Node{in.Target}
 }
 
 // text says it for people.
@@ -52,7 +67,11 @@ func verifyRules() []rule {
 			if !in.Verify || c.Method == bySnapshots {
 				return "", ""
 			}
-			for _, s := range []side{in.source(), in.target()} {
+			sides := []side{in.source()}
+			for _, n := range in.compared() {
+				sides = append(sides, side{in.target().name, n})
+			}
+			for _, s := range sides {
 				for _, command := range []topology.Command{topology.Psync, topology.Replconf} {
 					if s.Permissions.Refused(command) {
 						_, hint := refusal(s, command)
@@ -85,17 +104,31 @@ func (in *input) verifySteps() []Step {
 		const why = "every key of every db, in batches"
 		return []Step{at(source, following, "SCAN, DUMP", why), at(target, following, "SCAN, DUMP", why), end}
 	}
+	every, was, feed := "", in.Target.Settings["repl-diskless-sync-delay"], "its feed is held for the length of one fork"
+	if in.toCluster() {
+		every, was, feed = "every shard: ", "…", "all are held there for the length of one fork"
+	}
 	var steps []Step
-	delay := in.Target.Settings["repl-diskless-sync-delay"]
-	set := delay != "" && delay != "0" && !target.Permissions.Refused(topology.ConfigSet)
+	set := in.hurries()
 	if set {
-		steps = append(steps, at(target, following, "CONFIG SET repl-diskless-sync-delay 0", "its snapshot is to begin at once"))
+		steps = append(steps, at(target, following, "CONFIG SET repl-diskless-sync-delay 0", every+"its snapshot is to begin at once"))
 	}
 	steps = append(steps,
 		at(source, following, "PSYNC ? -1", "a snapshot to compare by: one fork more, and another one if something differs"),
-		at(target, following, "PSYNC ? -1", "the same at the very same offset; its feed is held for the length of one fork"))
+		at(target, following, "PSYNC ? -1", every+"the same at the very same offset; "+feed))
 	if set {
-		steps = append(steps, at(target, following, "CONFIG SET repl-diskless-sync-delay "+delay, "as it was"))
+		steps = append(steps, at(target, following, "CONFIG SET repl-diskless-sync-delay "+was, every+"as it was"))
 	}
 	return append(steps, end)
+}
+
+// hurries tells whether a server of the target is to be told to begin its snapshot at once.
+func (in *input) hurries() bool {
+	for _, n := range in.compared() {
+		delay := n.Settings["repl-diskless-sync-delay"]
+		if delay != "" && delay != "0" && !n.Permissions.Refused(topology.ConfigSet) {
+			return true
+		}
+	}
+	return false
 }

@@ -21,7 +21,10 @@ func (in *input) wayBack() (bool, string) {
 			return false, text
 		}
 	}
-	if in.backMethod == Fence && in.Target.Settings["min-replicas-max-lag"] == "0" {
+	if in.toCluster() && !in.Target.Version.AtLeast(6, 2) {
+		return false, fmt.Sprintf("%s cannot pause writes alone, so a cluster of it cannot hand over", in.Target.Version)
+	}
+	if in.backMethod == Fence && !in.toCluster() && in.Target.Settings["min-replicas-max-lag"] == "0" {
 		return false, "min-replicas-max-lag is 0 at the target, so min-replicas-to-write would not stop writes there"
 	}
 	until := "until godwit complete"

@@ -177,6 +177,11 @@ func (p *Peer) FullResync(replid string, offset int64) error {
 // Refuse answers with an error; a primary that asked FAILOVER becomes one again.
 func (p *Peer) Refuse(reason string) error { return p.write("-ERR " + reason + "\r\n") }
 
+// Defer answers that the question cannot be served yet. A replica asks it again; one of up
+// to 6.2 that gets another error, or no answer at all, forgets where it stands and asks for
+// a full resync (replication.c slaveTryPartialResynchronization).
+func (p *Peer) Defer(reason string) error { return p.write("-LOADING " + reason + "\r\n") }
+
 // Write sends raw bytes: the snapshot, then the stream. There is no deadline:
 // a replica may be stopped for long; Close ends it.
 func (p *Peer) Write(b []byte) (int, error) { return p.conn.Write(b) }

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"godwit/internal/hold"
+	"godwit/internal/lag"
 )
 
 // Hold keeps bytes of a link's stream from its target: each for a while, from
@@ -31,27 +34,8 @@ type Hold struct {
 // fullCheck is how often a writer that sends nothing looks whether the spool is full.
 const fullCheck = 10 * time.Millisecond
 
-var (
-	// ErrHeld is returned by Trail while there is a hold.
-	ErrHeld = errors.New("the link's target is being held back already")
-	// errReleased is returned by Stop once there is none any more.
-	errReleased = errors.New("the hold was released")
-)
-
-// PassedError says that the target has, or may have, got more than it was to be
-// stopped at. Offsets are the source's.
-type PassedError struct {
-	Offset, Passed int64
-}
-
-func (e *PassedError) Error() string {
-	return fmt.Sprintf("the target was to stop at offset %d, and has been sent the stream up to %d", e.Offset, e.Passed)
-}
-
-// BrokenError says that a hold ended by itself.
-type BrokenError struct{ Reason string }
-
-func (e *BrokenError) Error() string { return "the target is not held back any more: " + e.Reason }
+// errReleased is returned by Stop once there is no hold any more.
+var errReleased = errors.New("the hold was released")
 
 // trailRequest asks the link's actor for a hold.
 type trailRequest struct {
@@ -66,7 +50,7 @@ type trailAnswer struct {
 
 // Trail has the target sent each byte of the stream not before delay has gone by
 // since it was read from the source, to a millisecond or two, until the hold is
-// released. Errors: ErrHeld, ErrLinkEnded, and others where nothing is streaming.
+// released. Errors: hold.ErrHeld, ErrLinkEnded, and others where nothing is streaming.
 func (l *Link) Trail(ctx context.Context, delay time.Duration) (*Hold, error) {
 	req := trailRequest{delay: delay, answer: make(chan trailAnswer, 1)}
 	select {
@@ -83,7 +67,7 @@ func (l *Link) Trail(ctx context.Context, delay time.Duration) (*Hold, error) {
 // trail is Trail by the actor: it alone begins and ends connections.
 func (l *Link) trail(delay time.Duration) (*Hold, error) {
 	if l.hold.Load() != nil {
-		return nil, ErrHeld
+		return nil, hold.ErrHeld
 	}
 	if state := l.State(); state != Streaming || l.up == nil || l.down == nil {
 		return nil, fmt.Errorf("the link is %s, so its target cannot be held back", state)
@@ -104,7 +88,7 @@ func (l *Link) trail(delay time.Duration) (*Hold, error) {
 // which must be a command's end and may still be to come, and returns once it has
 // applied that: with the replid and the offset by which the target calls the
 // place. How soon that is noticed rests on how often Acknowledge is called. It may
-// be called once. Errors: *PassedError, *BrokenError.
+// be called once. Errors: *hold.PassedError, *hold.BrokenError.
 func (h *Hold) Stop(ctx context.Context, offset int64) (replid string, target int64, err error) {
 	if err := h.stopAt(offset); err != nil {
 		return "", 0, err
@@ -122,7 +106,7 @@ func (h *Hold) Stop(ctx context.Context, offset int64) (replid string, target in
 		case reached && acked == target:
 			return replid, target, nil
 		case reached && acked > target:
-			return "", 0, &PassedError{Offset: offset, Passed: l.offsets.toSource(acked)}
+			return "", 0, &hold.PassedError{Offset: offset, Passed: l.offsets.toSource(acked)}
 		}
 		select {
 		case <-h.applied:
@@ -147,7 +131,7 @@ func (h *Hold) stopAt(offset int64) error {
 	l := h.link
 	if offset < l.end.Load() && h.granted > l.positionAfter(offset) {
 		sent := h.granted - l.streamAt.Load() + l.start.Load() - 1
-		return &PassedError{Offset: offset, Passed: l.offsets.toSource(sent)}
+		return &hold.PassedError{Offset: offset, Passed: l.offsets.toSource(sent)}
 	}
 	h.stop = offset
 	close(h.stopped)
@@ -170,6 +154,16 @@ func (h *Hold) Held() time.Duration {
 
 // Ended is closed once the target is fed again, for whatever reason.
 func (h *Hold) Ended() <-chan struct{} { return h.ended }
+
+// Err is why the target is not held any more, nil while it is.
+func (h *Hold) Err() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.over {
+		return nil
+	}
+	return h.causeLocked()
+}
 
 func (h *Hold) end(err error) {
 	h.mu.Lock()
@@ -209,7 +203,7 @@ func (h *Hold) wake() {
 // breakHold ends the link's hold, if there is one: what it was for cannot be any more.
 func (l *Link) breakHold(reason string) {
 	if h := l.hold.Load(); h != nil {
-		h.end(&BrokenError{Reason: reason})
+		h.end(&hold.BrokenError{Reason: reason})
 	}
 }
 
@@ -253,7 +247,7 @@ func (h *Hold) allow(ctx context.Context, position int64, b []byte) ([]byte, err
 			return nil, ctx.Err()
 		}
 		if h.link.spool.Stats().Full {
-			h.end(&BrokenError{Reason: "the spool is full, and the source must not wait"})
+			h.end(&hold.BrokenError{Reason: "the spool is full, and the source must not wait"})
 		}
 		if n, wait = h.grant(position, len(b)); n > 0 {
 			return b[:n], nil
@@ -290,11 +284,11 @@ func (h *Hold) limit() (offset int64, wait time.Duration, last bool) {
 	select {
 	case <-h.stopped:
 		if read <= h.stop {
-			return read, lagResolution, false
+			return read, lag.Resolution, false
 		}
 		return h.stop, fullCheck, true
 	default:
-		offset, due := h.link.lag.arrivedBy(time.Now().Add(-h.delay))
-		return offset, max(time.Until(due.Add(h.delay)), lagResolution), false
+		offset, due := h.link.lag.ArrivedBy(time.Now().Add(-h.delay))
+		return offset, max(time.Until(due.Add(h.delay)), lag.Resolution), false
 	}
 }

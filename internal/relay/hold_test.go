@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"godwit/internal/hold"
 	"godwit/internal/load"
 	"godwit/internal/relay"
 	"godwit/internal/sandbox/sandboxtest"
@@ -167,7 +168,7 @@ func TestHoldOfAnIdleStream(t *testing.T) {
 	r.follow()
 	r.acked()
 	h := r.trail()
-	if _, err := r.link.Trail(t.Context(), trailDelay); !errors.Is(err, relay.ErrHeld) {
+	if _, err := r.link.Trail(t.Context(), trailDelay); !errors.Is(err, hold.ErrHeld) {
 		t.Errorf("a second hold: %v", err)
 	}
 	r.stopAt(h, r.sourceOffset())
@@ -226,7 +227,7 @@ func TestHoldPassed(t *testing.T) {
 			r.caughtUp()
 			h := r.trail()
 			_, _, err := h.Stop(t.Context(), before)
-			var passed *relay.PassedError
+			var passed *hold.PassedError
 			if !errors.As(err, &passed) || passed.Offset != before || passed.Passed <= before {
 				t.Errorf("%v after %d", err, before)
 			}
@@ -277,7 +278,7 @@ func TestHoldEndsWithItsConnections(t *testing.T) {
 				t.Fatal("it was not ended")
 			}
 			_, _, err := h.Stop(t.Context(), r.sourceOffset())
-			var broken *relay.BrokenError
+			var broken *hold.BrokenError
 			if !errors.As(err, &broken) || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("stopped: %v", err)
 			}

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"godwit/internal/lag"
 	"godwit/internal/psync"
 	"godwit/internal/rdb"
 	"godwit/internal/server"
@@ -138,7 +139,7 @@ type Link struct {
 	heard    atomic.Int64 // UnixNano of the last byte of the source, 0 before the first connection
 
 	ackSignal chan struct{}
-	lag       lagClock
+	lag       lag.Clock
 	silence   time.Duration // after how long without a sign of life an end counts as gone
 	catchUp   time.Duration // for how long a target that is ahead is put off
 }
@@ -404,7 +405,7 @@ func (l *Link) forget() {
 	l.acked.Store(notLoaded)
 	l.copied.Store(0)
 	l.total.Store(0)
-	l.lag.reset()
+	l.lag.Reset()
 }
 
 func (l *Link) sourceLost(err error) {

@@ -90,7 +90,7 @@ func (l *Link) readStream(ctx context.Context, u *upstream) error {
 func (l *Link) arrived(n int) {
 	now := time.Now()
 	l.heard.Store(now.UnixNano())
-	l.lag.mark(l.end.Add(int64(n)), now)
+	l.lag.Mark(l.end.Add(int64(n)), now)
 }
 
 // sendAcks tells the source what the target has applied: at once when that

@@ -38,7 +38,7 @@ func (l *Link) Snapshot() Snapshot {
 	l.mu.Unlock()
 	s.ReadOffset, s.AckedOffset = l.end.Load(), l.ackedSource()
 	s.CopyBytes, s.CopyTotal = l.copied.Load(), l.total.Load()
-	s.Lag = l.lag.behind(s.AckedOffset, s.ReadOffset)
+	s.Lag = l.lag.Behind(s.AckedOffset, s.ReadOffset)
 	if at := l.heard.Load(); at != 0 {
 		s.Silent = time.Since(time.Unix(0, at))
 	}

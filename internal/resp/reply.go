@@ -12,14 +12,21 @@ import (
 // Kind is what a reply is: its first byte.
 type Kind byte
 
-// The kinds of replies of RESP2.
+// The kinds of replies of RESP2, and those of RESP3 that are met where nothing but
+// pushes is wanted of it.
 const (
 	Status  Kind = '+'
 	Failure Kind = '-'
 	Integer Kind = ':'
 	Bulk    Kind = '$'
 	Array   Kind = '*'
+	Map     Kind = '%' // names and values in turn
+	Push    Kind = '>' // what belongs to no command
+	None    Kind = '_' // what is not there
 )
+
+// many tells of replies that have elements.
+func (k Kind) many() bool { return k == Array || k == Map || k == Push }
 
 // Reply is a reply to a command, or its beginning: the text of a bulk string comes
 // from ReplyReader.Body, and each element of an array is a reply of its own, that
@@ -28,7 +35,8 @@ type Reply struct {
 	Kind Kind
 	Null bool   // a bulk string or an array that is not there
 	Line []byte // of a Status or Failure, without its first byte; valid until the next call
-	// N is an Integer's number, a Bulk's size in bytes, how many elements an Array has.
+	// N is an Integer's number, a Bulk's size in bytes, how many elements there are in
+	// an Array, Map or Push.
 	N int64
 }
 
@@ -81,8 +89,13 @@ func (r *ReplyReader) Next() (Reply, error) {
 		if reply.N, reply.Null, err = replyLength(line, MaxStreamArg); err == nil && !reply.Null {
 			r.body, r.open = reply.N, true
 		}
-	case Array:
+	case Array, Push:
 		reply.N, reply.Null, err = replyLength(line, MaxStreamArgs)
+	case Map:
+		reply.N, reply.Null, err = replyLength(line, MaxStreamArgs/2)
+		reply.N *= 2
+	case None:
+		reply.Null = true
 	default:
 		err = fmt.Errorf("unknown kind %q", byte(reply.Kind))
 	}
@@ -150,7 +163,7 @@ func (r *ReplyReader) passOver() error {
 // Skip passes over what belongs to a reply that Next has returned: its body, or its
 // elements with all that is in them.
 func (r *ReplyReader) Skip(reply Reply) error {
-	if reply.Kind != Array {
+	if !reply.Kind.many() {
 		return r.passOver()
 	}
 	for left := reply.N; left > 0; left-- {
@@ -158,7 +171,7 @@ func (r *ReplyReader) Skip(reply Reply) error {
 		if err != nil {
 			return unexpected(err)
 		}
-		if element.Kind == Array {
+		if element.Kind.many() {
 			left += element.N
 		}
 	}

@@ -29,7 +29,7 @@ func text(t testing.TB, r *resp.ReplyReader, body []byte) (string, error) {
 			t.Errorf("a body of %d bytes, %d were announced", len(body), reply.N)
 		}
 		return fmt.Sprintf("$%.40q", body), err
-	case reply.Kind == resp.Array:
+	case reply.Kind == resp.Array, reply.Kind == resp.Map, reply.Kind == resp.Push:
 		all := make([]string, 0, min(reply.N, 100))
 		for range reply.N {
 			element, err := text(t, r, body)
@@ -58,6 +58,8 @@ func TestReplies(t *testing.T) {
 		{"$4\r\na\r\nb\r\n", `$"a\r\nb"`},
 		{"*0\r\n", "[]"},
 		{"*3\r\n*2\r\n$1\r\na\r\n:1\r\n-ERR x\r\n*-1\r\n", `[[$"a" :1] -ERR x * nil]`},
+		{"%1\r\n$1\r\na\r\n:1\r\n", `[$"a" :1]`},
+		{">2\r\n$1\r\na\r\n_\r\n", `[$"a" _ nil]`},
 	}
 	for _, tt := range tests {
 		for name, in := range map[string]io.Reader{
@@ -87,7 +89,7 @@ func TestReplies(t *testing.T) {
 func TestMalformedReplies(t *testing.T) {
 	for _, in := range []string{
 		"\r\n", "+OK\n", "OK\r\n", "$\r\n", "$-2\r\n", "$+1\r\na\r\n", "$1x\r\n", ":\r\n", ":1.5\r\n", ":9223372036854775808\r\n",
-		"$1099511627777\r\n", "*2147483649\r\n", "*-2\r\n", "$1\r\nab\r\n", "$1\r\na\n\n", "%1\r\n", "_\r\n",
+		"$1099511627777\r\n", "*2147483649\r\n", "*-2\r\n", "$1\r\nab\r\n", "$1\r\na\n\n", "~1\r\n", "%-2\r\n", ">x\r\n",
 		"+" + strings.Repeat("x", 64<<10) + "\r\n",
 	} {
 		r := resp.NewReplyReader(strings.NewReader(in + "+next\r\n"))

@@ -1,7 +1,10 @@
 // Package slot tells which hash slot of a cluster a key belongs to.
 package slot
 
-import "bytes"
+import (
+	"bytes"
+	"strconv"
+)
 
 // Count is how many slots a cluster has (cluster.h CLUSTER_SLOTS).
 const Count = 16384
@@ -27,4 +30,15 @@ func crc16(b []byte) uint16 {
 		crc = crc<<8 ^ x<<12 ^ x<<5 ^ x
 	}
 	return crc
+}
+
+// Tag is a short hash tag of that slot.
+func Tag(slot uint16) string {
+	var tag []byte
+	for n := int64(0); ; n++ {
+		tag = strconv.AppendInt(tag[:0], n, 36)
+		if Of(tag) == slot {
+			return string(tag)
+		}
+	}
 }

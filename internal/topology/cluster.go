@@ -61,6 +61,19 @@ type Shard struct {
 	Replicas []ClusterNode
 }
 
+// NewClusterMap is the map of a cluster whose nodes own the slots that they name.
+func NewClusterMap(nodes []ClusterNode, moves []Move) *ClusterMap {
+	c := &ClusterMap{Nodes: nodes, Moves: moves, OK: true, owners: newOwners()}
+	for i, n := range nodes {
+		for _, r := range n.Slots {
+			for s := int(r.First); s <= int(r.Last); s++ {
+				c.owners[s] = int16(i) //nolint:gosec // few nodes
+			}
+		}
+	}
+	return c
+}
+
 // Shards are the primaries with their replicas, by their first slot; those without
 // slots last.
 func (c *ClusterMap) Shards() []Shard {

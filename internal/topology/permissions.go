@@ -21,6 +21,7 @@ const (
 	ConfigSet  Command = "CONFIG SET"
 	ClientList Command = "CLIENT LIST"
 	ClientKill Command = "CLIENT KILL"
+	ACLSetUser Command = "ACL SETUSER"
 	Restore    Command = "RESTORE" // for Node.probe alone
 )
 
@@ -75,6 +76,7 @@ func questions() []question {
 		{ConfigGet, []any{"CONFIG", "GET", nothing}},
 		{ConfigSet, []any{"CONFIG", "SET", nothing, "1"}},
 		{ClientKill, []any{"CLIENT", "KILL", "TYPE", nothing}},
+		{ACLSetUser, []any{"ACL", "SETUSER", nothing, "+" + nothing}},
 	}
 }
 

@@ -25,7 +25,7 @@ func TestPermissions(t *testing.T) {
 			rules:   []any{"+@all", "-psync", "-config|set", "-failover", "-client|kill"},
 			want: permissions{
 				topology.Info: allowed, topology.Psync: denied, topology.Replconf: allowed, topology.ReplicaOf: allowed, topology.Failover: denied,
-				topology.ConfigGet: allowed, topology.ConfigSet: denied, topology.ClientKill: denied, topology.ClientList: allowed,
+				topology.ConfigGet: allowed, topology.ConfigSet: denied, topology.ClientKill: denied, topology.ClientList: allowed, topology.ACLSetUser: allowed,
 			},
 		},
 		{
@@ -34,7 +34,7 @@ func TestPermissions(t *testing.T) {
 			rules:   []any{"+@all", "-acl", "-config", "-replicaof"},
 			want: permissions{
 				topology.Info: allowed, topology.Psync: unknown, topology.Replconf: allowed, topology.ReplicaOf: denied, topology.Failover: allowed,
-				topology.ConfigGet: denied, topology.ConfigSet: denied, topology.ClientKill: allowed, topology.ClientList: allowed,
+				topology.ConfigGet: denied, topology.ConfigSet: denied, topology.ClientKill: allowed, topology.ClientList: allowed, topology.ACLSetUser: denied,
 			},
 		},
 		{
@@ -43,7 +43,7 @@ func TestPermissions(t *testing.T) {
 			rules:   append([]any{"+multi", "+client|kill"}, replicaOnly...),
 			want: permissions{
 				topology.Info: allowed, topology.Psync: unknown, topology.Replconf: allowed, topology.ReplicaOf: denied, topology.Failover: denied,
-				topology.ConfigGet: denied, topology.ConfigSet: denied, topology.ClientKill: allowed, topology.ClientList: denied,
+				topology.ConfigGet: denied, topology.ConfigSet: denied, topology.ClientKill: allowed, topology.ClientList: denied, topology.ACLSetUser: denied,
 			},
 		},
 		{
@@ -60,7 +60,7 @@ func TestPermissions(t *testing.T) {
 			rules:   []any{"+@all", "-psync", "-config", "+config|get", "-client", "+client|list", "+client|id", "+client|setname"},
 			want: permissions{
 				topology.Info: allowed, topology.Psync: denied, topology.Replconf: allowed, topology.ReplicaOf: allowed, topology.Failover: topology.Missing,
-				topology.ConfigGet: allowed, topology.ConfigSet: denied, topology.ClientKill: denied, topology.ClientList: allowed,
+				topology.ConfigGet: allowed, topology.ConfigSet: denied, topology.ClientKill: denied, topology.ClientList: allowed, topology.ACLSetUser: allowed,
 			},
 		},
 		{
@@ -69,7 +69,7 @@ func TestPermissions(t *testing.T) {
 			rules:   append([]any{"+multi"}, replicaOnly...),
 			want: permissions{
 				topology.Info: allowed, topology.Psync: allowed, topology.Replconf: allowed, topology.ReplicaOf: denied, topology.Failover: topology.Missing,
-				topology.ConfigGet: denied, topology.ConfigSet: denied, topology.ClientKill: denied, topology.ClientList: denied,
+				topology.ConfigGet: denied, topology.ConfigSet: denied, topology.ClientKill: denied, topology.ClientList: denied, topology.ACLSetUser: denied,
 			},
 		},
 	}

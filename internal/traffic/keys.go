@@ -102,6 +102,9 @@ func dbMakers() []maker {
 			}
 		}},
 		{command: "flushdb", weight: 1, make: func(g *generator) {
+			if g.options.NoFlush {
+				return
+			}
 			g.do("SELECT", g.options.DBs[len(g.options.DBs)-1])
 			args := g.maybe([]any{"FLUSHDB"}, "ASYNC")
 			if g.since(6, 2) && len(args) == 1 {

@@ -47,6 +47,7 @@ type Options struct {
 	Now      time.Time // what TTLs and stream IDs are counted from; default: the present time
 	Without  []Feature // to send nothing of
 	FlushAll bool      // send one FLUSHALL, early on
+	NoFlush  bool      // send no FLUSHDB
 }
 
 // Count is what became of commands.

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"godwit/internal/hold"
 	"godwit/internal/psync"
 )
 
@@ -24,13 +25,13 @@ func (a *attached) close() {
 	}
 }
 
-// attach has every shard of both sides begin a snapshot, at the same offset if there
-// is a feed. The forks have been taken when it returns; nothing has been read.
+// attach has every shard of both sides begin a snapshot, at the same offset if the
+// target is fed. The forks have been taken when it returns; nothing has been read.
 func (r *run) attach(ctx context.Context, l *look) (*attached, error) {
 	if err := r.quiet(ctx); err != nil {
 		return nil, err
 	}
-	if r.cfg.Feed != nil {
+	if r.cfg.Feeds != nil {
 		return r.attachAligned(ctx, l)
 	}
 	return r.attachApart(ctx)
@@ -69,17 +70,9 @@ func (s *shard) quiet(ctx context.Context) error {
 func (r *run) attachApart(ctx context.Context) (*attached, error) {
 	a := &attached{make([]*incoming, len(r.source.shards)), make([]*incoming, len(r.target.shards))}
 	group, ctx := errgroup.WithContext(ctx)
-	for _, side := range []struct {
-		shards []*shard
-		into   []*incoming
-	}{{r.source.shards, a.source}, {r.target.shards, a.target}} {
-		for i, shard := range side.shards {
-			group.Go(func() (err error) {
-				side.into[i], err = shard.ask(ctx, true)
-				return err
-			})
-		}
-	}
+	always := func(*shard) bool { return true }
+	group.Go(func() error { return askAll(ctx, r.source.shards, a.source, always) })
+	group.Go(func() error { return askAll(ctx, r.target.shards, a.target, always) })
 	if err := group.Wait(); err != nil {
 		a.close()
 		return nil, err
@@ -94,58 +87,103 @@ const (
 	holdLimit = 3 * time.Second
 )
 
-// attachAligned has the target begin its snapshot at the very offset of the source's.
-// Its feed is held for as long as that takes, no longer.
-func (r *run) attachAligned(ctx context.Context, l *look) (*attached, error) {
-	hold, err := r.cfg.Feed.Trail(ctx)
-	if err != nil {
-		return nil, notHeld(ctx, err)
-	}
+// attachAligned has every shard of the target begin its snapshot while all that it
+// has of each of the source's is what was there at the offset of that one's snapshot.
+// The feeds are held for as long as that takes, no longer.
+func (r *run) attachAligned(ctx context.Context, l *look) (_ *attached, err error) {
+	a := &attached{make([]*incoming, len(r.source.shards)), make([]*incoming, len(r.target.shards))}
+	var holds []Hold
 	defer func() {
-		hold.Release()
-		r.held(hold.Held())
+		for _, h := range holds {
+			h.Release()
+			r.held(h.Held())
+		}
+		if err != nil {
+			a.close()
+		}
 	}()
-	from, to := r.source.shards[0], r.target.shards[0]
-	source, err := from.ask(ctx, true)
-	if err != nil {
+	for _, feed := range r.cfg.Feeds {
+		h, err := feed.Trail(ctx)
+		if err != nil {
+			return nil, notHeld(ctx, err)
+		}
+		holds = append(holds, h)
+	}
+	if err := askAll(ctx, r.source.shards, a.source, func(*shard) bool { return true }); err != nil {
 		return nil, err
 	}
-	replid, offset, err := stop(ctx, hold, source.answer.Offset)
+	stand, err := stopAll(ctx, holds, a.source)
 	if err != nil {
-		source.close()
 		return nil, notStopped(ctx, err)
 	}
 	soon, cancel := context.WithTimeout(ctx, holdLimit)
 	defer cancel()
-	target, err := to.ask(soon, to.disklessAtOnce())
-	if err != nil {
-		source.close()
+	if err := askAll(soon, r.target.shards, a.target, (*shard).disklessAtOnce); err != nil {
 		if soon.Err() != nil && ctx.Err() == nil {
-			return nil, &passingError{fmt.Errorf("the target %s did not begin a snapshot within %v", to.address(), holdLimit), "something keeps it from forking at once: a BGSAVE or a rewrite of its AOF, or its repl-diskless-sync-delay; or use --method scan"}
+			return nil, &passingError{fmt.Errorf("the target did not begin a snapshot within %v: %w", holdLimit, err), "something keeps it from forking at once: a BGSAVE or a rewrite of its AOF, or its repl-diskless-sync-delay; or use --method scan"}
 		}
 		return nil, err
 	}
-	if target.answer.ReplID != replid || target.answer.Offset != offset {
-		source.close()
-		target.close()
+	for _, h := range holds {
+		if err := h.Err(); err != nil {
+			return nil, notHeld(ctx, err)
+		}
+	}
+	if to := a.target[0]; stand.ReplID != "" && (to.answer.ReplID != stand.ReplID || to.answer.Offset != stand.Offset) {
 		return nil, &passingError{
-			fmt.Errorf("the target %s began its snapshot at %s %d, and stood at %s %d", to.address(), target.answer.ReplID, target.answer.Offset, replid, offset),
+			fmt.Errorf("the target %s began its snapshot at %s %d, and stood at %s %d", to.shard.address(), to.answer.ReplID, to.answer.Offset, stand.ReplID, stand.Offset),
 			"it has another primary than godwit, or takes its snapshots for others too",
 		}
 	}
-	l.aligned, l.replid, l.offset = true, source.answer.ReplID, source.answer.Offset
-	return &attached{[]*incoming{source}, []*incoming{target}}, nil
+	l.aligned, l.ahead = true, stand.Ahead
+	if len(a.source) == 1 {
+		l.replid, l.offset = a.source[0].answer.ReplID, a.source[0].answer.Offset
+	}
+	return a, nil
 }
 
-func stop(ctx context.Context, hold Hold, offset int64) (string, int64, error) {
+// askAll has shards begin their snapshots at the same time; eof as in ask.
+func askAll(ctx context.Context, shards []*shard, into []*incoming, eof func(*shard) bool) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for i, shard := range shards {
+		group.Go(func() (err error) {
+			into[i], err = shard.ask(ctx, eof(shard))
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// stopAll stops each feed where the snapshot of its source was taken. Where the target
+// is fed by several it is a primary: the stand says what it is ahead of them all.
+func stopAll(ctx context.Context, holds []Hold, at []*incoming) (hold.Stand, error) {
+	stands := make([]hold.Stand, len(holds))
+	group, ctx := errgroup.WithContext(ctx)
+	for i, h := range holds {
+		group.Go(func() (err error) {
+			stands[i], err = stop(ctx, h, at[i].answer.Offset)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return hold.Stand{}, err
+	}
+	all := stands[0]
+	for _, s := range stands[1:] {
+		all.Ahead = append(all.Ahead, s.Ahead...)
+	}
+	return all, nil
+}
+
+func stop(ctx context.Context, h Hold, offset int64) (hold.Stand, error) {
 	ctx, cancel := context.WithTimeout(ctx, stopLimit)
 	defer cancel()
-	return hold.Stop(ctx, offset)
+	return h.Stop(ctx, offset)
 }
 
 // notStopped says why the target is not where the source's snapshot was taken.
 func notStopped(ctx context.Context, err error) error {
-	var passed *PassedError
+	var passed *hold.PassedError
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

@@ -3,6 +3,7 @@ package verify_test
 import (
 	"sync"
 	"testing"
+	"time"
 
 	"godwit/internal/sandbox"
 	"godwit/internal/sandbox/sandboxtest"
@@ -43,7 +44,14 @@ func TestDataLostBetweenLooks(t *testing.T) {
 					// A BGSAVE that waits for the first look's keeps off the second look.
 					first.Do(func() {
 						do(t, from, "CONFIG", "SET", "rdb-key-save-delay", 400)
-						do(t, from, "BGSAVE", "SCHEDULE")
+						for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+							if _, err := from.Do(t.Context(), "BGSAVE", "SCHEDULE"); err == nil {
+								break // the first look's child has ended
+							} else if time.Now().After(deadline) {
+								t.Error(err)
+								break
+							}
+						}
 					})
 				case p.Stage == verify.StageSecondLook:
 					second.Do(func() {

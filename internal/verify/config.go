@@ -15,8 +15,8 @@ func (c Config) validate() error {
 		return errors.New("verify: a side without servers")
 	case len(c.Source.Shards) > 1 && c.Source.Slots == nil || len(c.Target.Shards) > 1 && c.Target.Slots == nil:
 		return errors.New("verify: several shards, and no word on which serves what")
-	case c.Feed != nil && (len(c.Source.Shards) > 1 || len(c.Target.Shards) > 1):
-		return errors.New("verify: a feed has one source and one target")
+	case c.Feeds != nil && len(c.Feeds) != len(c.Source.Shards):
+		return errors.New("verify: not every shard of the source has a feed")
 	case o.Dir == "":
 		return errors.New("verify: no directory for its journal")
 	case !slices.Contains([]Method{Automatic, Snapshot, Scan}, o.Method):

@@ -85,7 +85,7 @@ func (e *explainer) look(ctx context.Context, r *reader, db int, key []byte) (sa
 	if s.value, err = e.decode(v); err != nil {
 		return sample{}, err
 	}
-	s.state, err = r.sum(ctx, v)
+	s.state, err = r.sum(ctx, v, r.now())
 	return s, err
 }
 

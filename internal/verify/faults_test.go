@@ -262,7 +262,7 @@ func TestTargetThatHangs(t *testing.T) {
 	}{{4 * time.Second, ""}, {time.Minute, "127.0.0.1"}} {
 		cfg := p.config(t)
 		var once sync.Once
-		cfg.Feed = &hooked{cfg.Feed, func() {
+		cfg.Feeds[0] = &hooked{cfg.Feeds[0], func() {
 			once.Do(func() {
 				_ = p.target.Pause()
 				time.AfterFunc(tt.pause, func() { _ = p.target.Resume() })

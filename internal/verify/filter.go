@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"godwit/internal/glob"
+	"godwit/internal/reserved"
 )
 
 // filter tells which keys are compared: the same on both sides.
@@ -24,12 +25,13 @@ func newFilter(o Options) filter {
 }
 
 // keeps tells whether a key is compared; hash is that of its name. Function
-// libraries are no keys: they are compared unless only some dbs or names are.
+// libraries are no keys: they are compared unless only some dbs or names are. The
+// checkpoints of a migration that runs, or has run, to a cluster are no data.
 func (f *filter) keeps(db int, key []byte, hash uint64) bool {
 	switch {
 	case db == libraries:
 		return f.dbs == nil && f.keys == ""
-	case !f.keepsDB(db):
+	case !f.keepsDB(db) || reserved.Is(key):
 		return false
 	case !f.all && uint32(hash) >= f.below:
 		return false

@@ -101,7 +101,7 @@ func (l *large) lookWhole(ctx context.Context) (keyState, error) {
 			"leave it out: --keys or --db",
 		}
 	}
-	return l.sum(ctx, &values[0])
+	return l.sum(ctx, &values[0], l.now())
 }
 
 // ask sends one command about the key, which comes after the command's first word.

@@ -2,7 +2,6 @@ package verify_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"godwit/internal/hold"
 	"godwit/internal/psync"
 	"godwit/internal/relay"
 	"godwit/internal/sandbox"
@@ -107,7 +107,7 @@ func (p *pair) follow(t *testing.T) {
 
 // config compares the pair, fed by its link.
 func (p *pair) config(t *testing.T) verify.Config {
-	cfg := verify.Config{Source: sideOf(p.source), Target: sideOf(p.target), Feed: &linkFeed{p.link}}
+	cfg := verify.Config{Source: sideOf(p.source), Target: sideOf(p.target), Feeds: []verify.Feed{&linkFeed{p.link}}}
 	cfg.Options.Dir = t.TempDir()
 	return cfg
 }
@@ -127,22 +127,18 @@ func background(t *testing.T, f func(ctx context.Context)) (stop func()) {
 type linkFeed struct{ link *relay.Link }
 
 func (f *linkFeed) Trail(ctx context.Context) (verify.Hold, error) {
-	hold, err := f.link.Trail(ctx, 20*time.Millisecond)
+	h, err := f.link.Trail(ctx, 20*time.Millisecond)
 	if err != nil {
 		return nil, err
 	}
-	return linkHold{hold}, nil
+	return linkHold{h}, nil
 }
 
 type linkHold struct{ *relay.Hold }
 
-func (h linkHold) Stop(ctx context.Context, offset int64) (string, int64, error) {
+func (h linkHold) Stop(ctx context.Context, offset int64) (hold.Stand, error) {
 	replid, target, err := h.Hold.Stop(ctx, offset)
-	var passed *relay.PassedError
-	if errors.As(err, &passed) {
-		err = &verify.PassedError{Offset: passed.Offset, Passed: passed.Passed}
-	}
-	return replid, target, err
+	return hold.Stand{ReplID: replid, Offset: target}, err
 }
 
 // load writes to a server as fast as rate allows, with all that could raise a false

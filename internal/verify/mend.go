@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"godwit/internal/hold"
 	"godwit/internal/refresh"
 )
 
@@ -40,19 +41,23 @@ var errMoved = errors.New("the target's feed went on while it was to be held")
 // hold repairs keys once. again says why it has to be tried again: for keys that
 // were written it is not certain that they are what the source had.
 func (m *mender) hold(ctx context.Context, db int, keys []*ailing) (again, err error) {
-	hold, err := m.run.cfg.Feed.Trail(ctx)
+	held, err := m.run.feedOf(m.pair.source, db, keys[0].key).Trail(ctx)
 	if err != nil {
 		return heldError(ctx, err)
 	}
 	defer func() {
-		hold.Release()
-		m.run.held(hold.Held())
+		held.Release()
+		m.run.held(held.Held())
 	}()
 	names := namesOf(keys)
-	var at refresh.Place // of the target
+	from, err := m.pair.source.connOf(ctx, db, keys[0].key)
+	if err != nil {
+		return nil, err
+	}
+	var at hold.Stand
 	var stopped error
-	values, place, err := m.pair.source.conns[0].ReadAt(ctx, db, names, func(p refresh.Place) error {
-		at.ReplID, at.Offset, stopped = hold.Stop(ctx, p.Offset)
+	values, place, err := from.ReadAt(ctx, db, names, func(p refresh.Place) error {
+		at, stopped = held.Stop(ctx, p.Offset)
 		return stopped
 	})
 	switch {
@@ -61,36 +66,50 @@ func (m *mender) hold(ctx context.Context, db int, keys []*ailing) (again, err e
 	case err != nil:
 		return nil, err
 	}
-	target := m.pair.target.conns[0]
+	newAhead(at.Ahead).replace(values)
 	var had []refresh.Value // of a large value it is not asked: that it was found to differ must do
-	stands := at
+	var stood bool
 	if len(keys) > 1 || len(values[0].Payload) < lookBytes {
-		if had, stands, err = target.Read(ctx, db, names); err != nil {
+		if had, stood, err = m.targetAt(ctx, db, names, at); err != nil {
 			return nil, err
 		}
+		if !stood {
+			return errMoved, nil
+		}
 	}
-	if m.replica && !samePlace(stands, at) {
-		return errMoved, nil
-	}
-	write, err := m.plan(ctx, keys, values, had, max(place.Time, stands.Time))
+	write, err := m.plan(ctx, keys, values, had, max(place.Time, m.pair.now()))
 	if err != nil || len(write.keys) == 0 {
 		return nil, err
 	}
-	if err := m.writeHeld(ctx, target, at, write); err != nil {
+	if err := m.writeHeld(ctx, db, at, write); err != nil {
 		if errors.Is(err, errMoved) {
 			return err, nil
 		}
 		return nil, err
 	}
-	now, stands, err := target.Read(ctx, db, namesOf(write.keys))
+	now, stood, err := m.targetAt(ctx, db, namesOf(write.keys), at)
+	if err == nil && held.Err() != nil {
+		stood = false
+	}
 	if err != nil {
 		return nil, err
 	}
-	hold.Release() // what is left to do needs only what has been read
-	if m.replica && !samePlace(stands, at) {
+	held.Release() // what is left to do needs only what has been read
+	if !stood {
 		return errMoved, nil
 	}
-	return nil, m.check(ctx, write, now, stands.Time)
+	return nil, m.check(ctx, write, now, m.pair.now())
+}
+
+// targetAt reads keys of a target that is stopped, and tells whether it stands where it
+// is to. Of a primary that cannot be seen: only its hold knows.
+func (m *mender) targetAt(ctx context.Context, db int, keys [][]byte, at hold.Stand) (values []refresh.Value, stands bool, err error) {
+	if !m.replica {
+		values, err = m.pair.target.values(ctx, db, keys)
+		return values, true, err
+	}
+	values, place, err := m.pair.target.readAt(ctx, db, keys)
+	return values, samePlace(place, at), err
 }
 
 // check compares what was written with what the target has now.
@@ -112,7 +131,9 @@ func (m *mender) check(ctx context.Context, write writing, has []refresh.Value, 
 	return nil
 }
 
-func samePlace(a, b refresh.Place) bool { return a.ReplID == b.ReplID && a.Offset == b.Offset }
+func samePlace(a refresh.Place, b hold.Stand) bool {
+	return a.ReplID == b.ReplID && a.Offset == b.Offset
+}
 
 // heldError is an error of a feed, which may come back: another try may do.
 func heldError(ctx context.Context, err error) (again, final error) {
@@ -156,26 +177,32 @@ func (m *mender) plan(ctx context.Context, keys []*ailing, values, had []refresh
 
 // compare tells how a key differs.
 func (m *mender) compare(ctx context.Context, source, target *refresh.Value, now int64) (Kind, error) {
-	a, err := m.pair.source.sum(ctx, source)
+	a, err := m.pair.source.sum(ctx, source, now)
 	if err != nil {
 		return "", err
 	}
-	b, err := m.pair.target.sum(ctx, target)
+	b, err := m.pair.target.sum(ctx, target, now)
 	return m.pair.differ(a, b, now), err
 }
 
 // writeHeld writes to the target while it is held at a place. After an error what was
 // sent may still be on its way: only the hold's release sees to that.
-func (m *mender) writeHeld(ctx context.Context, target *refresh.Conn, at refresh.Place, write writing) error {
-	if !m.replica {
-		return refusedValues(write.keys, target.Write(ctx, write.values))
+func (m *mender) writeHeld(ctx context.Context, db int, at hold.Stand, write writing) error {
+	lock := func(context.Context) error { return nil }
+	var err error
+	if m.run.cfg.Unlock != nil {
+		if lock, err = m.run.cfg.Unlock(ctx); err != nil {
+			return err
+		}
 	}
-	lock, err := m.run.cfg.Unlock(ctx)
+	var place refresh.Place
+	if m.replica {
+		place, err = m.pair.target.conns[0].WriteReplica(ctx, write.values)
+		err = refusedValues(write.keys, err)
+	} else {
+		err = m.write(ctx, db, write)
+	}
 	if err != nil {
-		return err
-	}
-	place, err := target.WriteReplica(ctx, write.values)
-	if err = refusedValues(write.keys, err); err != nil {
 		return err
 	}
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockTimeout)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"godwit/internal/hold"
 	"godwit/internal/sandbox"
 	"godwit/internal/sandbox/sandboxtest"
 	"godwit/internal/server"
@@ -30,8 +31,8 @@ func (m *meddled) Trail(ctx context.Context) (verify.Hold, error) {
 			return nil, err
 		}
 	}
-	hold, err := m.Feed.Trail(ctx)
-	return &meddledHold{hold, m}, err
+	h, err := m.Feed.Trail(ctx)
+	return &meddledHold{h, m}, err
 }
 
 type meddledHold struct {
@@ -39,12 +40,12 @@ type meddledHold struct {
 	m *meddled
 }
 
-func (h *meddledHold) Stop(ctx context.Context, offset int64) (string, int64, error) {
-	replid, at, err := h.Hold.Stop(ctx, offset)
+func (h *meddledHold) Stop(ctx context.Context, offset int64) (hold.Stand, error) {
+	at, err := h.Hold.Stop(ctx, offset)
 	if err == nil && h.m.stopped != nil {
 		h.m.stopped(h.Hold)
 	}
-	return replid, at, err
+	return at, err
 }
 
 // damage makes n keys differ in two dbs of the target.
@@ -99,7 +100,7 @@ func TestRepairInterrupted(t *testing.T) {
 					return lock(ctx)
 				}, err
 			}
-			cfg.Feed = &meddled{cfg.Feed, func() error { point("trail"); return nil }, func(verify.Hold) { point("stop") }}
+			cfg.Feeds[0] = &meddled{cfg.Feeds[0], func() error { point("trail"); return nil }, func(verify.Hold) { point("stop") }}
 			report, err := verify.Run(ctx, cfg)
 			if err != nil {
 				t.Fatal(err)
@@ -136,7 +137,7 @@ func TestRepairTriesAgain(t *testing.T) {
 	var tries atomic.Int64
 	writing := false
 	cfg := p.repairing(t, true)
-	cfg.Feed = &meddled{cfg.Feed, func() error {
+	cfg.Feeds[0] = &meddled{cfg.Feeds[0], func() error {
 		if writing && tries.Add(1) == 1 {
 			return errors.New("the link is down")
 		}
@@ -171,7 +172,7 @@ func TestRepairWithoutTheFeed(t *testing.T) {
 	do(t, p.to, "EVAL", "redis.call('SELECT', 3) redis.call('SET', 'other', 'w')", 0)
 	cfg := p.repairing(t, true)
 	down := false
-	cfg.Feed = &meddled{cfg.Feed, func() error {
+	cfg.Feeds[0] = &meddled{cfg.Feeds[0], func() error {
 		if down {
 			return errors.New("the link is down")
 		}

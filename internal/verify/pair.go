@@ -86,8 +86,7 @@ func (p *pair) setClocks(ctx context.Context) error {
 // now is the later of the servers' two clocks, in milliseconds since 1970: what has
 // expired by it has, or is about to, on both sides.
 func (p *pair) now() int64 {
-	ours := time.Now()
-	return max(ours.Add(p.source.ahead).UnixMilli(), ours.Add(p.target.ahead).UnixMilli())
+	return max(p.source.now(), p.target.now())
 }
 
 // sizes are what the keys take in the servers' memory: the larger of both sides,

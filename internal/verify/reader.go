@@ -112,6 +112,14 @@ func (r *reader) conn(ctx context.Context, conns []*refresh.Conn, shard int) (*r
 	return conns[shard], nil
 }
 
+// connOf is the connection to the shard that serves a key.
+func (r *reader) connOf(ctx context.Context, db int, key []byte) (*refresh.Conn, error) {
+	if db == libraries {
+		return r.conn(ctx, r.conns, 0)
+	}
+	return r.conn(ctx, r.conns, r.shardOf(key))
+}
+
 // shardOf is the shard that serves a key.
 func (r *reader) shardOf(key []byte) int {
 	if r.side.Slots == nil {
@@ -294,6 +302,9 @@ func (r *reader) look(ctx context.Context, db int, keys [][]byte, sizes []int64)
 	return all, nil
 }
 
+// now is what time it is for the side's servers, in milliseconds since 1970.
+func (r *reader) now() int64 { return time.Now().Add(r.ahead).UnixMilli() }
+
 // lookSmall reads keys of so many bytes as they are dumped.
 func (r *reader) lookSmall(ctx context.Context, db int, keys [][]byte, bytes int64, to []keyState) error {
 	return r.holding(ctx, bytes, func() error {
@@ -303,8 +314,9 @@ func (r *reader) lookSmall(ctx context.Context, db int, keys [][]byte, bytes int
 				return err
 			}
 			defer c.Forget()
+			now := r.now()
 			for i := range values {
-				if to[place(at, i)], err = r.sum(ctx, &values[i]); err != nil {
+				if to[place(at, i)], err = r.sum(ctx, &values[i], now); err != nil {
 					return err
 				}
 			}
@@ -330,7 +342,7 @@ func (r *reader) lookAt(ctx context.Context, db int, keys [][]byte, sizes []int6
 	if lacks, err := r.lacks(ctx, db); lacks || err != nil {
 		at := refresh.Place{}
 		if err == nil {
-			at, err = r.where(ctx)
+			at, err = r.where(ctx, 0)
 		}
 		return all, at, at, err
 	}
@@ -338,14 +350,14 @@ func (r *reader) lookAt(ctx context.Context, db int, keys [][]byte, sizes []int6
 		end := r.together(keys, sizes, start)
 		var at refresh.Place
 		if sizes[start] > r.large {
-			if at, err = r.where(ctx); err != nil {
+			if at, err = r.where(ctx, 0); err != nil {
 				return nil, first, last, err
 			}
 			if start == 0 {
 				first = at
 			}
 			if all[start], err = r.lookLarge(ctx, db, keys[start], sizes[start]); err == nil {
-				at, err = r.where(ctx)
+				at, err = r.where(ctx, 0)
 			}
 		} else {
 			err = r.holding(ctx, total(sizes[start:end]), func() error {
@@ -353,8 +365,9 @@ func (r *reader) lookAt(ctx context.Context, db int, keys [][]byte, sizes []int6
 				if values, at, err = r.readAt(ctx, db, keys[start:end]); err != nil {
 					return err
 				}
+				now := r.now()
 				for i := range values {
-					if all[start+i], err = r.sum(ctx, &values[i]); err != nil {
+					if all[start+i], err = r.sum(ctx, &values[i], now); err != nil {
 						return err
 					}
 				}
@@ -372,16 +385,16 @@ func (r *reader) lookAt(ctx context.Context, db int, keys [][]byte, sizes []int6
 	return all, first, last, nil
 }
 
-// readAt reads keys of the side's only shard, all at one place of its stream. The
-// values are valid until the next call.
+// readAt reads keys of one shard, all at one place of its stream: those of a cluster
+// are of one slot. The values are valid until the next call.
 func (r *reader) readAt(ctx context.Context, db int, keys [][]byte) ([]refresh.Value, refresh.Place, error) {
 	if lacks, err := r.lacks(ctx, db); err != nil {
 		return nil, refresh.Place{}, err
 	} else if lacks {
-		at, err := r.where(ctx)
+		at, err := r.where(ctx, r.shardOf(keys[0]))
 		return notThere(db, keys), at, err
 	}
-	c, err := r.conn(ctx, r.conns, 0)
+	c, err := r.connOf(ctx, db, keys[0])
 	if err != nil {
 		return nil, refresh.Place{}, err
 	}
@@ -408,17 +421,19 @@ func (r *reader) sharded() bool {
 	return r.side.Slots != nil || len(r.conns) > 1 || r.conns[0] != nil && r.conns[0].Cluster()
 }
 
-// sum is what a value comes down to.
-func (r *reader) sum(ctx context.Context, v *refresh.Value) (keyState, error) {
+// sum is what a value comes down to. Fields that have expired by now, in milliseconds
+// since 1970, are none.
+func (r *reader) sum(ctx context.Context, v *refresh.Value, now int64) (keyState, error) {
 	switch {
 	case v.TooLarge > 0: // its size in memory was misjudged
 		return r.lookLarge(ctx, v.DB, bytes.Clone(v.Key), v.TooLarge)
 	case v.Payload == nil:
 		return keyState{}, nil
 	}
+	r.sums.Expire(now)
 	value, err := r.sumPayload(v)
 	if err != nil {
-		return keyState{}, fmt.Errorf("%s: db %d, key %.200q: %w", r.side.Name, v.DB, v.Key, err)
+		return keyState{}, valueError(r.side, v, err)
 	}
 	if err := r.took(ctx, int64(len(v.Payload))); err != nil {
 		return keyState{}, err
@@ -429,8 +444,14 @@ func (r *reader) sum(ctx context.Context, v *refresh.Value) (keyState, error) {
 	return keyState{there: true, Found: Found{Type: value.Type, ExpireAt: v.ExpireAt, Sum: value.Sum, TTLs: value.TTLs}}, nil
 }
 
+func valueError(s *side, v *refresh.Value, err error) error {
+	return fmt.Errorf("%s: db %d, key %.200q: %w", s.Name, v.DB, v.Key, err)
+}
+
 // counts tells whether keys of a type do at all.
-func (r *reader) counts(typ string) bool { return len(r.digest.Drop) == 0 || r.digest.Counts(typ) }
+func (r *reader) counts(typ string) bool {
+	return typ != digest.None && (len(r.digest.Drop) == 0 || r.digest.Counts(typ))
+}
 
 func (r *reader) sumPayload(v *refresh.Value) (digest.Value, error) {
 	if v.DB != libraries {

@@ -30,8 +30,8 @@ type reading struct {
 	in      *incoming
 	seen    seen
 	wanted  *buckets
-	options digest.Options
-	expired int64 // keys that expire at this time or before are none; milliseconds since 1970
+	options digest.Options // keys too that expire at its Expired or before are none
+	besides ahead          // keys that are passed over
 	limiter *rate.Limiter
 }
 
@@ -75,24 +75,35 @@ func (r *reading) read(ctx context.Context) error {
 		case err != nil:
 			return r.failed(ctx, err)
 		}
-		hash := options.KeyHash(entry.Key)
-		if entry.ExpireAt != rdb.None && entry.ExpireAt <= r.expired ||
-			!r.run.filter.keeps(entry.DB, entry.Key, hash) || !side.owns(r.in.shard.number, entry.DB, entry.Key) {
+		if !side.owns(r.in.shard.number, entry.DB, entry.Key) || r.besides.has(entry.DB, entry.Key) {
+			continue
+		}
+		counts, err := r.entry(sums, entry)
+		if err != nil {
+			return err
+		}
+		if !counts {
 			continue
 		}
 		if keys++; keys == keysAtOnce {
 			side.keys.Add(keys)
 			keys = 0
 		}
-		place := bucket(hash)
-		sums.add(place, options.Mix(entry))
-		if r.wanted == nil || !r.wanted.has(place) {
-			continue
-		}
-		if err := r.seen.records.add(&record{hash: hash, key: entry.Key, db: entry.DB, expireAt: entry.ExpireAt, Value: entry.Value}); err != nil {
-			return err
-		}
 	}
+}
+
+// entry adds one to what is seen, if it counts.
+func (r *reading) entry(sums *adder, e *digest.Entry) (counts bool, err error) {
+	hash := r.options.KeyHash(e.Key)
+	if e.ExpireAt != rdb.None && e.ExpireAt <= r.options.Expired || !r.run.filter.keeps(e.DB, e.Key, hash) {
+		return false, nil
+	}
+	place := bucket(hash)
+	sums.add(place, r.options.Mix(e))
+	if r.wanted == nil || !r.wanted.has(place) {
+		return true, nil
+	}
+	return true, r.seen.records.add(&record{hash: hash, key: e.Key, db: e.DB, expireAt: e.ExpireAt, Value: e.Value})
 }
 
 // failed tells a connection that ended from a snapshot that cannot be read.

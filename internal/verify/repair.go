@@ -109,7 +109,7 @@ func (m *mender) mayWrite(ctx context.Context, c *refresh.Conn, address string, 
 	}
 	primary := net.JoinHostPort(info["master_host"], info["master_port"])
 	switch {
-	case m.run.cfg.Feed == nil:
+	case m.run.cfg.Feeds == nil:
 		return &hintedError{
 			fmt.Errorf("the target %s is a replica of %s: what is written to it is not what its primary has", address, primary),
 			"repair a migration's target by the migration that feeds it (godwit verify NAME --repair), or name the replica's primary as the target",
@@ -225,7 +225,7 @@ func (m *mender) mendDB(ctx context.Context, db int, keys []*ailing) error {
 		return err
 	}
 	mend, needs := m.mendLive, []*reader{m.pair.target}
-	if m.run.cfg.Feed != nil {
+	if m.run.cfg.Feeds != nil {
 		mend, needs = m.mendHeld, append(needs, source)
 	}
 	for _, r := range needs {

@@ -202,9 +202,9 @@ func TestRepairRefuses(t *testing.T) {
 		change           func(*verify.Config)
 	}{
 		{"a replica of another", fmt.Sprintf("is a replica of 127.0.0.1:%d", primary.Port()), "name the replica's primary", func(*verify.Config) {}},
-		{"one that takes no writes", "takes no writes", "", func(cfg *verify.Config) { cfg.Feed = feedOf(t, replica) }},
+		{"one that takes no writes", "takes no writes", "", func(cfg *verify.Config) { cfg.Feeds = feedOf(t, replica) }},
 		{"one with replicas of its own", fmt.Sprintf("replicas of its own (%s)", below.Address()), "full resync", func(cfg *verify.Config) {
-			cfg.Feed = feedOf(t, replica)
+			cfg.Feeds = feedOf(t, replica)
 			cfg.Unlock = func(context.Context) (func(context.Context) error, error) { return nil, errors.New("unlocked") }
 		}},
 	} {

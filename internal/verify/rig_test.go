@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"godwit/internal/dataset"
+	"godwit/internal/hold"
 	"godwit/internal/psync"
 	"godwit/internal/sandbox"
 	"godwit/internal/sandbox/sandboxtest"
@@ -61,7 +62,7 @@ func sideOf(servers ...*sandbox.Server) verify.Side {
 type still struct{ target *server.Client }
 
 // feedOf stands for a feed between two servers that are not written to.
-func feedOf(t *testing.T, target *sandbox.Server) verify.Feed {
+func feedOf(t *testing.T, target *sandbox.Server) []verify.Feed {
 	t.Helper()
 	// The first replica to attach makes a primary begin another history.
 	conn, err := target.Endpoint().DialConn(t.Context())
@@ -72,15 +73,17 @@ func feedOf(t *testing.T, target *sandbox.Server) verify.Feed {
 	if _, _, err := psync.Attach(t.Context(), conn, psync.Hello{Password: target.Endpoint().Password, RDBOnly: true}, "?", psync.NoOffset, nil); err != nil {
 		t.Fatal(err)
 	}
-	return &still{sandboxtest.Client(t, target)}
+	return []verify.Feed{&still{sandboxtest.Client(t, target)}}
 }
 
 func (s *still) Trail(context.Context) (verify.Hold, error) { return s, nil }
 
-func (s *still) Stop(ctx context.Context, _ int64) (string, int64, error) {
+func (s *still) Stop(ctx context.Context, _ int64) (hold.Stand, error) {
 	info, err := s.target.Info(ctx, "replication")
-	return info["master_replid"], info.Int("master_repl_offset"), err
+	return hold.Stand{ReplID: info["master_replid"], Offset: info.Int("master_repl_offset")}, err
 }
+
+func (s *still) Err() error { return nil }
 
 func (s *still) Release() {}
 

@@ -81,7 +81,7 @@ func (r *run) conclude(v verdict) error {
 
 // waves is how many waves settle at the same time: a feed is held by one.
 func (r *run) waves() int {
-	if r.cfg.Feed != nil {
+	if r.cfg.Feeds != nil {
 		return 1
 	}
 	return waves
@@ -120,7 +120,7 @@ func (s *settling) prepare(ctx context.Context) error {
 	switch follows, err := s.follows(ctx); {
 	case err != nil:
 		return err
-	case s.run.cfg.Feed != nil:
+	case s.run.cfg.Feeds != nil:
 		s.look = s.lookHeld
 	case follows:
 		s.look = s.lookAtPlaces

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"godwit/internal/hold"
 	"godwit/internal/refresh"
 )
 
@@ -55,11 +56,11 @@ func (s *settling) follows(ctx context.Context) (bool, error) {
 	if p.source.sharded() || p.target.sharded() {
 		return false, nil
 	}
-	source, err := p.source.where(ctx)
+	source, err := p.source.where(ctx, 0)
 	if err != nil {
 		return false, err
 	}
-	target, err := p.target.where(ctx)
+	target, err := p.target.where(ctx, 0)
 	return source.ReplID != "" && source.ReplID == target.ReplID, err
 }
 
@@ -183,7 +184,7 @@ func (s *settling) lookHeld(ctx context.Context, suspects []*suspect) (sight, er
 func (s *settling) holdSmall(ctx context.Context, db int, keys [][]byte, to sight) error {
 	for try := 1; ; try++ {
 		err := s.holdOnce(ctx, db, keys, to)
-		var passed *PassedError
+		var passed *hold.PassedError
 		if !errors.As(err, &passed) || try == holdTries {
 			return err
 		}
@@ -191,34 +192,50 @@ func (s *settling) holdSmall(ctx context.Context, db int, keys [][]byte, to sigh
 }
 
 func (s *settling) holdOnce(ctx context.Context, db int, keys [][]byte, to sight) error {
-	hold, err := s.run.cfg.Feed.Trail(ctx)
+	p := s.pair
+	held, err := s.run.feedOf(p.source, db, keys[0]).Trail(ctx)
 	if err != nil {
 		return err
 	}
-	defer hold.Release()
-	inSource, at, err := s.pair.source.readAt(ctx, db, keys)
+	defer held.Release()
+	inSource, at, err := p.source.readAt(ctx, db, keys)
 	if err != nil {
 		return err
 	}
-	if _, _, err := hold.Stop(ctx, at.Offset); err != nil {
-		return err
-	}
-	inTarget, _, err := s.pair.target.readAt(ctx, db, keys)
-	hold.Release()
-	s.run.held(hold.Held())
+	stand, err := held.Stop(ctx, at.Offset)
 	if err != nil {
 		return err
 	}
+	newAhead(stand.Ahead).replace(inSource)
+	inTarget, err := p.target.values(ctx, db, keys)
+	if err == nil {
+		err = held.Err()
+	}
+	held.Release()
+	s.run.held(held.Held())
+	if err != nil {
+		return err
+	}
+	now := p.now()
 	for i := range keys {
-		if to.source[i], err = s.pair.source.sum(ctx, &inSource[i]); err != nil {
+		if to.source[i], err = p.source.sum(ctx, &inSource[i], now); err != nil {
 			return err
 		}
-		if to.target[i], err = s.pair.target.sum(ctx, &inTarget[i]); err != nil {
+		if to.target[i], err = p.target.sum(ctx, &inTarget[i], now); err != nil {
 			return err
 		}
 		to.certain[i] = true
 	}
 	return nil
+}
+
+// feedOf is what feeds the target with a key; all keys of one call of readAt have the
+// same.
+func (r *run) feedOf(source *reader, db int, key []byte) Feed {
+	if db == libraries {
+		return r.cfg.Feeds[0]
+	}
+	return r.cfg.Feeds[source.shardOf(key)]
 }
 
 // holdLarge is for values that take longer to be read than a feed may be held: they
@@ -235,21 +252,25 @@ func (s *settling) holdLarge(ctx context.Context, db int, keys [][]byte, sizes [
 	}
 	copy(to.source, source)
 	copy(to.target, target)
-	hold, err := s.run.cfg.Feed.Trail(ctx)
+	held, err := s.run.feedOf(p.source, db, keys[0]).Trail(ctx)
 	if err != nil {
 		return err
 	}
-	defer hold.Release()
+	defer held.Release()
 	inSource, at, err := p.source.unchanged(ctx)
 	if err != nil || !inSource {
 		return err
 	}
-	if _, _, err := hold.Stop(ctx, at.Offset); err != nil {
+	if _, err := held.Stop(ctx, at.Offset); err != nil {
 		return err
 	}
+	// One that is ahead there has been written since it was read.
 	inTarget, _, err := p.target.unchanged(ctx)
-	hold.Release()
-	s.run.held(hold.Held())
+	if err == nil {
+		err = held.Err()
+	}
+	held.Release()
+	s.run.held(held.Held())
 	if err != nil {
 		return err
 	}

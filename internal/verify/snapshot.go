@@ -8,6 +8,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
+
+	"godwit/internal/refresh"
 )
 
 // maxRounds is how many pairs of snapshots the second look takes where buckets go on
@@ -131,7 +133,8 @@ type look struct {
 	aligned        bool   // both at the same place of the source's stream:
 	replid         string // this one
 	offset         int64
-	expired        int64 // keys that expire then or before count as none, in milliseconds since 1970
+	expired        int64           // keys that expire then or before count as none, in milliseconds since 1970
+	ahead          []refresh.Value // what the target has as the source had it a little later
 }
 
 // seen is what a look has of a side.
@@ -215,6 +218,8 @@ func (r *run) fill(ctx context.Context, l *look, wanted *buckets) error {
 	options := r.digest
 	r.mu.Unlock()
 	l.expired = r.present(ctx)
+	options.Expired = l.expired
+	ahead := newAhead(l.ahead)
 	r.source.reset()
 	r.target.reset()
 	group, ctx := errgroup.WithContext(ctx)
@@ -224,11 +229,18 @@ func (r *run) fill(ctx context.Context, l *look, wanted *buckets) error {
 	}{{attached.source, l.source}, {attached.target, l.target}} {
 		limiter := newLimiter(r.cfg.Options.MaxRate)
 		for _, in := range side.snapshots {
-			reading := &reading{run: r, in: in, seen: side.seen, wanted: wanted, options: options, expired: l.expired, limiter: limiter}
+			reading := &reading{run: r, in: in, seen: side.seen, wanted: wanted, options: options, limiter: limiter}
+			if in.shard.side == r.source {
+				reading.besides = ahead
+			}
 			group.Go(func() error { return reading.do(ctx) })
 		}
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	instead := &reading{run: r, seen: l.source, wanted: wanted, options: options}
+	return instead.values(l.ahead)
 }
 
 // present is the time by which keys have expired: the latest of any server's clock,

@@ -122,7 +122,7 @@ func TestSnapshotsOfSomeKeys(t *testing.T) {
 	}
 	sow(t, from, to, plants())
 	do(t, to, "FUNCTION", "LOAD", "#!lua name=extra\nredis.register_function('extra', function() return 1 end)")
-	cfg := verify.Config{Source: sideOf(a), Target: sideOf(b), Feed: feedOf(t, b)}
+	cfg := verify.Config{Source: sideOf(a), Target: sideOf(b), Feeds: feedOf(t, b)}
 	for _, tt := range []struct {
 		name    string
 		options verify.Options

@@ -49,7 +49,7 @@ func TestPlantedDifferences(t *testing.T) {
 			o := dataset.Options{Keys: keys, DBs: []int{0, 3}, Now: time.Now(), NoFieldTTLs: !tt.fieldTTLs, NoFunctions: strings.HasPrefix(tt.source, "redis-6")}
 			fill(t, a, o)
 			fill(t, b, o)
-			cfg := verify.Config{Source: sideOf(a), Target: sideOf(b), Feed: feedOf(t, b)}
+			cfg := verify.Config{Source: sideOf(a), Target: sideOf(b), Feeds: feedOf(t, b)}
 			cfg.Options.Dir = t.TempDir()
 			mustFind(t, compare(t, cfg), cfg.Options.Dir)
 
@@ -115,7 +115,7 @@ func TestEverythingDiffers(t *testing.T) {
 	b := sandboxtest.Start(t, "valkey-8.1", otherLimits())
 	fill(t, a, dataset.Options{Keys: keys, Seed: 1, NoFunctions: true, NoTTLs: true})
 	fill(t, b, dataset.Options{Keys: keys, Seed: 2, NoFunctions: true, NoTTLs: true})
-	cfg := verify.Config{Source: sideOf(a), Target: sideOf(b), Feed: feedOf(t, b), Options: verify.Options{Dir: t.TempDir()}}
+	cfg := verify.Config{Source: sideOf(a), Target: sideOf(b), Feeds: feedOf(t, b), Options: verify.Options{Dir: t.TempDir()}}
 	var peak uint64
 	cfg.Progress = func(verify.Progress) {
 		var m runtime.MemStats

@@ -11,10 +11,10 @@ package verify
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
+	"godwit/internal/hold"
 	"godwit/internal/rdb"
 	"godwit/internal/server"
 )
@@ -96,35 +96,29 @@ type Side struct {
 	Slots func(slot uint16) int
 }
 
-// Feed is what feeds the target from the source, and can stop at an offset: the
-// link of a running migration. Offsets are the source's unless said otherwise.
+// Feed is what feeds the target from one shard of the source, and can stop at an
+// offset: a link of a running migration. Offsets are the source's.
 type Feed interface {
 	// Trail has the target fed late from now on, each byte not before it has been
-	// here for a while, so that Stop comes in time. Only one at a time.
+	// here for a while, so that Stop comes in time. Only one at a time; it is
+	// hold.ErrHeld where there is one.
 	Trail(ctx context.Context) (Hold, error)
 }
 
 // Hold is a feed that is held back. Nothing but Release ends it, a lost connection
-// and the end of the feed excepted: then Stop fails.
+// and the end of the feed excepted: then Stop fails, and Err tells.
 type Hold interface {
 	// Stop gives the target the stream up to exactly that offset and no more. It
-	// returns once the target has applied it, with what the target calls the place,
-	// and *PassedError where the target has got more already.
-	Stop(ctx context.Context, offset int64) (replid string, targetOffset int64, err error)
+	// returns once the target, every shard of it, has applied that, with where it
+	// stands, and *hold.PassedError where the target has got more already.
+	Stop(ctx context.Context, offset int64) (hold.Stand, error)
+	// Err is why the target is fed again, nil while it is held.
+	Err() error
 	// Release feeds the target again. It may be called more than once.
 	Release()
 	// Held is for how long the target has stood where it was stopped, or been without
 	// bytes that were there for it; Trail's delay not included.
 	Held() time.Duration
-}
-
-// PassedError says that a feed was past the offset at which it was to stop.
-type PassedError struct {
-	Offset, Passed int64
-}
-
-func (e *PassedError) Error() string {
-	return fmt.Sprintf("the target was to stop at offset %d, and is at %d", e.Offset, e.Passed)
 }
 
 // Options say what is compared and how.
@@ -145,10 +139,11 @@ type Options struct {
 // Config of a comparison.
 type Config struct {
 	Source, Target Side
-	Feed           Feed // nil where godwit does not feed the target
+	Feeds          []Feed // of each of the source's shards; nil where godwit does not feed the target
 	// Unlock has the target take writes while its feed is held, for a repair, until
 	// lock is called, once all of them were answered, or the hold is released, which
-	// ends those that are still on their way; nil where the target takes them anyway.
+	// ends those that are still on their way; nil where the target takes them anyway
+	// and nothing need end them.
 	Unlock  func(ctx context.Context) (lock func(context.Context) error, err error)
 	Options Options
 	// Progress is told what is going on, some times a second; it must not block.
@@ -190,7 +185,7 @@ type Report struct {
 	Target  string        `json:"target"`
 	Scope   Scope         `json:"scope,omitzero"`
 	ReplID  string        `json:"replid,omitempty"` // of the source, and
-	Offset  int64         `json:"offset,omitempty"` // at which of its offsets the result holds; 0 where the sides have none in common
+	Offset  int64         `json:"offset,omitempty"` // at which of its offsets the result holds; 0 where the sides have none in common, or the source has several
 	Started time.Time     `json:"started"`
 	Took    time.Duration `json:"took_ns"` // while it was under way
 	Held    time.Duration `json:"held_ns"` // the longest that the target's feed was held

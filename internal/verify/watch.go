@@ -9,9 +9,9 @@ import (
 	"godwit/internal/resp"
 )
 
-// where is the place in its replication stream at which the side's only shard is.
-func (r *reader) where(ctx context.Context) (refresh.Place, error) {
-	c, err := r.conn(ctx, r.conns, 0)
+// where is the place in its replication stream at which a shard is.
+func (r *reader) where(ctx context.Context, shard int) (refresh.Place, error) {
+	c, err := r.conn(ctx, r.conns, shard)
 	if err != nil {
 		return refresh.Place{}, err
 	}
@@ -19,13 +19,21 @@ func (r *reader) where(ctx context.Context) (refresh.Place, error) {
 	return place, err
 }
 
-// setClock finds by how much the first shard's clock is ahead of ours.
+// setClock finds by how much the latest of the shards' clocks is ahead of ours, rather
+// a little more than less: what has expired there must have expired by it.
 func (r *reader) setClock(ctx context.Context) error {
-	place, err := r.where(ctx)
-	if err != nil {
-		return err
+	for shard := range r.side.Shards {
+		begun := time.Now()
+		place, err := r.where(ctx, shard)
+		if err != nil {
+			return err
+		}
+		// It may have been almost a millisecond later there, at the very beginning.
+		ahead := time.UnixMilli(place.Time + 1).Sub(begun)
+		if shard == 0 || ahead > r.ahead {
+			r.ahead = ahead
+		}
 	}
-	r.ahead = time.Until(time.UnixMilli(place.Time))
 	return nil
 }
 
@@ -60,7 +68,7 @@ func (r *reader) watch(ctx context.Context, db int, keys [][]byte) error {
 func (r *reader) unchanged(ctx context.Context) (bool, refresh.Place, error) {
 	all := true
 	if len(r.watched) == 0 { // there was nothing that could change
-		at, err := r.where(ctx)
+		at, err := r.where(ctx, 0)
 		return err == nil, at, err
 	}
 	var at refresh.Place

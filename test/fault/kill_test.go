@@ -18,7 +18,7 @@ import (
 func points(method cutover.Method) (before, after []string) {
 	side := cutover.Side{Client: &server.Client{}}
 	list := &before
-	for _, step := range cutover.Steps(method, side, side, cutover.Limits{}) {
+	for _, step := range cutover.Steps(method, side, &cutover.Replica{Side: side}, cutover.Limits{}) {
 		*list = append(*list, string(step.Name)+"-before")
 		if step.Name == cutover.Promote {
 			list = &after

@@ -1,4 +1,5 @@
-package relay
+// Package lag turns offsets of a stream into times.
+package lag
 
 import (
 	"sort"
@@ -6,29 +7,30 @@ import (
 	"time"
 )
 
-// lagClock remembers when which offset arrived, at a resolution of a
-// millisecond, so that an offset that the target has reached becomes a time.
-type lagClock struct {
+// Clock remembers when which offset arrived, to the Resolution, so that an offset
+// that the target has reached becomes a time. It is safe for concurrent use.
+type Clock struct {
 	mu    sync.Mutex
-	marks [4096]lagMark // in order from head to count; thinned out when full
+	marks [4096]mark // in order from head to count; thinned out when full
 	head  int
 	count int
 }
 
-type lagMark struct {
+type mark struct {
 	offset int64
 	at     time.Time
 }
 
-const lagResolution = time.Millisecond
+// Resolution is how exactly times are known.
+const Resolution = time.Millisecond
 
-// mark notes that the stream up to offset has arrived.
-func (c *lagClock) mark(offset int64, now time.Time) {
+// Mark notes that the stream up to offset has arrived.
+func (c *Clock) Mark(offset int64, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.count > c.head {
 		last := &c.marks[c.count-1]
-		if now.Sub(last.at) < lagResolution {
+		if now.Sub(last.at) < Resolution {
 			last.offset = offset
 			return
 		}
@@ -36,13 +38,13 @@ func (c *lagClock) mark(offset int64, now time.Time) {
 	if c.count == len(c.marks) {
 		c.thin()
 	}
-	c.marks[c.count] = lagMark{offset: offset, at: now}
+	c.marks[c.count] = mark{offset: offset, at: now}
 	c.count++
 }
 
 // thin makes room: by moving the marks to the front, or, where all are still
 // needed, by joining each two, the older time standing for both.
-func (c *lagClock) thin() {
+func (c *Clock) thin() {
 	if c.head > 0 {
 		c.count = copy(c.marks[:], c.marks[c.head:c.count])
 		c.head = 0
@@ -50,13 +52,13 @@ func (c *lagClock) thin() {
 	}
 	half := c.count / 2
 	for i := range half {
-		c.marks[i] = lagMark{offset: c.marks[2*i+1].offset, at: c.marks[2*i].at}
+		c.marks[i] = mark{offset: c.marks[2*i+1].offset, at: c.marks[2*i].at}
 	}
 	c.count = half
 }
 
-// behind is how long ago the first byte after acked arrived, 0 when there is none.
-func (c *lagClock) behind(acked, end int64) time.Duration {
+// Behind is how long ago the first byte after acked arrived, 0 when there is none.
+func (c *Clock) Behind(acked, end int64) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for c.head < c.count && c.marks[c.head].offset <= acked {
@@ -68,9 +70,9 @@ func (c *lagClock) behind(acked, end int64) time.Duration {
 	return time.Since(c.marks[c.head].at)
 }
 
-// arrivedBy is an offset up to which everything had arrived by then, the last one
+// ArrivedBy is an offset up to which everything had arrived by then, the last one
 // known, or 0; and by when more had, or will have.
-func (c *lagClock) arrivedBy(then time.Time) (offset int64, next time.Time) {
+func (c *Clock) ArrivedBy(then time.Time) (offset int64, next time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	marks := c.marks[c.head:c.count]
@@ -80,7 +82,7 @@ func (c *lagClock) arrivedBy(then time.Time) (offset int64, next time.Time) {
 		if i+1 < len(marks) {
 			return marks[i+1].at
 		}
-		return marks[i].at.Add(lagResolution)
+		return marks[i].at.Add(Resolution)
 	}
 	n := sort.Search(len(marks), func(i int) bool { return whole(i).After(then) })
 	if n > 0 {
@@ -92,7 +94,8 @@ func (c *lagClock) arrivedBy(then time.Time) (offset int64, next time.Time) {
 	return offset, next
 }
 
-func (c *lagClock) reset() {
+// Reset forgets everything.
+func (c *Clock) Reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.head, c.count = 0, 0

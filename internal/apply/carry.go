@@ -1,0 +1,237 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"godwit/internal/refresh"
+	"godwit/internal/reserved"
+	"godwit/internal/resp"
+	"godwit/internal/slot"
+	"godwit/internal/topology"
+)
+
+// carrySlots makes of some slots, in ascending order, at the target what they are at the
+// source: of every key that either has there. It returns an offset of the source that was
+// passed after the last of them was read: a command up to there may or may not be in what
+// was carried. When it returns, the target has everything.
+func (d *dispatcher) carrySlots(ctx context.Context, slots []uint16) (int64, error) {
+	keys, err := d.keysOfSlots(ctx, slots)
+	if err != nil {
+		return 0, err
+	}
+	for some := range slices.Chunk(keys, lookedAtOnce) {
+		if err := d.carryKeys(ctx, some); err != nil {
+			return 0, err
+		}
+	}
+	for _, l := range d.lanes {
+		l.flush()
+	}
+	for _, l := range d.lanes {
+		if err := l.reached(ctx, l.number); err != nil {
+			return 0, err
+		}
+	}
+	_, until, err := d.values.read(ctx, d.in.history(), 0, nil)
+	return until, err
+}
+
+// lookedAtOnce is how many values are held at once.
+const lookedAtOnce = 64
+
+// keysOfSlots are the names of all keys that the source or the target has in some slots.
+func (d *dispatcher) keysOfSlots(ctx context.Context, slots []uint16) ([][]byte, error) {
+	seen := map[string]struct{}{}
+	note := func(key []byte) {
+		if !reserved.Is(key) {
+			seen[string(key)] = struct{}{}
+		}
+	}
+	if err := d.values.dial(ctx); err != nil {
+		return nil, err
+	}
+	if err := keysInSlots(ctx, d.values.conn, slots, note); err != nil {
+		return nil, err
+	}
+	byLane := make([][]uint16, len(d.lanes))
+	for _, of := range slots {
+		byLane[d.shard[of]] = append(byLane[d.shard[of]], of)
+	}
+	for i, l := range d.lanes {
+		if len(byLane[i]) == 0 {
+			continue
+		}
+		c, err := refresh.Dial(ctx, l.shard)
+		if err != nil {
+			return nil, err
+		}
+		err = keysInSlots(ctx, c, byLane[i], note)
+		_ = c.Close() // every reply was read, or there is an error that tells more
+		if err != nil {
+			return nil, err
+		}
+	}
+	keys := make([][]byte, 0, len(seen))
+	for key := range seen {
+		keys = append(keys, []byte(key))
+	}
+	return keys, nil
+}
+
+// keysInSlots finds the names of keys in some slots: by CLUSTER GETKEYSINSLOT, or by SCAN
+// of a server that is of no cluster.
+func keysInSlots(ctx context.Context, c *refresh.Conn, slots []uint16, each func(key []byte)) error {
+	if !c.Cluster() {
+		for cursor := uint64(0); ; {
+			next, keys, err := c.Scan(ctx, 0, cursor, "", scanCount)
+			if err != nil {
+				return err
+			}
+			for _, key := range keys {
+				if _, in := slices.BinarySearch(slots, slot.Of(key)); in {
+					each(key)
+				}
+			}
+			if cursor = next; cursor == 0 {
+				return nil
+			}
+		}
+	}
+	for some := range slices.Chunk(slots, slotsAtOnce) {
+		counts := make([]int64, len(some))
+		var commands [][][]byte
+		for _, of := range some {
+			commands = append(commands, [][]byte{[]byte("CLUSTER"), []byte("COUNTKEYSINSLOT"), fmt.Append(nil, of)})
+		}
+		err := c.Pipe(ctx, 0, commands, func(i int, reply resp.Reply, r *resp.ReplyReader) error {
+			counts[i] = reply.N
+			return r.Skip(reply)
+		})
+		if err != nil {
+			return err
+		}
+		for i, of := range some {
+			if err := keysInSlot(ctx, c, of, counts[i], each); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+const (
+	scanCount   = 1000
+	slotsAtOnce = 256
+)
+
+// keysInSlot finds those of one that has about so many.
+func keysInSlot(ctx context.Context, c *refresh.Conn, of uint16, about int64, each func(key []byte)) error {
+	if about == 0 {
+		return nil // what comes from now on is in the stream
+	}
+	for most := about + about/8 + 16; ; most *= 2 {
+		var keys [][]byte
+		command := [][]byte{[]byte("CLUSTER"), []byte("GETKEYSINSLOT"), fmt.Append(nil, of), fmt.Append(nil, most)}
+		err := c.Pipe(ctx, 0, [][][]byte{command}, func(_ int, reply resp.Reply, r *resp.ReplyReader) error {
+			for range reply.N {
+				element, err := r.Next()
+				if err != nil {
+					return err
+				}
+				key, err := r.Body(make([]byte, 0, max(element.N, 0)))
+				if err != nil {
+					return err
+				}
+				keys = append(keys, key)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if int64(len(keys)) < most {
+			for _, key := range keys {
+				each(key)
+			}
+			return nil
+		}
+	}
+}
+
+// carryKeys gives some keys to their lanes as they are at the source now.
+func (d *dispatcher) carryKeys(ctx context.Context, keys [][]byte) error {
+	c := d.values
+	if err := c.dial(ctx); err != nil {
+		return err
+	}
+	values, err := c.conn.Look(ctx, 0, keys)
+	if err != nil {
+		c.close()
+		return err
+	}
+	for _, v := range values {
+		n, err := c.put(v)
+		if err != nil {
+			return err
+		}
+		delete(d.gone, string(v.Key))
+		of := slot.Of(v.Key)
+		l := d.lanes[d.shard[of]]
+		if err := l.repeat(ctx, n, c.body, d.db, v.ExpireAt); err != nil {
+			return err
+		}
+		l.recent[of] = l.number
+		if l.now.full() {
+			l.flush()
+		}
+	}
+	return nil
+}
+
+// redirected tells whether the source does not serve a key's slot, or not this key.
+func redirected(err error) bool {
+	_, ok := topology.ParseRedirection(err)
+	return ok
+}
+
+// takeOver has the link's dispatcher take over slots, some at a time: it does nothing else
+// meanwhile. A target that is no cluster has to be looked through as a whole, though.
+func (l *Link) takeOver(slots []uint16) error {
+	for len(slots) > 0 {
+		r := l.running.Load()
+		if r == nil {
+			return errNotNow
+		}
+		n := len(slots)
+		if r.cluster {
+			n = min(n, takenAtOnce)
+		}
+		some := slots[:n]
+		if err := r.d.between(r.ctx, func(ctx context.Context) error { return r.d.takeOver(ctx, some) }); err != nil {
+			return err
+		}
+		slots = slots[n:]
+	}
+	return nil
+}
+
+const takenAtOnce = 64
+
+// takeOver has the commands on some slots be carried from this source's stream, after what
+// it has of them by now. Slots whose shard is another meanwhile stay unsettled.
+func (d *dispatcher) takeOver(ctx context.Context, slots []uint16) error {
+	if d.inside || d.link.hold.Load() != nil {
+		return nil // what belongs to the transaction is not sent before its end, and nothing goes beyond a hold
+	}
+	until, err := d.carrySlots(ctx, slots)
+	if redirected(err) {
+		d.log.Debug("slots are on the move again", "source", d.source.Address, "error", err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return d.slots.settle(slots, d.link.index, until)
+}

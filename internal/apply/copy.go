@@ -1,0 +1,169 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"godwit/internal/rdb"
+	"godwit/internal/resp"
+	"godwit/internal/slot"
+)
+
+// copy carries the snapshot. What it returns says that the shards have all of it. The
+// connection to the source lives on as long as lifetime.
+func (l *Link) copy(parent, lifetime context.Context, now *shards) (SourceProgress, error) {
+	l.keys.Store(0)
+	l.set(Attaching, nil)
+	if err := l.in.attach(lifetime, "", 0); err != nil {
+		return SourceProgress{}, err
+	}
+	l.set(Copying, nil)
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	loaders := make([]*loader, len(now.primaries))
+	var wg sync.WaitGroup
+	for i, shard := range now.primaries {
+		loaders[i] = newLoader(shard, &l.keys, l.refuses(shard.Address))
+		for range loadConns {
+			wg.Go(func() {
+				if err := loaders[i].carry(ctx); err != nil {
+					cancel(err)
+				}
+			})
+		}
+	}
+	watched := make(chan struct{})
+	wg.Go(func() {
+		select {
+		case err := <-l.in.failed: // a snapshot cannot be resumed
+			cancel(fmt.Errorf("%s: %w", l.source.Endpoint.Address, err))
+		case <-watched:
+		case <-ctx.Done():
+		}
+	})
+	err := l.scan(ctx, loaders, now)
+	for _, x := range loaders {
+		if err == nil {
+			err = x.flush(ctx)
+		}
+		close(x.out)
+	}
+	close(watched)
+	wg.Wait()
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	if err != nil {
+		return SourceProgress{}, err
+	}
+	l.set(Copied, nil)
+	return SourceProgress{ReplID: l.in.history(), Had: []Had{{Slots: allSlots(), At: l.in.start, Sound: l.in.start}}}, nil
+}
+
+// refuses notes what a shard refuses for a while, or that it does not any more.
+func (l *Link) refuses(shard string) func(error) {
+	var refusing atomic.Bool
+	return func(err error) {
+		switch {
+		case err == nil && refusing.CompareAndSwap(true, false):
+			l.set(Copying, nil)
+		case err != nil:
+			refusing.Store(true)
+			l.set(Copying, err)
+			l.log.Warn("it is tried again", "shard", shard, "error", err)
+		}
+	}
+}
+
+// scan goes through the snapshot and gives each key to the shard of its slot.
+func (l *Link) scan(ctx context.Context, loaders []*loader, now *shards) error {
+	r := &restorer{crc: l.crc, to: l.knows.Format}
+	s := rdb.NewScanner(l.in.snapshot(ctx), rdb.ScannerOptions{CRC: l.crc, Single: rdb.AllCodes(), BufferSize: scanBuffer})
+	for {
+		span, err := s.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%s: snapshot: %w", l.source.Endpoint.Address, err)
+		}
+		switch span.Kind {
+		case rdb.KindHeader:
+			r.begin(s.Format(), l.coding)
+		case rdb.KindKey:
+			if span.DB != 0 {
+				return fmt.Errorf("%s: key %.200q is in db %d", l.source.Endpoint.Address, span.Key, span.DB)
+			}
+			if mine, err := l.expects(slot.Of(span.Key)); err != nil {
+				return err
+			} else if !mine {
+				continue
+			}
+			if err := l.load(ctx, loaders[now.of[slot.Of(span.Key)]], r, s, span); err != nil {
+				return err
+			}
+		case rdb.KindOpcode:
+			if err := l.library(ctx, now, span); err != nil {
+				return err
+			}
+		default:
+		}
+	}
+}
+
+// expects tells whether the keys of a slot are this source's to copy. Another shard of a
+// cluster has some that it is being given, or could not give away: such a slot is carried
+// by value later.
+func (l *Link) expects(of uint16) (bool, error) {
+	if l.slots == nil {
+		return true, nil
+	}
+	switch int(l.slots.owner[of].Load()) {
+	case l.index:
+		return true, nil
+	case unsettled:
+		return false, nil
+	}
+	_, err := l.slots.unsettle(func(i uint16) bool { return i == of })
+	return false, err
+}
+
+// scanBuffer is up to which size, in bytes, values are sent as they are.
+const scanBuffer = 1 << 20
+
+func (l *Link) load(ctx context.Context, to *loader, r *restorer, s *rdb.Scanner, span *rdb.Span) error {
+	if span.More {
+		return l.large(ctx, to, r, s, span)
+	}
+	x, err := to.room(ctx)
+	if err != nil {
+		return err
+	}
+	k := itemOf(span)
+	if x.buf, err = r.restore(x.buf, &k, span.Value()); err != nil {
+		return err
+	}
+	return to.added(ctx)
+}
+
+// library loads a function library into every shard.
+func (l *Link) library(ctx context.Context, now *shards, span *rdb.Span) error {
+	if span.Opcode != rdb.OpcodeFunction2 {
+		return nil
+	}
+	code, err := span.Function()
+	if err != nil {
+		return fmt.Errorf("%s: snapshot: %w", l.source.Endpoint.Address, err)
+	}
+	load := resp.AppendArgs(nil, []byte("FUNCTION"), []byte("LOAD"), []byte("REPLACE"), code)
+	for _, shard := range now.primaries {
+		if err := tell(ctx, shard, load, "FUNCTION LOAD"); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,248 @@
+package apply
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"godwit/internal/refresh"
+	"godwit/internal/reserved"
+	"godwit/internal/resp"
+	"godwit/internal/server"
+	"godwit/internal/slot"
+	"godwit/internal/topology"
+)
+
+// Slots that have changed hands, at the target or at the source, may not have on the
+// target what they have at the source: MIGRATE makes TTLs longer, an atomic move builds
+// values by commands that say less than a snapshot. So all keys of these slots are
+// carried by value once more, while the stream goes on: a few at a time, each at an
+// exact offset, as everything that is carried by value.
+
+const (
+	// renewKeys is how many keys are carried between two commands, and renewBytes how
+	// much memory these take at the source, unless it is one key alone.
+	renewKeys  = 64
+	renewBytes = 4 << 20
+	// renewScan is how many keys a SCAN looks at.
+	renewScan = 500
+)
+
+// Renew has the keys of slots carried by value once more: those that the source has, and
+// those that only the target has, which are deleted. It returns as soon as that is noted
+// durably; Renewing says what is still to be done.
+func (l *Link) Renew(slots []topology.SlotRange) error {
+	if l.slots != nil {
+		return l.unsettle(slots)
+	}
+	err := l.change(func(p *SourceProgress) bool {
+		p.Renew = union(p.Renew, slots)
+		return true
+	})
+	if err == nil {
+		select {
+		case l.renewals <- struct{}{}:
+		default: // it was told already
+		}
+	}
+	return err
+}
+
+// Renewing are the slots whose keys are still to be carried by value once more.
+func (l *Link) Renewing() []topology.SlotRange { return l.progress().Renew }
+
+// renewer carries slots by value, beside a dispatcher.
+type renewer struct {
+	link  *Link
+	to    *dispatcher
+	now   *shards
+	slots [slot.Count]bool
+}
+
+// renew does what Renew has asked for until ctx is done.
+func (l *Link) renew(ctx context.Context, d *dispatcher, now *shards) error {
+	for {
+		if slots := l.Renewing(); len(slots) > 0 {
+			r := &renewer{link: l, to: d, now: now}
+			each(slots, func(of uint16) { r.slots[of] = true })
+			began := time.Now()
+			keys, err := r.run(ctx)
+			if err != nil {
+				return err
+			}
+			if err := l.change(func(p *SourceProgress) bool { p.Renew = without(p.Renew, slots); return true }); err != nil {
+				return err
+			}
+			l.log.Info("slots were carried by value once more", "slots", len(slots), "keys", keys, "took", time.Since(began))
+			continue
+		}
+		select {
+		case <-l.renewals:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (r *renewer) run(ctx context.Context) (keys int, err error) {
+	d := r.to
+	// From now on no command makes one key of another.
+	if err := d.between(ctx, func(context.Context) error { d.renewing = &r.slots; return nil }); err != nil {
+		return 0, err
+	}
+	source, err := refresh.Dial(ctx, d.source)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = source.Close() }() // every reply was read
+	for i, shard := range r.now.primaries {
+		if err := r.extra(ctx, i, shard, source); err != nil {
+			return 0, err
+		}
+	}
+	all := func(_ context.Context, names [][]byte) ([][]byte, error) { return names, nil }
+	keys, err = r.scan(ctx, source, source, func(of uint16) bool { return r.slots[of] }, all)
+	if err != nil {
+		return keys, err
+	}
+	var last []int64
+	err = d.between(ctx, func(context.Context) error {
+		for _, l := range d.lanes {
+			l.flush()
+			last = append(last, l.number)
+		}
+		return nil
+	})
+	for i, l := range d.lanes {
+		if err == nil {
+			err = l.reached(ctx, last[i])
+		}
+	}
+	if err == nil {
+		err = d.between(ctx, func(context.Context) error { d.renewing = nil; return nil })
+	}
+	return keys, err
+}
+
+// extra carries what a shard has and the source has not, or had not a moment ago.
+func (r *renewer) extra(ctx context.Context, i int, shard server.Endpoint, source *refresh.Conn) error {
+	in := func(of uint16) bool { return r.slots[of] && int(r.now.of[of]) == i }
+	if len(rangesOf(in)) == 0 {
+		return nil
+	}
+	target, err := refresh.Dial(ctx, shard)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = target.Close() }() // every reply was read
+	_, err = r.scan(ctx, target, source, in, func(ctx context.Context, names [][]byte) (extra [][]byte, err error) {
+		exists := make([][][]byte, len(names))
+		for i, name := range names {
+			exists[i] = [][]byte{[]byte("EXISTS"), name}
+		}
+		err = source.Pipe(ctx, 0, exists, func(i int, reply resp.Reply, conn *resp.ReplyReader) error {
+			if reply.N == 0 {
+				extra = append(extra, names[i])
+			}
+			return conn.Skip(reply)
+		})
+		if err == nil && len(extra) > 0 && r.link.several {
+			r.link.log.Warn("keys of slots that have moved are not at this source", "source", r.to.source.Address,
+				"keys", len(extra), "first", fmt.Sprintf("%.200q", extra[0]))
+			extra = nil // another source may have them
+		}
+		return extra, err
+	})
+	return err
+}
+
+// scan carries keys that a server has in some slots, those that choose leaves of them.
+func (r *renewer) scan(ctx context.Context, where, source *refresh.Conn, in func(of uint16) bool, choose func(context.Context, [][]byte) ([][]byte, error)) (keys int, err error) {
+	for cursor := uint64(0); ; {
+		next, found, err := where.Scan(ctx, 0, cursor, "", renewScan)
+		if err != nil {
+			return keys, err
+		}
+		var names [][]byte
+		for _, key := range found {
+			if in(slot.Of(key)) && !reserved.Is(key) {
+				names = append(names, bytes.Clone(key))
+			}
+		}
+		if len(names) > 0 {
+			if names, err = choose(ctx, names); err != nil {
+				return keys, err
+			}
+		}
+		keys += len(names)
+		if err := r.carry(ctx, source, names); err != nil {
+			return keys, err
+		}
+		if cursor = next; cursor == 0 {
+			return keys, nil
+		}
+	}
+}
+
+// carry has the dispatcher carry keys, a few at a time. In between the stream has as
+// much time as they took.
+func (r *renewer) carry(ctx context.Context, source *refresh.Conn, names [][]byte) error {
+	if len(names) == 0 {
+		return nil
+	}
+	sizes, err := source.Sizes(ctx, 0, names)
+	if err != nil {
+		return err
+	}
+	for len(names) > 0 {
+		n := 0
+		for size := int64(0); n < min(len(names), renewKeys) && (n == 0 || size+sizes[n] <= renewBytes); n++ {
+			size += sizes[n]
+		}
+		var took time.Duration
+		err := r.to.between(ctx, func(ctx context.Context) error {
+			began := time.Now()
+			err := r.to.carry(ctx, names[:n])
+			took = time.Since(began)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		names, sizes = names[n:], sizes[n:]
+		if !wait(ctx, took) {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// unsettled is the key on which a shard refused a command because it has not got it as
+// the source has, perhaps, for its slot has moved; nil if that is not the cause.
+func (l *Link) unsettled(err error) []byte {
+	var refused *CommandError
+	if !errors.As(err, &refused) || refused.Key == nil || refused.again() {
+		return nil
+	}
+	key, of := refused.Key, slot.Of(refused.Key)
+	for _, r := range l.Renewing() {
+		if of >= r.First && of <= r.Last && !slices.ContainsFunc(l.refused, func(k []byte) bool { return bytes.Equal(k, key) }) {
+			return key
+		}
+	}
+	return nil
+}
+
+// makesOthers tells whether a command is to be carried by value because it makes a key
+// of another one that may not be as at the source.
+func (d *dispatcher) makesOthers(of uint16, args [][]byte) (bool, error) {
+	if d.renewing == nil || !d.renewing[of] {
+		return false, nil
+	}
+	var err error
+	d.positions, err = d.placer.AppendKeyPositions(d.positions[:0], args)
+	return len(d.positions) > 1, err
+}

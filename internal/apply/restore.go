@@ -1,0 +1,94 @@
+package apply
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+
+	"godwit/internal/rdb"
+)
+
+// restorer says the keys of a snapshot as commands that make them.
+type restorer struct {
+	crc    *rdb.CRC64
+	to     rdb.Format
+	coder  *rdb.Transcoder // for types that the target does not load; nil until the source's format is known
+	pass   rdb.Set         // types that it loads as they are
+	body   []byte          // scratch: a payload
+	digits []byte          // scratch
+	large  bytes.Buffer    // a value that came in several spans
+}
+
+// begin is called when the format of the snapshot is known.
+func (r *restorer) begin(from rdb.Format, o rdb.TranscoderOptions) {
+	r.coder = rdb.NewTranscoder(from, r.to, o)
+	touches := r.coder.Touches()
+	r.pass = rdb.AllCodes()
+	for i := range r.pass {
+		r.pass[i] &^= touches[i]
+	}
+}
+
+// item is a key of the snapshot, without its value.
+type item struct {
+	key        []byte
+	db         int
+	t          rdb.Type
+	attributes rdb.Attributes
+	module     rdb.ModuleID // of TypeModule2
+}
+
+func itemOf(s *rdb.Span) item {
+	k := item{key: s.Key, db: s.DB, t: s.Type, attributes: s.Attributes}
+	if s.Type == rdb.TypeModule2 {
+		k.module = s.ModuleID()
+	}
+	return k
+}
+
+// restore appends RESTORE for a key with its value.
+func (r *restorer) restore(dst []byte, s *item, value []byte) ([]byte, error) {
+	r.body = append(r.body[:0], byte(s.t))
+	if r.pass.HasType(s.t) {
+		r.body = append(r.body, value...)
+	} else {
+		if s.t == rdb.TypeModule2 {
+			if err := r.coder.CheckModule(s.module); err != nil {
+				return dst, err
+			}
+		}
+		t, body, err := r.coder.AppendValue(r.body, s.t, value)
+		if err != nil {
+			return dst, fmt.Errorf("db %d, key %.200q: %w", s.db, s.key, err)
+		}
+		r.body = body
+		r.body[0] = byte(t)
+	}
+	r.body = rdb.AppendDumpFooter(r.body, 0, r.to, r.crc)
+	ttl := max(s.attributes.ExpireAt, 0)
+	args := 6
+	if s.attributes.Idle >= 0 || s.attributes.Freq >= 0 {
+		args = 8
+	}
+	dst = append(dst, '*')
+	dst = strconv.AppendInt(dst, int64(args), 10)
+	dst = append(dst, "\r\n$7\r\nRESTORE\r\n"...)
+	dst = appendBulk(dst, s.key)
+	dst = r.number(dst, ttl)
+	dst = appendBulk(dst, r.body)
+	dst = append(dst, "$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n"...)
+	switch {
+	case s.attributes.Idle >= 0:
+		dst = append(dst, "$8\r\nIDLETIME\r\n"...)
+		dst = r.number(dst, s.attributes.Idle)
+	case s.attributes.Freq >= 0:
+		dst = append(dst, "$4\r\nFREQ\r\n"...)
+		dst = r.number(dst, int64(s.attributes.Freq))
+	}
+	return dst, nil
+}
+
+func (r *restorer) number(dst []byte, n int64) []byte {
+	r.digits = strconv.AppendInt(r.digits[:0], n, 10)
+	return appendBulk(dst, r.digits)
+}

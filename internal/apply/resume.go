@@ -1,0 +1,39 @@
+package apply
+
+import (
+	"context"
+	"crypto/rand"
+
+	"godwit/internal/server"
+)
+
+// ProgressAt is the progress of an engine whose target has everything that its sources
+// have said up to these places, one each, and nothing after that.
+func ProgressAt(ctx context.Context, name string, target server.Endpoint, at []Stand) (Progress, error) {
+	now, err := readShards(ctx, target)
+	if err != nil {
+		return Progress{}, err
+	}
+	ids, err := now.identities(ctx)
+	if err != nil {
+		return Progress{}, err
+	}
+	p := Progress{Owner: rand.Text()}
+	for i, s := range at {
+		p.Sources = append(p.Sources, SourceProgress{
+			ReplID: s.ReplID, Generation: 1, Had: []Had{{Slots: allSlots(), At: s.Offset}},
+			Lanes: now.lanes(sourceName(name, i), 1, ids),
+		})
+	}
+	return p, nil
+}
+
+// lanes are those of a generation that begins now.
+func (s *shards) lanes(name string, generation int, ids []identity) []LaneProgress {
+	lanes := make([]LaneProgress, len(s.primaries))
+	for i := range s.primaries {
+		ranges := s.ranges(i)
+		lanes[i] = LaneProgress{Key: checkpointKey(name, generation, i, ranges[0].First), Slots: ranges, Shard: ids[i]}
+	}
+	return lanes
+}

@@ -1,0 +1,455 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"godwit/internal/apply"
+	"godwit/internal/command"
+	"godwit/internal/cutover"
+	"godwit/internal/plan"
+	"godwit/internal/psync"
+	"godwit/internal/rdb"
+	"godwit/internal/relay"
+	"godwit/internal/server"
+	"godwit/internal/spool"
+	"godwit/internal/topology"
+)
+
+// Sharded is a migration to a cluster, by the apply engine. ShardedOpen makes it,
+// Close gives its lock back.
+//
+// Goroutines of Run, all ended when it returns: the listener, the engine, the poller
+// of the source's offset, and the keeper, which is Run itself.
+type Sharded struct {
+	core
+
+	// Guarded by mu.
+	rec      shardedRecord
+	planned  plan.Plan
+	target   topology.Node // the cluster as a whole, see plan
+	shards   shardsSeen
+	engine   *engineRun
+	feed     *feedRun
+	password string           // of godwit's own user at the cluster, see cutover.ACLFence
+	votes    chan *psync.Peer // where the source's PSYNC goes during a switch, nil otherwise
+	usersAt  time.Time        // when the nodes were last told of that user; of the keeper alone
+	lag      lagMeter
+	copy     copyProgress
+	rates    rates
+}
+
+// shardedRecord is what the journal holds.
+type shardedRecord struct {
+	header
+
+	Progress apply.Progress `json:"progress"`
+	Switch   *switchRecord  `json:"switch,omitempty"` // the one under way, nil when there is none
+	Back     *wayBack       `json:"back,omitempty"`   // nil for none
+	// SourceRun is the run_id of the source as it was last seen after a cutover.
+	SourceRun string `json:"source_run,omitempty"`
+	// Fence is what the cluster's users might run before godwit had it refuse their
+	// writes, by node; empty while it takes them.
+	Fence map[string][]cutover.UserRules `json:"fence,omitempty"`
+	Left  verifyLeft                     `json:"verify_left,omitzero"`
+}
+
+// engineRun is the engine under way.
+type engineRun struct {
+	engine *apply.Engine
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// OpenSharded is Open for a target that is a cluster.
+func OpenSharded(_ context.Context, c Config, log *slog.Logger) (*Sharded, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	var rec shardedRecord
+	j, err := openJournal(c.dir(), c.Name, &rec)
+	if err != nil {
+		return nil, err
+	}
+	m := &Sharded{rec: rec}
+	m.core = newCore(c, log, j, &m.rec.header)
+	m.persist = m.saveLocked
+	if err := m.begin(); err != nil {
+		return nil, errors.Join(err, j.close())
+	}
+	return m, nil
+}
+
+func (m *Sharded) begin() error {
+	from, to := m.cfg.From.String(), m.cfg.To.String()
+	switch r := &m.rec; {
+	case r.Name == "" || r.Phase == Completed || r.Phase == Aborted || r.untouched():
+		if r.Phase != Failed && r.From == from && r.To == to {
+			m.ended = r.Phase
+		}
+		m.rec = shardedRecord{header: header{
+			Name: m.cfg.Name, From: from, To: to, Engine: plan.Apply, Phase: Planned, Primary: Source, Started: time.Now(),
+		}}
+	case r.From != from || r.To != to || r.Engine != plan.Apply:
+		return &ConflictError{Name: m.cfg.Name, From: r.From, To: r.To, Phase: r.Phase}
+	default:
+		r.Verify.killed()
+	}
+	var err error
+	m.source, err = newEnd(Source, m.cfg.From, "godwit:"+m.cfg.Name, m.cfg.Now)
+	return err
+}
+
+// Close gives the lock and the connections back. Run must have returned.
+func (m *Sharded) Close() error { return errors.Join(m.source.client.Close(), m.journal.close()) }
+
+// Run carries the migration until it is completed or aborted (nil), fails, or
+// ctx is done (its error); then a later Run goes on from there.
+func (m *Sharded) Run(ctx context.Context) error {
+	return m.noteEnd(ctx, m.run(ctx))
+}
+
+func (m *Sharded) run(parent context.Context) error {
+	if m.ended == Completed {
+		return &ConflictError{Name: m.cfg.Name, From: m.cfg.From.String(), To: m.cfg.To.String(), Phase: Completed}
+	}
+	if err := writeMarks(m.cfg.dir(), m.cfg.To.Address); err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	fresh := m.phase() == Planned
+	if err := m.inspect(parent, fresh); err != nil {
+		return err
+	}
+	// What a switch needs outlives an interruption until the switch has ended.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
+	together := context.AfterFunc(parent, cancel)
+	var wg sync.WaitGroup
+	defer m.operation.release()
+	defer wg.Wait()
+	defer cancel()
+	m.mu.Lock()
+	m.running, m.base, m.wg = true, ctx, &wg
+	m.rec.PID, m.rec.Error, m.rec.Hint = os.Getpid(), "", ""
+	m.mu.Unlock()
+	defer func() {
+		m.mu.Lock()
+		m.running = false
+		m.mu.Unlock()
+	}()
+	defer m.stopFeed()
+	defer m.stopEngine()
+	defer m.operation.occupy() // once the operation under way has ended
+	defer m.endVerifying(ctx)
+
+	err := m.listen(ctx, &wg, relay.ListenerConfig{
+		Notify: m.event, Authenticate: m.authenticate, Allowed: m.source.hasAddress,
+		Serve: func(p *psync.Peer) { wg.Go(func() { m.route(ctx, p) }) },
+	}, m.source)
+	if err != nil {
+		return err
+	}
+	m.tendVerify(ctx)
+	if err := m.recover(ctx); err != nil {
+		return err
+	}
+	together()
+	if fresh {
+		if err := m.setPhase(Copying); err != nil {
+			return err
+		}
+		m.event(slog.LevelInfo, fmt.Sprintf("copying from %s to the %d shards of %s", m.source.address(), len(m.planned.Shards), m.cfg.To.Address))
+	}
+	if err := m.carry(ctx); err != nil {
+		return fmt.Errorf("%s: %w", Target, err)
+	}
+	wg.Go(func() { m.poll(ctx) })
+	return m.keep(parent)
+}
+
+// inspect asks both ends what a plan would need, and has a fresh migration planned.
+func (m *Sharded) inspect(ctx context.Context, fresh bool) error {
+	if fresh {
+		if err := sameTarget(m.cfg); err != nil {
+			return err
+		}
+	}
+	if _, err := m.source.look(ctx); err != nil {
+		return fmt.Errorf("%s: %w", Source, err)
+	}
+	if err := m.source.inspect(ctx); err != nil {
+		return fmt.Errorf("%s: %w", Source, err)
+	}
+	facts, err := findSharded(ctx, m.cfg, m.source)
+	if err != nil {
+		return err
+	}
+	p, target := planOf(m.cfg, facts), plan.Together(facts.Shards)
+	m.mu.Lock()
+	m.target = target
+	m.planned = p
+	m.shards.note(facts.Shards)
+	m.mu.Unlock()
+	if !fresh {
+		return nil
+	}
+	if p.Refused() {
+		return &plan.RefusedError{Plan: p}
+	}
+	for _, w := range p.Warnings {
+		m.event(slog.LevelWarn, w.Text)
+	}
+	return m.forgetComparison() // of an earlier migration of this name
+}
+
+// findSharded finds out what a plan to a cluster is made from.
+func findSharded(ctx context.Context, c Config, source *end) (plan.Facts, error) {
+	facts := plan.Facts{Source: source.found(), Listener: plan.Listener{SourceAddress: source.announcedAddress(c.Announce), Certificate: c.ListenerCert != ""}}
+	cluster, err := topology.ReadCluster(ctx, c.To)
+	if err != nil {
+		return facts, fmt.Errorf("%s: %w", Target, err)
+	}
+	facts.Cluster = cluster
+	var primaries []server.Endpoint
+	for _, s := range cluster.Shards() {
+		if len(s.Primary.Slots) > 0 {
+			primaries = append(primaries, s.Primary.Endpoint)
+		}
+	}
+	for _, i := range topology.InspectAll(ctx, primaries, "godwit:"+c.Name, len(primaries)) {
+		if i.Err != nil {
+			return facts, fmt.Errorf("%s: %w", Target, i.Err)
+		}
+		facts.Shards = append(facts.Shards, i.Node)
+	}
+	if len(facts.Shards) == 0 {
+		return facts, fmt.Errorf("%s: %w", Target, cluster.Served())
+	}
+	survey, err := topology.TakeSurvey(ctx, facts.Source, plan.SurveyOf(facts.Source, plan.Together(facts.Shards)))
+	facts.Source.Survey = &survey
+	return facts, err
+}
+
+// Plan is the plan that was made when the migration began.
+func (m *Sharded) Plan() plan.Plan {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.planned
+}
+
+func (m *Sharded) update(change func(*shardedRecord)) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := m.rec
+	change(&m.rec)
+	err := m.saveLocked()
+	if err != nil {
+		m.rec = before
+	}
+	return err
+}
+
+func (m *Sharded) saveLocked() error {
+	m.rec.Updated = time.Now()
+	m.rec.Last = m.statusLocked()
+	return m.journal.save(m.rec)
+}
+
+// pending tells whether a switch was begun whose end is not known.
+func (m *Sharded) pending() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.rec.Switch != nil
+}
+
+// carry begins what the journal says is to go on, unless it does, or a switch is to be
+// settled first.
+func (m *Sharded) carry(ctx context.Context) error {
+	m.mu.Lock()
+	r, idle := m.rec, m.engine == nil && m.feed == nil
+	m.mu.Unlock()
+	switch {
+	case !idle || r.Switch != nil:
+	case r.Primary == Source:
+		if err := m.known(ctx); err != nil {
+			return err
+		}
+		m.startEngine(ctx)
+	case r.Back != nil && r.Back.Lost == "":
+		m.startFeed(r.Back, true) //nolint:contextcheck // it lives as long as Run, not as its caller
+	}
+	return nil
+}
+
+// startEngine carries the source's data from now on, from where the journal says.
+//
+//nolint:contextcheck // it lives as long as Run, not as its caller
+func (m *Sharded) startEngine(ctx context.Context) {
+	if command.SaysRelativeTTLs(m.source.found().Capabilities().Version) {
+		if err := m.source.clock.set(ctx, m.source.client); err != nil {
+			m.event(slog.LevelWarn, fmt.Sprintf("%s does not tell its time, so its TTLs go by the clock of this machine: %v", m.source.address(), err))
+		}
+	}
+	to := m.cfg.To
+	to.Username, to.Password = m.ownUser(), m.ownPassword()
+	run := &engineRun{engine: m.newEngine(to), done: make(chan struct{})}
+	m.mu.Lock()
+	base := m.base
+	m.mu.Unlock()
+	base, run.cancel = context.WithCancel(base)
+	m.mu.Lock()
+	m.engine = run
+	m.mu.Unlock()
+	go func() {
+		defer close(run.done)
+		if err := run.engine.Run(base); base.Err() == nil {
+			select {
+			case m.fatal <- err:
+			default:
+			}
+		}
+	}()
+}
+
+// newEngine is one that goes on from where the journal says.
+func (m *Sharded) newEngine(to server.Endpoint) *apply.Engine {
+	source := m.source.found()
+	m.mu.Lock()
+	target, progress := m.target, m.rec.Progress
+	m.mu.Unlock()
+	knows := target.Capabilities()
+	knows.Module = target.LoadsModulesOf(source, m.cfg.AcceptModules)
+	host, port := m.source.announced()
+	return apply.New(apply.Config{
+		Name: m.cfg.Name, Target: to, Capabilities: knows,
+		Transcoder: rdb.TranscoderOptions{Drop: m.cfg.Drop, Module: knows.Module},
+		Sources: []apply.Source{{
+			Endpoint: m.source.endpoint, Capabilities: source.Capabilities(), Version: number(source.Version),
+			Now: m.source.clock.now, AnnounceHost: host, AnnouncePort: port,
+		}},
+		Spool: spool.Options{Dir: m.cfg.dir(), MemoryLimit: m.cfg.SpoolMemory, DiskLimit: m.cfg.SpoolDisk},
+		Log:   m.log, Progress: progress,
+		Save: func(p apply.Progress) error {
+			return m.update(func(r *shardedRecord) {
+				if p.Owner != r.Progress.Owner {
+					m.outdateLocked("another copy has replaced what the cluster had")
+				}
+				r.Progress = p
+			})
+		},
+	})
+}
+
+// stopEngine ends the engine, if there is one, and waits for it.
+func (m *Sharded) stopEngine() {
+	m.mu.Lock()
+	run := m.engine
+	m.engine = nil
+	m.mu.Unlock()
+	if run != nil {
+		run.cancel()
+		<-run.done
+	}
+}
+
+func (m *Sharded) present() *apply.Engine {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.engine == nil {
+		return nil
+	}
+	return m.engine.engine
+}
+
+// authenticate knows the source by the password that it presents.
+func (m *Sharded) authenticate(_, password string) (identity string, ok bool) {
+	m.source.mu.Lock()
+	defer m.source.mu.Unlock()
+	ok = m.source.open || m.source.password != "" && psync.Equal(password, m.source.password)
+	return string(Source), ok
+}
+
+// route hands the source's PSYNC to the switch that waits for it, or to the way back.
+func (m *Sharded) route(ctx context.Context, p *psync.Peer) {
+	m.mu.Lock()
+	if m.votes != nil {
+		// Within the lock, so that none is sent after setVotes has seen to those that nobody took.
+		defer m.mu.Unlock()
+		select {
+		case m.votes <- p:
+		default:
+			putOff(p) // it asks again and again
+		}
+		return
+	}
+	m.mu.Unlock()
+	m.serve(ctx, p)
+}
+
+// recover brings a switch that a crash interrupted to one of its two ends, by the role
+// of the source: at a cutover it is demoted, and at a rollback promoted, by the commit.
+func (m *Sharded) recover(ctx context.Context) error {
+	m.mu.Lock()
+	intent := m.rec.Switch
+	m.mu.Unlock()
+	if intent == nil {
+		return nil
+	}
+	info, err := m.source.look(ctx)
+	if err != nil {
+		return nil //nolint:nilerr // which of them is not known yet; the keeper asks again
+	}
+	replica := info["role"] == "slave" && info["master_failover_state"] != "failover-in-progress"
+	committed := replica == (intent.to() == Target)
+	how := "before its commit"
+	if committed {
+		how = "after its commit"
+	}
+	m.event(slog.LevelWarn, fmt.Sprintf("the %s was interrupted %s; it is brought to its end", intent.Direction, how))
+	result := SwitchResult{Direction: intent.Direction}
+	switch {
+	case intent.to() == Target && committed:
+		_, err = m.switched(ctx, result, Target, m.unfence(ctx))
+	case intent.to() == Target:
+		err = errors.Join(cutover.Release(ctx, m.source.client), m.restore(ctx, m.source), m.leaveBack())
+		if err == nil && intent.Before != RolledBack {
+			err = m.unfence(ctx)
+		}
+		if err == nil {
+			err = m.update(func(r *shardedRecord) { r.Switch, r.Error, r.Hint, r.Phase = nil, "", "", intent.Before })
+		}
+	case committed:
+		if err := errors.Join(m.known(ctx), m.unpause(ctx)); err != nil {
+			return err
+		}
+		_, err = m.switched(ctx, result, Source, m.forthAgain(ctx))
+	default:
+		if err := errors.Join(m.unfence(ctx), m.unpause(ctx)); err != nil {
+			return err
+		}
+		err = m.update(func(r *shardedRecord) { r.Switch, r.Error, r.Hint, r.Phase = nil, "", "", Switched })
+	}
+	return err
+}
+
+// shardsSeen are the target's primaries as they were last seen.
+type shardsSeen struct {
+	addresses    []string
+	keys, memory int64
+	unreachable  string
+}
+
+func (s *shardsSeen) note(nodes []topology.Node) {
+	*s = shardsSeen{}
+	for _, n := range nodes {
+		s.addresses = append(s.addresses, n.Endpoint.Address)
+		s.keys += n.Keys()
+		s.memory += n.Memory.Used
+	}
+	slices.Sort(s.addresses)
+}
