@@ -276,7 +276,7 @@ func (m *Sharded) carry(ctx context.Context) error {
 	switch {
 	case !idle || r.Switch != nil:
 	case r.Primary == Source:
-		if err := m.known(ctx); err != nil {
+		if err := m.raise(ctx); err != nil {
 			return err
 		}
 		m.startEngine(ctx)
@@ -417,9 +417,6 @@ func (m *Sharded) recover(ctx context.Context) error {
 		_, err = m.switched(ctx, result, Target, m.unfence(ctx))
 	case intent.to() == Target:
 		err = errors.Join(cutover.Release(ctx, m.source.client), m.restore(ctx, m.source), m.leaveBack())
-		if err == nil && intent.Before != RolledBack {
-			err = m.unfence(ctx)
-		}
 		if err == nil {
 			err = m.update(func(r *shardedRecord) { r.Switch, r.Error, r.Hint, r.Phase = nil, "", "", intent.Before })
 		}

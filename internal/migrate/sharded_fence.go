@@ -7,10 +7,11 @@ import (
 	"godwit/internal/cutover"
 )
 
-// While a switch is under way, and after a rollback, every node of the cluster refuses
-// the writes of all users but godwit's own, by which the engine is connected: a source
-// that demotes itself refuses writes before it is one for good, and clients that turn
-// to the cluster at once would write there too early.
+// As long as the source serves, every node of the cluster refuses the writes of all users
+// but godwit's own, by which the engine is connected, as a target that is a replica does
+// by itself: a client that writes there too early would make the two differ, and a source
+// that demotes itself refuses writes before it is a replica for good, so that clients
+// which turn to the cluster at once would.
 
 // ownUser is by which godwit writes to the cluster.
 func (m *Sharded) ownUser() string { return "godwit:" + m.cfg.Name }

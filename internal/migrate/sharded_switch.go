@@ -106,15 +106,11 @@ func (m *Sharded) carryOut(ctx context.Context, result SwitchResult, method cuto
 			if err := errors.Join(m.armOld(ctx, method, m.source), m.beginBack(ctx)); err != nil {
 				return err
 			}
-			return m.raise(ctx)
+			return m.raise(ctx) // at nodes that have joined since
 		},
 		Unfence: func(ctx context.Context) error { return m.restore(ctx, m.source, minReplicasToWrite) },
 		Disarm: func(ctx context.Context) error {
-			err := errors.Join(m.restore(ctx, m.source), m.leaveBack())
-			if before != RolledBack {
-				err = errors.Join(err, m.lift(ctx), m.noteFence(nil))
-			}
-			return err
+			return errors.Join(m.restore(ctx, m.source), m.leaveBack())
 		},
 		Reverse: m.reverse,
 		// A shard tells of each command that it refuses; there is only the place to note.
@@ -229,7 +225,7 @@ func (c *cluster) Command(step cutover.Name) string {
 	case cutover.Drain:
 		return "(until every shard has applied the old primary's last write; each answer is ACKed to it)"
 	case cutover.Arm:
-		return "ACL SETUSER … -@write (each user but godwit's; no client writes there too early)"
+		return "ACL SETUSER … -@write (each user but godwit's, where that is not so yet)"
 	case cutover.Promote:
 		return "ACL SETUSER … (as it was: its clients may write)"
 	default:

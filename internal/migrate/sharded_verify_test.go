@@ -80,25 +80,23 @@ func (c *toCluster) plantAll(m *running) (keys []string) {
 		if i%3 == 1 {
 			command = []any{"DEL", key}
 		}
-		if _, err := c.at(key).Do(c.t.Context(), command...); err != nil {
-			c.t.Fatal(err)
-		}
+		c.write(key, command...)
 	}
 	return keys
 }
 
-// plantFenced plants a key at a shard that takes no user's writes: by a new user, whom
-// godwit has not refused yet.
-func (c *toCluster) plantFenced(key string) {
+// write has the shard of a key carry out a command, though it takes no user's writes: by
+// a new user, whom godwit has not refused yet.
+func (c *toCluster) write(key string, command ...any) {
 	c.t.Helper()
 	admin := c.at(key)
 	e := admin.Endpoint()
 	e.Username, e.Password = "planter", "planter"
-	eventually(c.t, "the key is planted", func() bool {
+	eventually(c.t, "it is written", func() bool {
 		if _, err := admin.Do(c.t.Context(), "ACL", "SETUSER", e.Username, "reset", "on", ">"+e.Password, "~*", "+@all"); err != nil {
 			c.t.Fatal(err)
 		}
-		_, err := c.dial(e).Do(c.t.Context(), "SET", key, "wrong")
+		_, err := c.dial(e).Do(c.t.Context(), command...)
 		return err == nil
 	})
 	if _, err := admin.Do(c.t.Context(), "ACL", "DELUSER", e.Username); err != nil {
@@ -194,9 +192,7 @@ func TestClusterVerified(t *testing.T) {
 				t.Error("it ended")
 			}
 			for _, key := range keysOf(t, c.at("x"), "godwit:*") {
-				if _, err := c.at("x").Do(t.Context(), "DEL", key); err != nil {
-					t.Fatal(err)
-				}
+				c.write("x", "DEL", key)
 			}
 			m = start(t, config)
 			m.until("verified after another copy", func(s migrate.Status) bool { return s.Ready && s.Verify.Verified && s.Verify.ID != before.ID })
@@ -212,7 +208,7 @@ func TestClusterVerified(t *testing.T) {
 			m.rollback()
 			m.until("verified after the rollback", func(s migrate.Status) bool { return s.Ready && s.Verify.Verified && s.Verify.ID != before.ID })
 			m.idle()
-			c.plantFenced("planted:fenced")
+			c.write("planted:fenced", "SET", "planted:fenced", "wrong")
 			report = m.compared(migrate.VerifyOptions{Repair: true, DeleteExtra: true})
 			if report.Result != verify.Equal || report.Repaired[verify.Deleted] != 1 {
 				t.Errorf("%+v", report)

@@ -150,7 +150,8 @@ func (in *input) applySteps(back bool) []Step {
 		return Step{Phase: phase, Server: "target", Address: in.Target.Endpoint.Address, Command: command, Why: why}
 	}
 	user := "godwit:" + in.Name
-	steps := []Step{shard(copying, "ACL SETUSER "+user+" on >*** allkeys +@all", "at every node: by this user godwit writes when a switch has all others refused")}
+	steps := []Step{shard(copying, "ACL SETUSER "+user+" on >*** allkeys +@all", "at every node: by this user godwit writes"),
+		shard(copying, "ACL SETUSER … -@write", "every other user, at every node, as at a replica: no client writes there before the source has refused the last one")}
 	if holdings(in.Target) != "" {
 		steps = append(steps, shard(copying, "FLUSHALL", "every shard (--replace)"))
 	}
@@ -169,7 +170,6 @@ func (in *input) applySteps(back bool) []Step {
 	if back {
 		steps = append(steps, shard(switching, "PSYNC replid offset", "of every shard, from its present offset: the way back"))
 	}
-	steps = append(steps, shard(switching, "ACL SETUSER … -@write", "every user but godwit's, at every node: no client writes there before the source has refused the last one"))
 	if in.method == Failover {
 		steps = append(steps,
 			at(source, switching, fmt.Sprintf("FAILOVER TO %s %s TIMEOUT %d", host, port, in.MaxPause.Milliseconds()), "writes pause; should anything be late, they go on as before"),
