@@ -18,7 +18,7 @@ source was never changed. Works without a running process too. After a cutover
 there is nothing to abort: roll back first, or complete.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runEnd(cmd.Context(), cmd, args, &o, s, ender{(*status.Client).Abort, (*migrate.Migration).Abort})
+			return runEnd(cmd.Context(), cmd, args, &o, s, ender{(*status.Client).Abort, migrate.Running.Abort})
 		},
 	}
 	o.addFlags(cmd, s)

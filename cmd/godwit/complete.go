@@ -19,7 +19,7 @@ the new primary natively where it can, else it stays read-only; the last line
 says how to free it or shut it down. Works without a running process too.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runEnd(cmd.Context(), cmd, args, &o, s, ender{(*status.Client).Complete, (*migrate.Migration).Complete})
+			return runEnd(cmd.Context(), cmd, args, &o, s, ender{(*status.Client).Complete, migrate.Running.Complete})
 		},
 	}
 	o.addFlags(cmd, s)

@@ -38,7 +38,7 @@ func (o *endOptions) addFlags(cmd *cobra.Command, s streams) {
 // ender is complete or abort, of a client or of a migration without a process.
 type ender struct {
 	online  func(*status.Client, context.Context, bool) (migrate.EndResult, error)
-	offline func(*migrate.Migration, context.Context, bool) (migrate.EndResult, error)
+	offline func(migrate.Running, context.Context, bool) (migrate.EndResult, error)
 }
 
 func runEnd(ctx context.Context, cmd *cobra.Command, args []string, o *endOptions, s streams, end ender) error {
@@ -73,7 +73,7 @@ func endOffline(ctx context.Context, o *endOptions, s streams, end ender) (resul
 	if err != nil {
 		return migrate.EndResult{}, err
 	}
-	m, err := migrate.Open(ctx, config, newLogger(s, o.verbose))
+	m, err := migrate.Begin(ctx, config, newLogger(s, o.verbose))
 	if err != nil {
 		return migrate.EndResult{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -81,7 +82,7 @@ func (u UserRules) Restore() []string {
 
 // ACLFence has nodes of a cluster refuse writes of all users but godwit's own. It outlives
 // godwit, but not a restart of a node: ACLs are not replicated, and nothing is written
-// to a node's files. From 6.2 on, as is a pause of writes alone.
+// to a node's files.
 type ACLFence struct {
 	Nodes []*server.Client // replicas, too: one of them may be promoted
 	User  string           // godwit's own, by which it goes on writing
@@ -102,18 +103,35 @@ func (f *ACLFence) Prepare(ctx context.Context, password string) error {
 			} else if err := f.read(ctx, c, &rules[i]); err != nil {
 				return err
 			}
-			_, err := c.Do(ctx, "ACL", "SETUSER", f.User, "reset", "on", ">"+password, "allkeys", "allchannels", "+@all")
-			return err
+			return f.introduce(ctx, c, password)
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	f.Rules = make(map[string][]UserRules, len(f.Nodes))
+	// Those of a node that is out of reach now stay: it refuses writes when it is back.
+	all := make(map[string][]UserRules, len(f.Nodes))
+	maps.Copy(all, f.Rules)
 	for i, c := range f.Nodes {
-		f.Rules[c.Endpoint().Address] = rules[i]
+		all[c.Endpoint().Address] = rules[i]
 	}
+	f.Rules = all
 	return nil
+}
+
+// introduce has a node know godwit's own user. Before 6.2 a server has no rules about
+// channels, and no word for them.
+func (f *ACLFence) introduce(ctx context.Context, c *server.Client, password string) error {
+	info, err := c.Info(ctx, "server")
+	if err != nil {
+		return err
+	}
+	args := []any{"ACL", "SETUSER", f.User, "reset", "on", ">" + password, "allkeys", "+@all"}
+	if info.Version().AtLeast(6, 2) {
+		args = append(args, "allchannels")
+	}
+	_, err = c.Do(ctx, args...)
+	return err
 }
 
 func (f *ACLFence) read(ctx context.Context, c *server.Client, into *[]UserRules) error {

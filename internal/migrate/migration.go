@@ -73,7 +73,7 @@ func (m *Migration) begin() error {
 			header: header{Name: m.cfg.Name, From: from, To: to, Phase: Planned, Primary: Source, Started: time.Now()},
 			RunIDs: map[Side]string{},
 		}
-	case r.From != from || r.To != to:
+	case r.From != from || r.To != to || r.Engine == plan.Apply:
 		return &ConflictError{Name: m.cfg.Name, From: r.From, To: r.To, Phase: r.Phase}
 	default:
 		if r.RunIDs == nil {

@@ -22,7 +22,7 @@ import (
 	"godwit/internal/topology"
 )
 
-// Sharded is a migration to a cluster, by the apply engine. ShardedOpen makes it,
+// Sharded is a migration to a cluster, by the apply engine. OpenSharded makes it,
 // Close gives its lock back.
 //
 // Goroutines of Run, all ended when it returns: the listener, the engine, the poller
@@ -414,7 +414,10 @@ func (m *Sharded) recover(ctx context.Context) error {
 	result := SwitchResult{Direction: intent.Direction}
 	switch {
 	case intent.to() == Target && committed:
-		_, err = m.switched(ctx, result, Target, m.unfence(ctx))
+		if err := m.unfence(ctx); err != nil {
+			return err
+		}
+		_, err = m.switched(ctx, result, Target, nil)
 	case intent.to() == Target:
 		err = errors.Join(cutover.Release(ctx, m.source.client), m.restore(ctx, m.source), m.leaveBack())
 		if err == nil {

@@ -24,6 +24,9 @@ func (m *Sharded) Complete(ctx context.Context, dryRun bool) (EndResult, error) 
 	if !m.phaseIn(Switched) && (!m.phaseIn(Failed) || m.primary() != Target) {
 		return result, hinted("`godwit cutover` switches; `godwit abort` ends it without a switch", "nothing to complete in phase %s", m.phase())
 	}
+	if err := m.source.inspect(ctx); err != nil {
+		return result, fmt.Errorf("%s: %w", Source, err)
+	}
 	result.Steps = []StepStatus{
 		{Name: "leave", Server: m.source.address(), Command: "REPLICAOF 127.0.0.1 1 (read-only, a replica of nobody)", State: "planned"},
 		m.cleanStep(),
@@ -101,5 +104,5 @@ func (m *Sharded) clean(ctx context.Context) error {
 }
 
 func (m *Sharded) cleanStep() StepStatus {
-	return StepStatus{Name: "clean", Server: m.cfg.To.Address, Command: "DEL godwit:" + m.cfg.Name + ":*; CONFIG SET (what was changed, as it was)", State: "planned"}
+	return StepStatus{Name: "clean", Server: m.cfg.To.Address, Command: "DEL godwit:" + m.cfg.Name + ":*; ACL SETUSER, CONFIG SET (what was changed, as it was)", State: "planned"}
 }

@@ -205,7 +205,7 @@ func (m *Sharded) setVotes(c chan *psync.Peer) {
 // it is refused, or its connection ends without an answer.
 func putOff(p *psync.Peer) {
 	_ = p.Defer("godwit is not ready to go on from there") // it asks again in any case
-	_ = p.Close()
+	_ = p.Close()                                          // likewise
 }
 
 // cluster is a target as a switch sees it.

@@ -1,7 +1,9 @@
 package migrate_test
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -127,6 +129,50 @@ func TestToACluster(t *testing.T) {
 	}
 }
 
+// A migration that no process runs any more is aborted as one that runs is: the cluster
+// takes writes again, and nothing of godwit's is left there.
+func TestClusterAbortedWithoutARun(t *testing.T) {
+	t.Parallel()
+	c := newToCluster(t, "redis-7.0", "redis-7.0")
+	config := c.config()
+	m := start(t, config)
+	m.ready()
+	if _, err := connect(t, c.target.Nodes()[0]).Do(t.Context(), "SET", "early", "1"); !server.IsCode(err, "NOPERM") && !server.IsCode(err, "MOVED") {
+		t.Errorf("written before the cutover: %v", err)
+	}
+	m.interrupted()
+	if _, err := migrate.Open(t.Context(), config, slog.New(slog.DiscardHandler)); err == nil {
+		t.Error("it was taken for one between two servers")
+	}
+	later, err := migrate.Begin(t.Context(), config, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, err := later.Abort(t.Context(), false)
+	if err := errors.Join(err, later.Close()); err != nil || !end.Done {
+		t.Fatalf("%+v: %v", end, err)
+	}
+	c.clean()
+}
+
+// clean sees that nothing of godwit's is left at the cluster.
+func (c *toCluster) clean() {
+	c.t.Helper()
+	for _, n := range c.target.Nodes() {
+		users, err := connect(c.t, n).Do(c.t.Context(), "ACL", "LIST")
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if list := fmt.Sprint(users); strings.Contains(list, "godwit") || strings.Contains(list, "-@write") {
+			c.t.Errorf("%s: %s", n.Address(), list)
+		}
+		keys, err := connect(c.t, n).Do(c.t.Context(), "KEYS", "godwit:*")
+		if list, _ := keys.([]any); err != nil || len(list) > 0 {
+			c.t.Errorf("%s: %v %v", n.Address(), keys, err)
+		}
+	}
+}
+
 // clusterKills are the points of a switch to a cluster, and of one back, at which a run
 // is killed, each in the phase in which the ones before it leave the migration: the
 // commit is the old primary's demotion, or its promotion.
@@ -218,15 +264,7 @@ func TestClusterKilledWithinASwitch(t *testing.T) {
 				t.Fatal(err)
 			}
 			untouched(t, c.source)
-			for _, n := range c.target.Nodes() {
-				users, err := connect(t, n).Do(t.Context(), "ACL", "LIST")
-				if err != nil {
-					t.Fatal(err)
-				}
-				if list := fmt.Sprint(users); strings.Contains(list, "godwit") || strings.Contains(list, "-@write") {
-					t.Errorf("%s: %s", n.Address(), list)
-				}
-			}
+			c.clean()
 		})
 	}
 }
