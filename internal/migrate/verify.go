@@ -98,6 +98,9 @@ func (e *InterruptedError) HintText() string { return "verify again once that is
 func (c *core) compare(ctx context.Context, o VerifyOptions, e comparer) (*verify.Report, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if err := c.awaitResult(ctx); err != nil {
+		return nil, err
+	}
 	v, err := c.enterVerify(o, cancel, e)
 	if err != nil {
 		return nil, err
@@ -121,6 +124,24 @@ func (c *core) underWay() *verifying {
 		return v
 	}
 	return nil
+}
+
+// awaitResult waits until nothing is left of a comparison that has its result: who has
+// seen that may compare again.
+func (c *core) awaitResult(ctx context.Context) error {
+	c.mu.Lock()
+	v := c.verifying
+	leaving := v != nil && v.over
+	c.mu.Unlock()
+	if !leaving {
+		return nil
+	}
+	select {
+	case <-v.done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // enterVerify makes it the one that is under way.
