@@ -85,7 +85,7 @@ func MakePlan(ctx context.Context, c Config) (p plan.Plan, err error) {
 		}
 	}
 	if target.found().Mode == topology.Cluster {
-		facts, err := findSharded(ctx, c, source)
+		facts, err := findSharded(ctx, c, source, newDeployment(Target, c, c.To))
 		return planOf(c, facts), err
 	}
 	return planFor(ctx, c, source, target)

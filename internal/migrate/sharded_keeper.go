@@ -12,7 +12,6 @@ import (
 	"godwit/internal/command"
 	"godwit/internal/cutover"
 	"godwit/internal/server"
-	"godwit/internal/topology"
 )
 
 // shardsInterval is how often the shards are asked for what they hold.
@@ -37,7 +36,7 @@ func (m *Sharded) keep(ctx context.Context) error {
 			}
 		}
 		if time.Since(looked) > shardsInterval {
-			m.lookAtShards(ctx)
+			m.cluster.look(ctx)
 			looked = time.Now()
 		}
 		m.verifyIfDue(ctx, m)
@@ -135,6 +134,7 @@ func (m *Sharded) tend(ctx context.Context) error {
 	case primary == Source && info["role"] == "slave":
 		return m.sourceBecameReplica(ctx, info)
 	case primary == Target:
+		m.tendLeft(ctx)
 		return m.tendOld(ctx, info)
 	}
 	engine := m.present()
@@ -200,23 +200,6 @@ func (m *Sharded) sourceBecameReplica(ctx context.Context, info server.Info) err
 		m.event(slog.LevelWarn, fmt.Sprintf("%s: %v", m.source.address(), err))
 	}
 	return nil // tried again at the next look
-}
-
-// lookAtShards asks the shards for what they hold.
-func (m *Sharded) lookAtShards(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
-	defer cancel()
-	d, err := topology.Resolve(ctx, m.cfg.To)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err != nil {
-		m.shards.unreachable = err.Error()
-		return
-	}
-	m.shards = shardsSeen{keys: d.Keys, memory: m.shards.memory}
-	for _, e := range d.Primaries {
-		m.shards.addresses = append(m.shards.addresses, e.Address)
-	}
 }
 
 // measure updates progress and rates; the keeper calls it after each look.

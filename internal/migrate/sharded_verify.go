@@ -59,9 +59,7 @@ func (m *Sharded) verifyBetween(v *verifying) error {
 // nobody else may write to them. It has them give their snapshots at once when they are
 // asked for one, and notes to which of them a repair will write.
 func (m *Sharded) verifyPrepare(ctx context.Context, v *verifying) error {
-	to := m.cfg.To
-	to.Username, to.Password = m.ownUser(), m.ownPassword()
-	d, err := topology.Resolve(ctx, to)
+	d, err := topology.Resolve(ctx, m.cluster.own())
 	if err != nil {
 		return err
 	}
