@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"godwit/internal/apply"
+	"godwit/internal/command"
 	"godwit/internal/cutover"
 	"godwit/internal/plan"
 	"godwit/internal/server"
@@ -188,27 +189,45 @@ func (d *deployment) status() ServerStatus {
 	}
 }
 
-// describe is a primary of it as an engine reads it. Versions before 7.0 say TTLs
-// relative to their own clock.
-func (d *deployment) describe(ctx context.Context, e server.Endpoint) (apply.Source, error) {
+// standalone is a server of it as an engine reads it. Versions before 7.0 say TTLs
+// relative to their own clock, see setClocks.
+func (d *deployment) standalone(e server.Endpoint) apply.Source {
 	d.mu.Lock()
-	node := d.node
+	defer d.mu.Unlock()
 	c, known := d.clocks[e.Address]
 	if !known {
 		c = &clock{ours: d.ours}
 		d.clocks[e.Address] = c
 	}
-	d.mu.Unlock()
-	s := apply.Source{Endpoint: e, Capabilities: node.Capabilities(), Version: number(node.Version), Now: c.now}
-	if !node.Version.AtLeast(7, 0) {
+	return apply.Source{Endpoint: e, Capabilities: d.node.Capabilities(), Version: number(d.node.Version), Now: c.now}
+}
+
+// describe is standalone for a primary of a cluster.
+func (d *deployment) describe(ctx context.Context, e server.Endpoint) (apply.Source, error) {
+	s := d.standalone(e)
+	return s, d.setClocks(ctx, e)
+}
+
+// setClocks asks servers for their time, where TTLs go by it.
+func (d *deployment) setClocks(ctx context.Context, servers ...server.Endpoint) error {
+	if !command.SaysRelativeTTLs(d.found().Capabilities().Version) {
+		return nil
+	}
+	for _, e := range servers {
+		d.mu.Lock()
+		c := d.clocks[e.Address]
+		d.mu.Unlock()
 		client, err := server.Dial(ctx, e, d.clientName())
 		if err != nil {
-			return s, err
+			return err
 		}
-		defer func() { _ = client.Close() }() // nothing was left unsent
-		return s, c.set(ctx, client)
+		err = c.set(ctx, client)
+		_ = client.Close() // nothing was left unsent
+		if err != nil {
+			return err
+		}
 	}
-	return s, nil
+	return nil
 }
 
 // nodes are clients of its primaries, and of all its nodes. The caller closes all.

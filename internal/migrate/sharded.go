@@ -38,6 +38,7 @@ type Sharded struct {
 	feed    *feedRun
 	votes   chan *psync.Peer // where the source's PSYNC goes during a switch, nil otherwise
 	usersAt time.Time        // when the nodes were last told of that user; of the keeper alone
+	looked  time.Time        // when the cluster was asked last what it holds; likewise
 	lag     lagMeter
 	copy    copyProgress
 	rates   rates
@@ -168,7 +169,7 @@ func (m *Sharded) run(parent context.Context) error {
 		return fmt.Errorf("%s: %w", Target, err)
 	}
 	wg.Go(func() { m.poll(ctx) })
-	return m.keep(parent)
+	return m.keep(parent, m)
 }
 
 // inspect asks both ends what a plan would need, and has a fresh migration planned.
