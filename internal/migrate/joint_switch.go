@@ -46,7 +46,7 @@ func (m *Joint) turn(ctx context.Context, o SwitchOptions, to Side) (SwitchResul
 	if err != nil {
 		return result, err
 	}
-	next := &successor{m: m, side: m.sides[to], primaries: primaries}
+	next := &successor{m: m, direction: result.Direction, side: m.sides[to], primaries: primaries}
 	if o.DryRun {
 		result.Steps = steps(cutover.SeveralSteps(primaries, next, limits))
 		return result, nil
@@ -98,9 +98,10 @@ func (m *Joint) carryOut(ctx context.Context, result SwitchResult, next *success
 		return result, err
 	}
 	defer closeAll(next.fence.Nodes)
+	before := r.Phase
 	if err := m.update(func(r *jointRecord) {
 		r.Phase, r.Fences[old.side] = Switching, fence.Rules
-		r.Switch = &switchRecord{Direction: result.Direction, Before: m.head.Phase, At: time.Now()}
+		r.Switch = &switchRecord{Direction: result.Direction, Before: before, At: time.Now()}
 		r.Cutover.Direction, r.Cutover.WriteStallMS = result.Direction, 0
 		r.Cutover.Steps = steps(cutover.SeveralSteps(next.primaries, next, limits))
 	}); err != nil {
@@ -115,7 +116,7 @@ func (m *Joint) carryOut(ctx context.Context, result SwitchResult, next *success
 		Observe: m.observeStep, Trace: m.traced(result.Direction),
 	}
 	if err := m.readAhead(next, r.Toward[old.side]); err != nil { //nolint:contextcheck // it lives as long as Run, not as its caller
-		return m.gaveUp(result, r.Phase, &cutover.GaveUpError{Step: cutover.CatchUp, Err: errors.Join(err, fence.Forget(ctx))})
+		return m.gaveUp(result, before, &cutover.GaveUpError{Step: cutover.CatchUp, Err: errors.Join(err, fence.Forget(ctx))})
 	}
 	done, err := machine.Run(ctx)
 	result.Steps, result.WriteStallMS = steps(done.Steps), float64(done.WriteStall.Microseconds())/1e3
@@ -124,7 +125,7 @@ func (m *Joint) carryOut(ctx context.Context, result SwitchResult, next *success
 	switch {
 	case errors.As(err, &gaveUp):
 		next.leave()
-		return m.gaveUp(result, r.Phase, gaveUp)
+		return m.gaveUp(result, before, gaveUp)
 	case errors.As(err, &uncertain):
 		next.leave()
 		// The intent stays in the journal, and the keeper settles it.
@@ -225,6 +226,7 @@ func (m *Joint) recover(ctx context.Context) error {
 // successor is the side that takes over, as a switch sees it.
 type successor struct {
 	m         *Joint
+	direction string
 	side      *deployment
 	primaries []*server.Client  // of the other side
 	engine    *apply.Engine     // that has carried to it
@@ -338,7 +340,7 @@ func (s *successor) Promote(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	s.m.trace("committed")
+	s.m.trace(s.direction + "-committed")
 	left, err := s.side.lifted(ctx, s.fence)
 	if err != nil {
 		s.m.event(slog.LevelWarn, err.Error()+"; it is tried again")
