@@ -34,7 +34,7 @@ var ruleTests = []struct {
 		fromCluster(f, redis70)
 		clustered(f, valkey81)
 		w.Verify = true
-	}, warnings: []string{"joint-clients"}, says: "what they know of the slots leads to the old shards"},
+	}, warnings: []string{"joint-clients", "way-back-commands"}, says: "what they know of the slots leads to the old shards"},
 	{name: "a cluster that is compared by scans", change: func(f *Facts, w *Wants) {
 		fromCluster(f, redis70)
 		f.Shards[0].Permissions[topology.Psync] = topology.Denied
