@@ -115,7 +115,7 @@ func (m *Joint) carryOut(ctx context.Context, result SwitchResult, next *success
 		Reverse: func(ctx context.Context) error { return m.reversed(ctx, next) },
 		Observe: m.observeStep, Trace: m.traced(result.Direction),
 	}
-	if err := m.readAhead(next, r.Toward[old.side]); err != nil { //nolint:contextcheck // it lives as long as Run, not as its caller
+	if err := m.readAhead(next, r.Toward[old.side]); err != nil {
 		return m.gaveUp(result, before, &cutover.GaveUpError{Step: cutover.CatchUp, Err: errors.Join(err, fence.Forget(ctx))})
 	}
 	done, err := machine.Run(ctx)
@@ -189,7 +189,7 @@ func (m *Joint) reversed(ctx context.Context, next *successor) error {
 	}
 	ahead := next.ahead
 	next.ahead = nil
-	return errors.Join(err, m.start(ahead)) //nolint:contextcheck // it lives as long as Run, not as its caller
+	return errors.Join(err, m.start(ahead))
 }
 
 // recover takes a switch back that a crash interrupted: its commit is an entry of the
