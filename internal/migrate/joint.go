@@ -267,11 +267,12 @@ func (m *Joint) carry(ctx context.Context) error {
 	if err := to.raise(ctx, r.Fences[to.side], m.fenced(to.side)); err != nil {
 		return fmt.Errorf("%s: %w", to.side, err)
 	}
-	return m.start(m.newEngine(r.Primary, r.Toward[to.side], to.own())) //nolint:contextcheck // it lives as long as Run, not as its caller
+	m.start(m.newEngine(r.Primary, r.Toward[to.side], to.own())) //nolint:contextcheck // it lives as long as Run, not as its caller
+	return nil
 }
 
 // start has an engine carry from now on.
-func (m *Joint) start(e *apply.Engine) error {
+func (m *Joint) start(e *apply.Engine) {
 	m.mu.Lock()
 	base := m.base
 	m.mu.Unlock()
@@ -294,7 +295,6 @@ func (m *Joint) start(e *apply.Engine) error {
 			}
 		}
 	}()
-	return nil
 }
 
 // lost notes that a rollback is possible no more.
