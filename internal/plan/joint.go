@@ -198,7 +198,7 @@ func (in *input) jointSteps(back bool) []Step {
 		steps = append(steps, target(switching, "PSYNC replid offset", "from its present offset: the way back"))
 	}
 	steps = append(steps,
-		source(switching, fmt.Sprintf("CLIENT PAUSE %d WRITE", 2*in.MaxPause.Milliseconds()), every+", all at once; should anything be late, they go on as before"),
+		source(switching, "CLIENT PAUSE … WRITE", every+", all at once; should anything be late, they go on as before"),
 		target(switching, "(applies the rest)", fmt.Sprintf("until it has the last write of each; after %v at most it is given up", in.MaxPause)),
 		source(switching, "ACL SETUSER … -@write", "each user, at every node: they refuse writes from here on, even should godwit die"),
 		Step{Phase: switching, Server: "godwit", Command: "(journal)", Why: "the commit"},
