@@ -246,30 +246,39 @@ func TestFromACluster(t *testing.T) {
 	}
 }
 
-// Servers among which clients have divided their keys become one cluster. There is no way
-// back, as nobody knows to which of them a new key would belong.
+// Servers among which clients have divided their keys become one cluster, or one server.
+// There is no way back, as nobody knows to which of them a new key would belong.
 func TestFromSeveralServers(t *testing.T) {
 	t.Parallel()
-	p := newJointPair(t, "redis-7.0", servers(t, "redis-7.0", 2), aCluster(t, "redis-7.0", 3))
-	p.load()
-	m := start(t, p.config)
-	m.ready()
-	r := m.cutover()
-	t.Logf("cutover: %.1f ms, a writer saw %v", r.WriteStallMS, p.loads[0].Stall())
-	if _, err := m.Rollback(t.Context(), migrate.SwitchOptions{}); err == nil || !strings.Contains(err.Error(), "no way back") {
-		t.Errorf("rollback: %v", err)
+	for _, shards := range []int{3, 0} {
+		t.Run(fmt.Sprint(shards), func(t *testing.T) {
+			t.Parallel()
+			target := servers(t, "valkey-8.1", 1)
+			if shards > 0 {
+				target = aCluster(t, "redis-7.0", shards)
+			}
+			p := newJointPair(t, "redis-7.0", servers(t, "redis-7.0", 2), target)
+			p.load()
+			m := start(t, p.config)
+			m.ready()
+			r := m.cutover()
+			t.Logf("cutover: %.1f ms, a writer saw %v", r.WriteStallMS, p.loads[0].Stall())
+			if _, err := m.Rollback(t.Context(), migrate.SwitchOptions{}); err == nil || !strings.Contains(err.Error(), "no way back") {
+				t.Errorf("rollback: %v", err)
+			}
+			time.Sleep(300 * time.Millisecond)
+			p.settled(nil, p.b)
+			if _, err := m.Complete(t.Context(), false); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-m.done; err != nil {
+				t.Fatal(err)
+			}
+			m.done <- nil
+			p.a.clean(true)
+			p.b.clean(false)
+		})
 	}
-	time.Sleep(300 * time.Millisecond)
-	p.settled(nil, p.b)
-	if _, err := m.Complete(t.Context(), false); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-m.done; err != nil {
-		t.Fatal(err)
-	}
-	m.done <- nil
-	p.a.clean(true)
-	p.b.clean(false)
 }
 
 // A migration from a cluster that no process runs any more is aborted as one that runs is.
