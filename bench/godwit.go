@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"godwit/internal/sandbox"
@@ -21,7 +22,46 @@ type process struct {
 	cmd    *exec.Cmd
 	binary string
 	state  string
-	output *bytes.Buffer
+	output *output
+}
+
+// output is what a process has printed so far.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// follows waits until it prints that the copy is done.
+func (p *process) follows(ctx context.Context) error {
+	for deadline := time.Now().Add(2 * time.Minute); ; {
+		text := p.output.String()
+		switch {
+		case strings.Contains(text, "the copy is done"):
+			return nil
+		case time.Now().After(deadline):
+			return fmt.Errorf("it does not follow:\n%s", text)
+		}
+		pause(ctx, 2*time.Millisecond)
+	}
+}
+
+// interrupt ends the process and keeps its state.
+func (p *process) interrupt() error {
+	err := p.cmd.Process.Signal(os.Interrupt)
+	_ = p.cmd.Wait() // interrupted: exit code 130 is as it should be
+	return err
 }
 
 // migrate starts `godwit run` from one server to another.
@@ -30,8 +70,13 @@ func (b *bench) migrate(ctx context.Context, from, to *sandbox.Server, flags ...
 	if err != nil {
 		return nil, err
 	}
+	return b.migrateIn(ctx, state, from, to, flags...)
+}
+
+// migrateIn is migrate with a state directory that there is, to go on from.
+func (b *bench) migrateIn(ctx context.Context, state string, from, to *sandbox.Server, flags ...string) (*process, error) {
 	args := append([]string{"run", "--from", from.Endpoint().String(), "--to", to.Endpoint().String(), "--state-dir", state, "--output", "json"}, flags...)
-	p := &process{cmd: exec.CommandContext(ctx, b.godwit, args...), binary: b.godwit, state: state, output: &bytes.Buffer{}}
+	p := &process{cmd: exec.CommandContext(ctx, b.godwit, args...), binary: b.godwit, state: state, output: &output{}}
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	return p, p.cmd.Start()
 }
@@ -50,9 +95,7 @@ func (p *process) stop() error {
 	if p == nil {
 		return nil
 	}
-	err := p.cmd.Process.Signal(os.Interrupt)
-	_ = p.cmd.Wait() // interrupted: exit code 130 is as it should be
-	return errors.Join(err, os.RemoveAll(p.state))
+	return errors.Join(p.interrupt(), os.RemoveAll(p.state))
 }
 
 // cpu is the process's user and system time so far.

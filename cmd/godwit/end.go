@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"godwit/internal/migrate"
-	"godwit/internal/server"
 	"godwit/internal/status"
 	"godwit/internal/status/live"
 )
@@ -90,20 +90,19 @@ func (o *endOptions) journaled(s streams) (migrate.Config, error) {
 	}
 	config := migrate.NewConfig()
 	config.Name, config.StateDir = o.state.name, o.state.stateDir
-	for _, end := range []struct {
-		options *endpointOptions
-		url     string
-		into    *server.Endpoint
-	}{
-		{&o.endpoints.from, known.Source.URL, &config.From},
-		{&o.endpoints.to, known.Target.URL, &config.To},
-	} {
-		if end.options.url == "" {
-			end.options.url = end.url
-		}
-		if *end.into, err = o.endpoints.endpoint(end.options, s); err != nil {
-			return migrate.Config{}, err
-		}
+	from, to := &o.endpoints.from, &o.endpoints.to
+	if from.url == "" {
+		urls := strings.Fields(known.Source.URL)
+		from.url, from.others = urls[0], urls[1:]
+	}
+	if to.url == "" {
+		to.url = known.Target.URL
+	}
+	if config.From, config.Others, err = o.endpoints.sources(s); err != nil {
+		return migrate.Config{}, err
+	}
+	if config.To, err = o.endpoints.endpoint(to, s); err != nil {
+		return migrate.Config{}, err
 	}
 	if err := config.Validate(); err != nil {
 		return migrate.Config{}, &usageError{err: err}

@@ -20,6 +20,7 @@ type endpointsOptions struct {
 type endpointOptions struct {
 	end          string // from or to, which begins the names of its flags; empty for the URL of inspect
 	url          string
+	others       []string // further ones, where the flag was given more than once
 	passwordFile string
 	tls          server.TLS
 }
@@ -35,7 +36,7 @@ func (o *endpointsOptions) addFlags(cmd *cobra.Command) {
 
 func (o *endpointOptions) addFlags(fs *pflag.FlagSet, whose string) {
 	variable := passwordVariable(o.end)
-	fs.StringVar(&o.url, o.end, "", "`URL` of the "+whose+": redis://user:password@host:port, rediss:// for TLS, unix:///path; others see a password on the command line, so rather use "+variable)
+	fs.Var(urlValue{o}, o.end, "`URL` of the "+whose+": redis://user:password@host:port, rediss:// for TLS, unix:///path; others see a password on the command line, so rather use "+variable)
 	fs.StringVar(&o.passwordFile, o.end+"-password-file", "", "`file` that holds the password of the "+whose+" (or set "+variable+")")
 	addTLSFlags(fs, &o.tls, o.end+"-tls", "the "+whose)
 }
@@ -45,6 +46,26 @@ func addTLSFlags(fs *pflag.FlagSet, t *server.TLS, prefix, whose string) {
 	fs.StringVar(&t.CertFile, prefix+"-cert", "", "PEM `file` with the client certificate for "+whose)
 	fs.StringVar(&t.KeyFile, prefix+"-key", "", "PEM `file` with the key of that certificate")
 	fs.StringVar(&t.ServerName, prefix+"-server-name", "", "`name` that the certificate of "+whose+" is for, when it is not the host's")
+}
+
+// urlValue is a flag with a URL, that may be given more than once where that makes sense.
+type urlValue struct{ o *endpointOptions }
+
+func (v urlValue) String() string {
+	if v.o == nil {
+		return ""
+	}
+	return v.o.url
+}
+func (v urlValue) Type() string { return "URL" }
+
+func (v urlValue) Set(text string) error {
+	if v.o.url == "" {
+		v.o.url = text
+	} else {
+		v.o.others = append(v.o.others, text)
+	}
+	return nil
 }
 
 // passwordVariable is GODWIT_FROM_PASSWORD, GODWIT_TO_PASSWORD, or
@@ -71,6 +92,9 @@ func (o *endpointOptions) flag(name string) string {
 
 // endpoint puts together the URL, the password and TLS of one end.
 func (o *endpointsOptions) endpoint(e *endpointOptions, s streams) (server.Endpoint, error) {
+	if len(e.others) > 0 {
+		return server.Endpoint{}, usagef("", "%s is given more than once", e.flag(""))
+	}
 	if e.url == "" {
 		return server.Endpoint{}, usagef("for example "+e.flag("")+" redis://127.0.0.1:6379", "%s is missing", e.flag(""))
 	}
@@ -91,6 +115,25 @@ func (o *endpointsOptions) endpoint(e *endpointOptions, s streams) (server.Endpo
 		}
 	}
 	return endpoint, nil
+}
+
+// sources puts together the source, or several of them.
+func (o *endpointsOptions) sources(s streams) (first server.Endpoint, others []server.Endpoint, err error) {
+	given := o.from
+	for i, url := range append([]string{given.url}, given.others...) {
+		one := given
+		one.url, one.others = url, nil
+		e, err := o.endpoint(&one, s)
+		if err != nil {
+			return first, nil, err
+		}
+		if i == 0 {
+			first = e
+		} else {
+			others = append(others, e)
+		}
+	}
+	return first, others, nil
 }
 
 // setPassword takes the password from the file, else from the URL, else from

@@ -23,6 +23,7 @@ type migrationOptions struct {
 func (o *migrationOptions) addFlags(cmd *cobra.Command, s streams) {
 	o.state.addFlags(cmd, s)
 	o.endpoints.addFlags(cmd)
+	cmd.Flags().Lookup("from").Usage += "; several times for servers among which clients have divided their keys"
 	o.output.addFlags(cmd)
 	o.config = migrate.NewConfig()
 	c, fs := &o.config, cmd.Flags()
@@ -59,7 +60,7 @@ func (o *migrationOptions) build(cmd *cobra.Command, s streams) (migrate.Config,
 	c.Name, c.StateDir = o.state.name, o.state.stateDir
 	c.Trace = failpoint(s.env)
 	var err error
-	if c.From, err = o.endpoints.endpoint(&o.endpoints.from, s); err != nil {
+	if c.From, c.Others, err = o.endpoints.sources(s); err != nil {
 		return migrate.Config{}, err
 	}
 	if c.To, err = o.endpoints.endpoint(&o.endpoints.to, s); err != nil {

@@ -33,6 +33,10 @@ type Config struct {
 	Spool        spool.Options // of each source
 	Log          *slog.Logger
 
+	// KeepTarget has Run end with a *CopyError where everything would have to be copied
+	// again: what the target has is worth more than going on.
+	KeepTarget bool
+
 	// Progress is what was saved last, zero in the beginning. Save makes it durable.
 	Progress Progress
 	Save     func(Progress) error
@@ -46,6 +50,8 @@ type Engine struct {
 	// Of a source that is a cluster:
 	watcher *topology.ClusterWatcher
 	slots   *slotTable
+
+	readied *readied // by Join, until Run goes on from there
 
 	// linking is not held while progress is saved: whoever saves it may ask for a View.
 	linking sync.Mutex
@@ -124,6 +130,9 @@ func (e *Engine) Run(ctx context.Context) error {
 		begin := e.resume
 		if !e.present().copied() {
 			begin = e.copy
+			if e.cfg.KeepTarget {
+				return &CopyError{Target: e.cfg.Target.Address, Err: errCopyAgain}
+			}
 		}
 		err := begin(ctx)
 		switch {
@@ -147,6 +156,9 @@ func (e *Engine) Run(ctx context.Context) error {
 		if !errors.Is(err, errCopyAgain) {
 			return err
 		}
+		if e.cfg.KeepTarget {
+			return &CopyError{Target: e.cfg.Target.Address, Err: err}
+		}
 		e.cfg.Log.Warn("the data is copied again", "cause", err)
 		if err := e.set(Progress{Settings: e.present().Settings}); err != nil {
 			return err
@@ -156,7 +168,9 @@ func (e *Engine) Run(ctx context.Context) error {
 
 // resume prepares to go on from what was saved.
 func (e *Engine) resume(ctx context.Context) error {
-	if e.cfg.Cluster == nil {
+	joined := e.readied != nil // the links are there, and read already
+	e.readied = nil
+	if e.cfg.Cluster == nil || joined {
 		return nil
 	}
 	return e.regather(ctx)

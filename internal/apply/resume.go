@@ -18,14 +18,19 @@ func ProgressAt(ctx context.Context, name string, target server.Endpoint, at []S
 	if err != nil {
 		return Progress{}, err
 	}
+	return now.progressAt(name, at, ids), nil
+}
+
+// progressAt is ProgressAt for shards that are known.
+func (s *shards) progressAt(name string, at []Stand, ids []identity) Progress {
 	p := Progress{Owner: rand.Text()}
-	for i, s := range at {
+	for i, stand := range at {
 		p.Sources = append(p.Sources, SourceProgress{
-			ReplID: s.ReplID, Generation: 1, Had: []Had{{Slots: allSlots(), At: s.Offset}},
-			Lanes: now.lanes(sourceName(name, i), 1, ids),
+			ReplID: stand.ReplID, Generation: 1, Had: []Had{{Slots: allSlots(), At: stand.Offset, Sound: stand.Offset}},
+			Lanes: s.lanes(sourceName(name, i), 1, ids),
 		})
 	}
-	return p, nil
+	return p
 }
 
 // lanes are those of a generation that begins now.

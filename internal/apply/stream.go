@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"godwit/internal/command"
+	"godwit/internal/reserved"
 	"godwit/internal/resp"
 	"godwit/internal/server"
 	"godwit/internal/slot"
@@ -181,6 +182,9 @@ func (d *dispatcher) command(ctx context.Context, args [][]byte, raw []byte) err
 	}
 	switch placing {
 	case command.OneSlot:
+		if len(args) > 1 && reserved.Is(args[1]) {
+			break // a checkpoint that is kept there, by an engine in the other direction
+		}
 		err = d.say(ctx, of, args, bodyOf(raw), true)
 	case command.Parts:
 		d.counts.apart++

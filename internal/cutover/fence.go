@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -157,11 +158,37 @@ func (f *ACLFence) read(ctx context.Context, c *server.Client, into *[]UserRules
 }
 
 // Set has all nodes refuse writes from now on.
-func (f *ACLFence) Set(ctx context.Context) error { return f.each(ctx, UserRules.fence) }
+func (f *ACLFence) Set(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, c := range f.Nodes {
+		g.Go(func() error { return change(ctx, c, f.Rules[c.Endpoint().Address], UserRules.fence) })
+	}
+	return g.Wait()
+}
 
-// Lift gives all users the rights back that they had. Nothing happens where there are
-// no Rules.
-func (f *ACLFence) Lift(ctx context.Context) error { return f.each(ctx, UserRules.lift) }
+// Lift gives all users the rights back that they had, at every node that can be reached:
+// Rules are then those of the others. Nothing happens where there are no Rules.
+func (f *ACLFence) Lift(ctx context.Context) error {
+	left := maps.Clone(f.Rules)
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	var failed []error
+	for _, c := range f.Nodes {
+		all.Go(func() {
+			err := change(ctx, c, f.Rules[c.Endpoint().Address], UserRules.lift)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failed = append(failed, err)
+				return
+			}
+			delete(left, c.Endpoint().Address)
+		})
+	}
+	all.Wait()
+	f.Rules = left
+	return errors.Join(failed...)
+}
 
 // Forget deletes godwit's own user, which ends its connections.
 func (f *ACLFence) Forget(ctx context.Context) error {
@@ -173,21 +200,15 @@ func (f *ACLFence) Forget(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (f *ACLFence) each(ctx context.Context, change func(UserRules) []any) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for _, c := range f.Nodes {
-		rules := f.Rules[c.Endpoint().Address]
-		if len(rules) == 0 {
-			continue
-		}
-		commands := make([][]any, len(rules))
-		for i, u := range rules {
-			commands[i] = change(u)
-		}
-		g.Go(func() error {
-			_, err := c.Transaction(ctx, commands...)
-			return err
-		})
+// change changes what the users of a node may run, all at one moment.
+func change(ctx context.Context, c *server.Client, rules []UserRules, how func(UserRules) []any) error {
+	if len(rules) == 0 {
+		return nil
 	}
-	return g.Wait()
+	commands := make([][]any, len(rules))
+	for i, u := range rules {
+		commands[i] = how(u)
+	}
+	_, err := c.Transaction(ctx, commands...)
+	return err
 }

@@ -112,7 +112,7 @@ func (m *Machine) pauseAndDemote(ctx context.Context) (vote *psync.Peer, name Na
 		return nil, Pause, err
 	}
 	if m.Method == Fence {
-		if err := m.step(Drain, func() error { return m.drained(ctx, fence) }); err != nil {
+		if err := m.step(Drain, func() error { return m.drainFenced(ctx, fence) }); err != nil {
 			return nil, Drain, err
 		}
 		return nil, Demote, m.step(Demote, func() error { return m.demote(ctx) })
@@ -198,6 +198,28 @@ func (m *Machine) demote(ctx context.Context) error {
 		return fmt.Errorf("%s did not become a replica", m.Old.address())
 	}
 	return m.agree(ctx, info["master_replid"], info.Int("slave_repl_offset"))
+}
+
+// drainFenced waits until New has applied what Old had written when it began to refuse
+// writes, and what it has written by itself since then: it deletes keys that expire, and
+// its demotion cuts off what is not sent by then.
+func (m *Machine) drainFenced(ctx context.Context, offset int64) error {
+	const often = 3 // each time there is less; demote sees that nothing is missing
+	for range often {
+		if err := m.drained(ctx, offset); err != nil {
+			return err
+		}
+		info, err := m.Old.Client.Info(ctx, "replication")
+		if err != nil {
+			return err
+		}
+		now := info.Int("master_repl_offset")
+		if now == offset {
+			return nil
+		}
+		offset = now
+	}
+	return m.drained(ctx, offset)
 }
 
 // drained waits until New has applied offset.

@@ -26,30 +26,46 @@ type Running interface {
 	Verify(ctx context.Context, o VerifyOptions) (*verify.Report, error)
 }
 
-// Begin opens the migration with the engine that its journal names, or, if it is a new
-// one, with that for its target. Errors: *LockedError when another process runs it.
+// Begin opens the migration with what its journal names, or, if it is a new one, with what
+// its source and target take. Errors: *LockedError when another process runs it.
 func Begin(ctx context.Context, c Config, log *slog.Logger) (Running, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	last, err := ReadStatus(c.StateDir, c.Name)
+	last, err := readHeader(c.StateDir, c.Name)
 	if isLocked(err) {
 		return nil, err
 	}
-	engine := last.Engine
+	joint, apply := last.Joint, last.Engine == plan.Apply
 	if err != nil || last.Phase.Ended() && last.Phase != Failed {
-		cluster, err := isCluster(ctx, c.To)
-		switch {
-		case err != nil:
-			return nil, fmt.Errorf("%s: %w", Target, err)
-		case cluster:
-			engine = plan.Apply
+		if joint, apply, err = kindOf(ctx, c); err != nil {
+			return nil, err
 		}
 	}
-	if engine == plan.Apply {
+	switch {
+	case joint:
+		return OpenJoint(ctx, c, log)
+	case apply:
 		return OpenSharded(ctx, c, log)
 	}
 	return Open(ctx, c, log)
+}
+
+// kindOf tells whether several primaries hand over together, and whether godwit writes to
+// the target as its client.
+func kindOf(ctx context.Context, c Config) (joint, apply bool, err error) {
+	if joint = len(c.Others) > 0; !joint {
+		if joint, err = isCluster(ctx, c.From); err != nil {
+			return false, false, fmt.Errorf("%s: %w", Source, err)
+		}
+	}
+	if joint {
+		return true, true, nil
+	}
+	if apply, err = isCluster(ctx, c.To); err != nil {
+		return false, false, fmt.Errorf("%s: %w", Target, err)
+	}
+	return false, apply, nil
 }
 
 // isCluster tells whether a server is a node of a cluster.
@@ -69,6 +85,15 @@ func MakePlan(ctx context.Context, c Config) (p plan.Plan, err error) {
 	if err := c.Validate(); err != nil {
 		return plan.Plan{}, err
 	}
+	if joint, _, err := kindOf(ctx, c); err != nil {
+		return plan.Plan{}, err
+	} else if joint {
+		facts, err := findJoint(ctx, map[Side]*deployment{Source: newDeployment(Source, c, c.sources()...), Target: newDeployment(Target, c, c.To)})
+		if err != nil {
+			return plan.Plan{}, err
+		}
+		return planOf(c, facts), nil
+	}
 	source, err := newEnd(Source, c.From, "", c.Now)
 	if err != nil {
 		return plan.Plan{}, fmt.Errorf("source: %w", err)
@@ -85,7 +110,7 @@ func MakePlan(ctx context.Context, c Config) (p plan.Plan, err error) {
 		}
 	}
 	if target.found().Mode == topology.Cluster {
-		facts, err := findSharded(ctx, c, source)
+		facts, err := findSharded(ctx, c, source, newDeployment(Target, c, c.To))
 		return planOf(c, facts), err
 	}
 	return planFor(ctx, c, source, target)

@@ -48,6 +48,9 @@ type Config struct {
 	Name     string
 	StateDir string // the migration's files are in StateDir/Name
 	From, To server.Endpoint
+	// Others are standalone servers beside From, among which clients have divided their
+	// keys; for a target that is a cluster, or one server.
+	Others []server.Endpoint
 
 	Replace        bool          // wipe the keys that the target holds
 	Announce       string        // host:port by which the servers reach the listener; found from the route when empty
@@ -91,6 +94,10 @@ func (c Config) Validate() error {
 		return errors.New("no target is given: --to redis://host:port")
 	case c.From.Address == c.To.Address:
 		return fmt.Errorf("source and target are the same address, %s", c.From.Address)
+	case slices.ContainsFunc(c.Others, func(e server.Endpoint) bool { return e.Address == c.From.Address || e.Address == c.To.Address }):
+		return errors.New("a source is given twice, or is the target, too")
+	case slices.ContainsFunc(c.Others, func(e server.Endpoint) bool { return e.DB != 0 || e.Master != "" }):
+		return errors.New("several sources: give each as redis://host:port, without a db or ?master=")
 	case c.From.DB != 0 || c.To.DB != 0:
 		return errors.New("a db in a URL: every db is moved, to the same number; leave it out")
 	case c.From.Master != "" || c.To.Master != "":
@@ -122,6 +129,9 @@ func (c Config) Validate() error {
 	}
 	return nil
 }
+
+// sources are all that data is taken from.
+func (c Config) sources() []server.Endpoint { return append([]server.Endpoint{c.From}, c.Others...) }
 
 // dir is where the migration's files are.
 func (c Config) dir() string { return filepath.Join(c.StateDir, c.Name) }

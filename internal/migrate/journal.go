@@ -38,6 +38,7 @@ type header struct {
 	Name     string        `json:"name"`
 	From, To string        // URLs without passwords
 	Engine   string        `json:"engine,omitempty"` // plan.Relay if empty
+	Joint    bool          `json:"joint,omitempty"`  // see Joint
 	Phase    Phase         `json:"phase"`
 	Primary  Side          `json:"primary"` // by the last switch that was committed
 	Started  time.Time     `json:"started"`
@@ -225,22 +226,31 @@ func readPID(dir string) int {
 // journal. It returns fs.ErrNotExist when there is none, and *LockedError when
 // a process runs it: that one is to be asked.
 func ReadStatus(stateDir, name string) (Status, error) {
+	r, err := readHeader(stateDir, name)
+	if err != nil {
+		return Status{}, err
+	}
+	return r.status(), nil
+}
+
+// readHeader is ReadStatus for what the journal holds.
+func readHeader(stateDir, name string) (header, error) {
 	dir := filepath.Join(stateDir, name)
 	if _, err := os.Stat(filepath.Join(dir, journalFile)); err != nil {
-		return Status{}, err
+		return header{}, err
 	}
 	var r header
 	j, err := openJournal(dir, name, &r)
 	if err != nil {
-		return Status{}, err
+		return header{}, err
 	}
 	if err := j.close(); err != nil {
-		return Status{}, err
+		return header{}, err
 	}
 	if r.Name == "" {
-		return Status{}, fs.ErrNotExist
+		return header{}, fs.ErrNotExist
 	}
-	return r.status(), nil
+	return r, nil
 }
 
 // List names the migrations under a state directory.

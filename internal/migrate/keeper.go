@@ -14,106 +14,15 @@ import (
 )
 
 const (
-	keepInterval = 250 * time.Millisecond
 	// pollInterval is how often the replica is asked for its offset; each
 	// answer is ACKed to the primary, which natively hears it once a second.
 	pollInterval = 25 * time.Millisecond
-	saveInterval = 5 * time.Second
 	// readyLag is the lag up to which a switch is likely to succeed at once.
 	readyLag = 200 * time.Millisecond
-	// autoAttempts and autoPause are for --cutover auto.
-	autoAttempts = 3
-	autoPause    = 5 * time.Second
 )
 
-// keep watches over the migration until it ends: it attaches what came loose,
-// moves the phase on, and switches by itself where it was told to.
-func (m *Migration) keep(ctx context.Context) error {
-	tick := time.NewTicker(keepInterval)
-	defer tick.Stop()
-	var saved, nextAuto time.Time
-	attempts := 0
-	for {
-		if m.operation.try() {
-			over, err := m.over()
-			if !over {
-				err = m.tend(ctx)
-			}
-			m.operation.release()
-			if over || err != nil {
-				return err
-			}
-		}
-		m.verifyIfDue(ctx, m)
-		if m.cfg.Cutover == Auto && m.autoDue() && time.Now().After(nextAuto) {
-			_, err := m.Cutover(ctx, SwitchOptions{})
-			var gaveUp *cutover.GaveUpError
-			if errors.As(err, &gaveUp) {
-				attempts++
-			}
-			if attempts >= autoAttempts {
-				return &GaveUpError{Err: err}
-			}
-			nextAuto = time.Now().Add(autoPause)
-		}
-		if err := m.windowOver(ctx); err != nil {
-			return err
-		}
-		if time.Since(saved) > saveInterval {
-			m.saveQuietly()
-			saved = time.Now()
-		}
-		select {
-		case <-ctx.Done():
-			return m.interrupted(ctx)
-		case err := <-m.fatal:
-			return err
-		case <-m.finished:
-			return nil
-		case <-tick.C:
-		}
-	}
-}
-
-// interrupted ends a Run that was told to stop. The target stays attached, so
-// that the next Run goes on, unless the user wants it detached.
-func (m *Migration) interrupted(ctx context.Context) error {
-	if m.cfg.AbortOnExit && m.phaseIn(Copying, Following) {
-		quiet, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*controlTimeout)
-		defer cancel()
-		if _, err := m.Abort(quiet, false); err != nil {
-			return errors.Join(ctx.Err(), err)
-		}
-	}
-	return ctx.Err()
-}
-
-// autoDue tells whether an automatic cutover should happen now.
-func (m *Migration) autoDue() bool {
-	s := m.Status()
-	return s.Phase == Following && s.Ready
-}
-
-// windowOver completes the migration when its rollback window has passed.
-func (m *Migration) windowOver(ctx context.Context) error {
-	if m.cfg.RollbackWindow < 0 || m.phase() != Switched {
-		return nil
-	}
-	m.mu.Lock()
-	since := m.rec.Cutover.At
-	m.mu.Unlock()
-	if time.Since(since) < m.cfg.RollbackWindow {
-		return nil
-	}
-	if m.source.down() != "" || m.target.down() != "" {
-		return nil // a server that is away for a moment is waited for
-	}
-	_, err := m.Complete(ctx, false)
-	if errors.Is(err, errBusy) {
-		return nil
-	}
-	return err
-}
+// whole tells whether both servers answer.
+func (m *Migration) whole() bool { return m.source.down() == "" && m.target.down() == "" }
 
 // poll asks the replica for its offset, so that the lag is known and the
 // primary's own view of it is fresh.

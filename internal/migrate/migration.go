@@ -199,11 +199,11 @@ func (m *Migration) run(parent context.Context) error {
 	}
 	together()
 	if err := m.connect(parent, fresh); parent.Err() != nil {
-		return m.interrupted(parent)
+		return m.interrupted(parent, m)
 	} else if err != nil {
 		return err
 	}
-	return m.keep(parent)
+	return m.keep(parent, m)
 }
 
 // primary is the side that accepts writes, by the last committed switch.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -30,19 +29,19 @@ import (
 type Sharded struct {
 	core
 
+	cluster *deployment
+
 	// Guarded by mu.
-	rec      shardedRecord
-	planned  plan.Plan
-	target   topology.Node // the cluster as a whole, see plan
-	shards   shardsSeen
-	engine   *engineRun
-	feed     *feedRun
-	password string           // of godwit's own user at the cluster, see cutover.ACLFence
-	votes    chan *psync.Peer // where the source's PSYNC goes during a switch, nil otherwise
-	usersAt  time.Time        // when the nodes were last told of that user; of the keeper alone
-	lag      lagMeter
-	copy     copyProgress
-	rates    rates
+	rec     shardedRecord
+	planned plan.Plan
+	engine  *engineRun
+	feed    *feedRun
+	votes   chan *psync.Peer // where the source's PSYNC goes during a switch, nil otherwise
+	usersAt time.Time        // when the nodes were last told of that user; of the keeper alone
+	looked  time.Time        // when the cluster was asked last what it holds; likewise
+	lag     lagMeter
+	copy    copyProgress
+	rates   rates
 }
 
 // shardedRecord is what the journal holds.
@@ -80,6 +79,7 @@ func OpenSharded(_ context.Context, c Config, log *slog.Logger) (*Sharded, error
 	m := &Sharded{rec: rec}
 	m.core = newCore(c, log, j, &m.rec.header)
 	m.persist = m.saveLocked
+	m.cluster = newDeployment(Target, c, c.To)
 	if err := m.begin(); err != nil {
 		return nil, errors.Join(err, j.close())
 	}
@@ -169,7 +169,7 @@ func (m *Sharded) run(parent context.Context) error {
 		return fmt.Errorf("%s: %w", Target, err)
 	}
 	wg.Go(func() { m.poll(ctx) })
-	return m.keep(parent)
+	return m.keep(parent, m)
 }
 
 // inspect asks both ends what a plan would need, and has a fresh migration planned.
@@ -185,15 +185,13 @@ func (m *Sharded) inspect(ctx context.Context, fresh bool) error {
 	if err := m.source.inspect(ctx); err != nil {
 		return fmt.Errorf("%s: %w", Source, err)
 	}
-	facts, err := findSharded(ctx, m.cfg, m.source)
+	facts, err := findSharded(ctx, m.cfg, m.source, m.cluster)
 	if err != nil {
 		return err
 	}
-	p, target := planOf(m.cfg, facts), plan.Together(facts.Shards)
+	p := planOf(m.cfg, facts)
 	m.mu.Lock()
-	m.target = target
 	m.planned = p
-	m.shards.note(facts.Shards)
 	m.mu.Unlock()
 	if !fresh {
 		return nil
@@ -208,27 +206,10 @@ func (m *Sharded) inspect(ctx context.Context, fresh bool) error {
 }
 
 // findSharded finds out what a plan to a cluster is made from.
-func findSharded(ctx context.Context, c Config, source *end) (plan.Facts, error) {
-	facts := plan.Facts{Source: source.found(), Listener: plan.Listener{SourceAddress: source.announcedAddress(c.Announce), Certificate: c.ListenerCert != ""}}
-	cluster, err := topology.ReadCluster(ctx, c.To)
-	if err != nil {
+func findSharded(ctx context.Context, c Config, source *end, target *deployment) (facts plan.Facts, err error) {
+	facts = plan.Facts{Source: source.found(), Listener: plan.Listener{SourceAddress: source.announcedAddress(c.Announce), Certificate: c.ListenerCert != ""}}
+	if facts.Shards, facts.Cluster, err = target.inspect(ctx); err != nil {
 		return facts, fmt.Errorf("%s: %w", Target, err)
-	}
-	facts.Cluster = cluster
-	var primaries []server.Endpoint
-	for _, s := range cluster.Shards() {
-		if len(s.Primary.Slots) > 0 {
-			primaries = append(primaries, s.Primary.Endpoint)
-		}
-	}
-	for _, i := range topology.InspectAll(ctx, primaries, "godwit:"+c.Name, len(primaries)) {
-		if i.Err != nil {
-			return facts, fmt.Errorf("%s: %w", Target, i.Err)
-		}
-		facts.Shards = append(facts.Shards, i.Node)
-	}
-	if len(facts.Shards) == 0 {
-		return facts, fmt.Errorf("%s: %w", Target, cluster.Served())
 	}
 	survey, err := topology.TakeSurvey(ctx, facts.Source, plan.SurveyOf(facts.Source, plan.Together(facts.Shards)))
 	facts.Source.Survey = &survey
@@ -295,9 +276,7 @@ func (m *Sharded) startEngine(ctx context.Context) {
 			m.event(slog.LevelWarn, fmt.Sprintf("%s does not tell its time, so its TTLs go by the clock of this machine: %v", m.source.address(), err))
 		}
 	}
-	to := m.cfg.To
-	to.Username, to.Password = m.ownUser(), m.ownPassword()
-	run := &engineRun{engine: m.newEngine(to), done: make(chan struct{})}
+	run := &engineRun{engine: m.newEngine(m.cluster.own()), done: make(chan struct{})}
 	m.mu.Lock()
 	base := m.base
 	m.mu.Unlock()
@@ -319,8 +298,9 @@ func (m *Sharded) startEngine(ctx context.Context) {
 // newEngine is one that goes on from where the journal says.
 func (m *Sharded) newEngine(to server.Endpoint) *apply.Engine {
 	source := m.source.found()
+	target := m.cluster.found()
 	m.mu.Lock()
-	target, progress := m.target, m.rec.Progress
+	progress := m.rec.Progress
 	m.mu.Unlock()
 	knows := target.Capabilities()
 	knows.Module = target.LoadsModulesOf(source, m.cfg.AcceptModules)
@@ -424,32 +404,15 @@ func (m *Sharded) recover(ctx context.Context) error {
 			err = m.update(func(r *shardedRecord) { r.Switch, r.Error, r.Hint, r.Phase = nil, "", "", intent.Before })
 		}
 	case committed:
-		if err := errors.Join(m.known(ctx), m.unpause(ctx)); err != nil {
+		if err := errors.Join(m.known(ctx), m.cluster.unpause(ctx)); err != nil {
 			return err
 		}
 		_, err = m.switched(ctx, result, Source, m.forthAgain(ctx))
 	default:
-		if err := errors.Join(m.unfence(ctx), m.unpause(ctx)); err != nil {
+		if err := errors.Join(m.unfence(ctx), m.cluster.unpause(ctx)); err != nil {
 			return err
 		}
 		err = m.update(func(r *shardedRecord) { r.Switch, r.Error, r.Hint, r.Phase = nil, "", "", Switched })
 	}
 	return err
-}
-
-// shardsSeen are the target's primaries as they were last seen.
-type shardsSeen struct {
-	addresses    []string
-	keys, memory int64
-	unreachable  string
-}
-
-func (s *shardsSeen) note(nodes []topology.Node) {
-	*s = shardsSeen{}
-	for _, n := range nodes {
-		s.addresses = append(s.addresses, n.Endpoint.Address)
-		s.keys += n.Keys()
-		s.memory += n.Memory.Used
-	}
-	slices.Sort(s.addresses)
 }

@@ -14,7 +14,6 @@ import (
 	"godwit/internal/rdb"
 	"godwit/internal/server"
 	"godwit/internal/spool"
-	"godwit/internal/topology"
 )
 
 // wayBack is what the journal holds of the way from the cluster to the old primary.
@@ -94,8 +93,9 @@ func (m *Sharded) leaveBack() error {
 func (m *Sharded) startFeed(back *wayBack, resume bool) *feedRun {
 	source := m.source.found()
 	m.mu.Lock()
-	base, target := m.base, m.target
+	base := m.base
 	m.mu.Unlock()
+	target := m.cluster.found()
 	knows := source.Capabilities()
 	knows.Module = source.LoadsModulesOf(target, m.cfg.AcceptModules)
 	run := &feedRun{done: make(chan struct{})}
@@ -182,7 +182,7 @@ func (m *Sharded) reverse(ctx context.Context, leave func()) error {
 	m.stopEngine()
 	leave()
 	m.setVotes(nil)
-	if err := m.forget(ctx); err != nil {
+	if err := m.cluster.forget(ctx); err != nil {
 		return err
 	}
 	run := m.feeding()
@@ -219,7 +219,7 @@ func (m *Sharded) Rollback(ctx context.Context, o SwitchOptions) (SwitchResult, 
 	if err != nil {
 		return result, err
 	}
-	primaries, nodes, err := m.nodes(ctx)
+	primaries, nodes, err := m.cluster.nodes(ctx)
 	defer closeAll(nodes)
 	if err != nil {
 		return result, err
@@ -246,8 +246,8 @@ func (m *Sharded) mayGoBack() error {
 		return hinted("`godwit complete` ends the migration", "there is no way back: this migration runs with --rollback-window 0")
 	case r.Back.Lost != "":
 		return hinted(r.Back.Hint, "%s", r.Back.Lost)
-	case !m.target.Version.AtLeast(6, 2):
-		return hinted("`godwit complete` ends the migration", "%s cannot pause writes alone, so a cluster of it cannot hand over", m.target.Version)
+	case !m.cluster.found().Version.AtLeast(6, 2):
+		return hinted("`godwit complete` ends the migration", "%s cannot pause writes alone, so a cluster of it cannot hand over", m.cluster.found().Version)
 	case !ready:
 		return hinted("wait until `godwit status` says that it is ready", "%s", why)
 	}
@@ -257,8 +257,8 @@ func (m *Sharded) mayGoBack() error {
 // goBack runs the machine between two journal entries.
 func (m *Sharded) goBack(ctx context.Context, result SwitchResult, primaries, nodes []*server.Client, next *oldPrimary, limits cutover.Limits) (SwitchResult, error) {
 	defer m.interruptVerify(ctx, "a "+result.Direction)()
-	fence := &cutover.ACLFence{Nodes: nodes, User: m.ownUser()}
-	if err := fence.Prepare(ctx, m.ownPassword()); err != nil {
+	fence := &cutover.ACLFence{Nodes: nodes, User: m.cluster.user()}
+	if err := fence.Prepare(ctx, m.cluster.password); err != nil {
 		return result, err
 	}
 	next.replica.ReplID = m.source.seen()["master_replid"]
@@ -306,36 +306,6 @@ func (m *Sharded) forthAgain(ctx context.Context) error {
 	}
 	m.startEngine(ctx)
 	return nil
-}
-
-// nodes are clients of the cluster's primaries, and of all its nodes.
-func (m *Sharded) nodes(ctx context.Context) (primaries, all []*server.Client, err error) {
-	c, err := topology.ReadCluster(ctx, m.cfg.To)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, s := range c.Shards() {
-		for i, n := range append([]topology.ClusterNode{s.Primary}, s.Replicas...) {
-			if n.Health == topology.Failed {
-				continue
-			}
-			client, err := server.New(n.Endpoint, "godwit:"+m.cfg.Name)
-			if err != nil {
-				return primaries, all, err
-			}
-			all = append(all, client)
-			if i == 0 && len(n.Slots) > 0 {
-				primaries = append(primaries, client)
-			}
-		}
-	}
-	return primaries, all, nil
-}
-
-func closeAll(clients []*server.Client) {
-	for _, c := range clients {
-		_ = c.Close() // nothing was left unsent
-	}
 }
 
 // oldPrimary is the source as a rollback sees it.

@@ -2,7 +2,6 @@ package migrate
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -12,94 +11,20 @@ import (
 	"godwit/internal/command"
 	"godwit/internal/cutover"
 	"godwit/internal/server"
-	"godwit/internal/topology"
 )
 
 // shardsInterval is how often the shards are asked for what they hold.
 const shardsInterval = 2 * time.Second
 
-// keep watches over the migration until it ends: it moves the phase on, and switches
-// by itself where it was told to.
-func (m *Sharded) keep(ctx context.Context) error {
-	tick := time.NewTicker(keepInterval)
-	defer tick.Stop()
-	var saved, nextAuto, looked time.Time
-	attempts := 0
-	for {
-		if m.operation.try() {
-			over, err := m.over()
-			if !over {
-				err = m.tend(ctx)
-			}
-			m.operation.release()
-			if over || err != nil {
-				return err
-			}
-		}
-		if time.Since(looked) > shardsInterval {
-			m.lookAtShards(ctx)
-			looked = time.Now()
-		}
-		m.verifyIfDue(ctx, m)
-		if s := m.Status(); m.cfg.Cutover == Auto && s.Phase == Following && s.Ready && time.Now().After(nextAuto) {
-			_, err := m.Cutover(ctx, SwitchOptions{})
-			var gaveUp *cutover.GaveUpError
-			if errors.As(err, &gaveUp) {
-				attempts++
-			}
-			if attempts >= autoAttempts {
-				return &GaveUpError{Err: err}
-			}
-			nextAuto = time.Now().Add(autoPause)
-		}
-		if err := m.windowOver(ctx); err != nil {
-			return err
-		}
-		if time.Since(saved) > saveInterval {
-			m.saveQuietly()
-			saved = time.Now()
-		}
-		select {
-		case <-ctx.Done():
-			return m.interrupted(ctx)
-		case err := <-m.fatal:
-			return err
-		case <-m.finished:
-			return nil
-		case <-tick.C:
-		}
-	}
-}
-
-// interrupted ends a Run that was told to stop.
-func (m *Sharded) interrupted(ctx context.Context) error {
-	if m.cfg.AbortOnExit && m.phaseIn(Copying, Following) {
-		quiet, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*controlTimeout)
-		defer cancel()
-		if _, err := m.Abort(quiet, false); err != nil {
-			return errors.Join(ctx.Err(), err)
-		}
-	}
-	return ctx.Err()
-}
-
-// windowOver completes the migration when its rollback window has passed.
-func (m *Sharded) windowOver(ctx context.Context) error {
-	m.mu.Lock()
-	since, phase := m.rec.Cutover.At, m.rec.Phase
-	m.mu.Unlock()
-	if m.cfg.RollbackWindow < 0 || phase != Switched || time.Since(since) < m.cfg.RollbackWindow || m.source.down() != "" {
-		return nil
-	}
-	_, err := m.Complete(ctx, false)
-	if errors.Is(err, errBusy) {
-		return nil
-	}
-	return err
-}
+// whole tells whether the source answers.
+func (m *Sharded) whole() bool { return m.source.down() == "" }
 
 // tend looks at the source once and moves the phase on.
 func (m *Sharded) tend(ctx context.Context) error {
+	if time.Since(m.looked) > shardsInterval {
+		m.cluster.look(ctx)
+		m.looked = time.Now()
+	}
 	info, err := m.source.look(ctx)
 	if err != nil {
 		return nil //nolint:nilerr // it is waited for; the status says why
@@ -135,6 +60,7 @@ func (m *Sharded) tend(ctx context.Context) error {
 	case primary == Source && info["role"] == "slave":
 		return m.sourceBecameReplica(ctx, info)
 	case primary == Target:
+		m.tendLeft(ctx)
 		return m.tendOld(ctx, info)
 	}
 	engine := m.present()
@@ -200,23 +126,6 @@ func (m *Sharded) sourceBecameReplica(ctx context.Context, info server.Info) err
 		m.event(slog.LevelWarn, fmt.Sprintf("%s: %v", m.source.address(), err))
 	}
 	return nil // tried again at the next look
-}
-
-// lookAtShards asks the shards for what they hold.
-func (m *Sharded) lookAtShards(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
-	defer cancel()
-	d, err := topology.Resolve(ctx, m.cfg.To)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err != nil {
-		m.shards.unreachable = err.Error()
-		return
-	}
-	m.shards = shardsSeen{keys: d.Keys, memory: m.shards.memory}
-	for _, e := range d.Primaries {
-		m.shards.addresses = append(m.shards.addresses, e.Address)
-	}
 }
 
 // measure updates progress and rates; the keeper calls it after each look.

@@ -86,6 +86,7 @@ func (m *Sharded) carryOut(ctx context.Context, result SwitchResult, method cuto
 	engine := m.present()
 	replid := engine.View()[0].ReplID
 	next := &cluster{m: m, engine: engine}
+	defer next.close()
 	before := m.phase()
 	err := m.update(func(r *shardedRecord) {
 		r.Phase = Switching
@@ -102,11 +103,12 @@ func (m *Sharded) carryOut(ctx context.Context, result SwitchResult, method cuto
 	defer m.setVotes(nil)
 	machine := &cutover.Machine{
 		Method: method, Old: m.sourceSide(), New: next, Limits: limits, ReplID: replid, Votes: votes,
-		Arm: func(ctx context.Context) error {
+		Arm: func(ctx context.Context) (err error) {
 			if err := errors.Join(m.armOld(ctx, method, m.source), m.beginBack(ctx)); err != nil {
 				return err
 			}
-			return m.raise(ctx) // at nodes that have joined since
+			next.fence, err = m.cluster.raised(ctx, m.fenced(), m.noteFence) // at nodes that have joined since
+			return err
 		},
 		Unfence: func(ctx context.Context) error { return m.restore(ctx, m.source, minReplicasToWrite) },
 		Disarm: func(ctx context.Context) error {
@@ -165,9 +167,6 @@ func (m *Sharded) switched(ctx context.Context, result SwitchResult, to Side, af
 		r.Cutover.At = time.Now()
 		r.Cutover.Switches++
 		r.outdate("the servers have changed roles")
-		if to == Target {
-			r.Fence = nil // it was lifted
-		}
 	})
 	if err == nil && to == Source {
 		err = m.restore(ctx, m.source) // a primary needs nothing of what made it a replica
@@ -212,6 +211,13 @@ func putOff(p *psync.Peer) {
 type cluster struct {
 	m      *Sharded
 	engine *apply.Engine
+	fence  *cutover.ACLFence // once it is armed
+}
+
+func (c *cluster) close() {
+	if c.fence != nil {
+		closeAll(c.fence.Nodes)
+	}
 }
 
 // Address names it.
@@ -249,8 +255,10 @@ func (c *cluster) Applied(context.Context) (int64, error) { return c.engine.View
 func (c *cluster) Acknowledge(context.Context) { c.engine.Acknowledge() }
 
 // Promote has the shards take writes. The source takes none any more, and never will by
-// itself.
+// itself. Whatever the engine carries by value after that would undo what clients write.
 func (c *cluster) Promote(ctx context.Context) error {
+	c.m.stopEngine()
 	c.m.openBack()
-	return c.m.lift(ctx)
+	c.m.lift(ctx, c.fence)
+	return nil
 }

@@ -2,12 +2,9 @@ package migrate
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"godwit/internal/apply"
-	"godwit/internal/topology"
 )
 
 // Status is a snapshot of everything; it is cheap and free to any goroutine.
@@ -21,10 +18,7 @@ func (m *Sharded) statusLocked() Status {
 	s := m.rec.status()
 	s.Running, s.At = m.running, time.Now()
 	s.Source = m.source.status()
-	s.Target = ServerStatus{
-		URL: m.cfg.To.String(), Version: m.target.Version.String(), Role: fmt.Sprintf("cluster of %d", len(m.shards.addresses)),
-		Keys: m.shards.keys, UsedMemory: m.shards.memory, Unreachable: m.shards.unreachable,
-	}
+	s.Target = m.cluster.status()
 	s.Links, s.Spool = []LinkStatus{}, SpoolStatus{}
 	s.Emergency = m.emergency()
 	s.Verify = m.verifyStatus(s.At)
@@ -141,28 +135,14 @@ func (m *Sharded) emergency() []string {
 		}
 		lines = append(lines, "# if it says slave: "+cluster+" serves, and no client may write to "+m.source.address()+".",
 			"# In either case, whatever of it has been done, as soon as clients are to write to "+cluster+":")
-		return append(lines, m.unfenceByHand()...)
+		return append(lines, m.cluster.byHand(r.Fence)...)
 	case r.Primary == Target:
 		return []string{
 			"# " + cluster + " serves, and no client may write to " + m.source.address() + ".",
 			"# It stays as it is: read-only. To make it a server of its own:", free,
 		}
 	case r.Fence != nil:
-		return append([]string{"# " + m.source.address() + " serves. To have " + cluster + " take writes again, as a deployment of its own:"}, m.unfenceByHand()...)
+		return append([]string{"# " + m.source.address() + " serves. To have " + cluster + " take writes again, as a deployment of its own:"}, m.cluster.byHand(r.Fence)...)
 	}
-	return []string{"# " + m.source.address() + " serves. Nothing is set there; at " + cluster + " the keys godwit:" + m.cfg.Name + ":* and the user " + m.ownUser() + " may be deleted"}
-}
-
-// unfenceByHand gives the users of the cluster their rights back, node by node.
-func (m *Sharded) unfenceByHand() []string {
-	var lines []string
-	for _, address := range slices.Sorted(maps.Keys(m.rec.Fence)) {
-		node := topology.Node{Endpoint: m.cfg.To, Version: m.target.Version}
-		node.Endpoint.Address = address
-		for _, u := range m.rec.Fence[address] {
-			lines = append(lines, node.CLI(u.Restore()...))
-		}
-		lines = append(lines, node.CLI("CLIENT", "UNPAUSE"))
-	}
-	return lines
+	return []string{"# " + m.source.address() + " serves. Nothing is set there; at " + cluster + " the keys godwit:" + m.cfg.Name + ":* and the user " + m.cluster.user() + " may be deleted"}
 }

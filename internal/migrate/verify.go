@@ -54,7 +54,7 @@ type verifying struct {
 	between        verifySides
 	replica        *end // the target where it is a replica; nil for a cluster
 	options        VerifyOptions
-	feed           *feed
+	feed           *feed // nil where the target is not held
 	began          time.Time
 	cancel         context.CancelCauseFunc
 	done           chan struct{} // closed once nothing of it is left
@@ -112,7 +112,9 @@ func (c *core) compare(ctx context.Context, o VerifyOptions, e comparer) (*verif
 	}
 	c.event(slog.LevelInfo, fmt.Sprintf("comparing %s with %s", v.target, v.source))
 	report, err := verify.Run(ctx, c.verifyConfig(v))
-	v.feed.end(ctx, errors.New("the comparison is over"))
+	if v.feed != nil {
+		v.feed.end(ctx, errors.New("the comparison is over"))
+	}
 	c.putBack(ctx, v, e)
 	return report, errors.Join(err, c.endVerify(v, report, err))
 }
@@ -215,9 +217,14 @@ func (c *core) verifyConfig(v *verifying) verify.Config {
 	for _, f := range c.cfg.Drop {
 		drop[f] = true
 	}
+	var feeds []verify.Feed
+	var unlock func(context.Context) (func(context.Context) error, error)
+	if v.feed != nil {
+		feeds, unlock = []verify.Feed{v.feed}, v.feed.Unlock
+	}
 	return verify.Config{
 		Source: v.between.source, Target: v.between.target,
-		Feeds: []verify.Feed{v.feed}, Unlock: v.feed.Unlock,
+		Feeds: feeds, Unlock: unlock,
 		Options: verify.Options{
 			Method: o.Method, Sample: o.Sample, Keys: o.Keys, DBs: o.DBs, MaxRate: o.MaxRate, MaxDuration: o.MaxDuration,
 			Samples: o.Samples, Repair: o.Repair, DeleteExtra: o.DeleteExtra, Drop: drop, Dir: VerifyDir(c.cfg.StateDir, c.cfg.Name),
@@ -276,7 +283,9 @@ func (c *core) interruptVerify(ctx context.Context, by string) (resume func()) {
 	if v != nil {
 		why := &InterruptedError{By: by}
 		v.cancel(why)
-		v.feed.end(ctx, why)
+		if v.feed != nil {
+			v.feed.end(ctx, why)
+		}
 	}
 	return func() {
 		c.mu.Lock()

@@ -12,6 +12,10 @@ func (in *input) toCluster() bool { return in.Cluster != nil }
 
 // engine is the fastest that is possible, and why.
 func (in *input) engine() (name, why string) {
+	if in.joint() {
+		return Apply, fmt.Sprintf("godwit is a replica of %s, and writes what they replicate to the target: no server can be the replica of several",
+			count(int64(len(in.Sources)), "primary", "primaries"))
+	}
 	if in.toCluster() {
 		return Apply, fmt.Sprintf("godwit is a replica of the source, and writes what it replicates to the %s of the cluster: a cluster's primaries cannot be replicas of anything else",
 			count(int64(len(in.Shards)), "shard", "shards"))
@@ -134,7 +138,7 @@ func clusterRules() []rule {
 			return "", ""
 		}},
 		{"cluster-clients", warning, func(in *input) (string, string) {
-			if !in.toCluster() || in.CopyOnly {
+			if !in.toCluster() || in.CopyOnly || in.joint() {
 				return "", ""
 			}
 			return "clients of the source must become clients of a cluster at the cutover: those that do not follow redirections, and commands with keys of several slots, fail there",
@@ -193,17 +197,17 @@ func (in *input) applySteps(back bool) []Step {
 		shard(completed, "DEL godwit:"+in.Name+":*", "checkpoints and godwit's user go, and settings that were touched are as before"))
 }
 
-// picture is the slots of the target.
-func (in *input) picture() string {
+// picture is the slots of a cluster.
+func picture(c *topology.ClusterMap) string {
 	const width = 72
 	var b strings.Builder
-	for i, s := range in.Cluster.Shards() {
+	for i, s := range c.Shards() {
 		if topology.CountSlots(s.Primary.Slots) > 0 {
 			fmt.Fprintf(&b, "  %s  %s, %s, %s\n", topology.Letters(i), s.Primary.Address,
 				count(int64(topology.CountSlots(s.Primary.Slots)), "slot", "slots"), count(int64(len(s.Replicas)), "replica", "replicas"))
 		}
 	}
-	for line := range strings.Lines(in.Cluster.DrawSlots(width, nil)) {
+	for line := range strings.Lines(c.DrawSlots(width, nil)) {
 		b.WriteString("  " + line)
 	}
 	return b.String()

@@ -20,6 +20,11 @@ type Facts struct {
 	// Cluster is the target as a whole where it is one, and Shards its primaries.
 	Cluster *topology.ClusterMap
 	Shards  []topology.Node
+
+	// Sources are the primaries of a source that is several servers, or a cluster: then
+	// SourceCluster is that as a whole. Source and Target are made of these and of Shards.
+	Sources       []topology.Node
+	SourceCluster *topology.ClusterMap
 }
 
 // Listener is where the servers find godwit.
@@ -65,6 +70,7 @@ type Method string
 const (
 	Failover Method = "failover" // FAILOVER TO godwit, from 6.2 on
 	Fence    Method = "fence"    // min-replicas-to-write, then REPLICAOF
+	Pause    Method = "pause"    // CLIENT PAUSE at every primary, then ACL SETUSER
 )
 
 // Plan is what would happen. It holds no password.
@@ -72,8 +78,10 @@ type Plan struct {
 	Name             string     `json:"name"`
 	Engine           string     `json:"engine"`
 	EngineWhy        string     `json:"engine_why"`
-	Shards           []End      `json:"shards,omitempty"` // of a cluster as target
-	Slots            string     `json:"slots,omitempty"`  // likewise, as a picture
+	Shards           []End      `json:"shards,omitempty"`       // of a cluster as target
+	Slots            string     `json:"slots,omitempty"`        // likewise, as a picture
+	Sources          []End      `json:"sources,omitempty"`      // of a cluster as source, or several servers
+	SourceSlots      string     `json:"source_slots,omitempty"` // of a cluster as source, as a picture
 	Method           Method     `json:"method"`
 	Source           End        `json:"source"`
 	Target           End        `json:"target"`
@@ -135,10 +143,10 @@ func Make(f Facts, w Wants) Plan {
 	p := Plan{
 		Name:   w.Name,
 		Method: in.method,
-		Source: endOf(f.Source), Target: endOf(in.Target),
+		Source: endOf(in.Source), Target: endOf(in.Target),
 		Sizes: Sizes{
-			Keys: f.Source.Keys(), DBs: f.Source.DBs, Libraries: f.Source.Libraries,
-			UsedMemory: f.Source.Memory.Used, SpoolMemory: w.SpoolMemory, SpoolDisk: w.SpoolDisk,
+			Keys: in.Source.Keys(), DBs: in.Source.DBs, Libraries: in.Source.Libraries,
+			UsedMemory: in.Source.Memory.Used, SpoolMemory: w.SpoolMemory, SpoolDisk: w.SpoolDisk,
 		},
 		EstimatedSeconds: in.copySeconds(),
 		MaxPauseMS:       w.MaxPause.Milliseconds(),
@@ -146,14 +154,24 @@ func Make(f Facts, w Wants) Plan {
 		Blockers: []Finding{}, Warnings: []Finding{}, Notes: []Finding{}, Steps: []Step{},
 	}
 	p.Engine, p.EngineWhy = in.engine()
+	if in.joint() {
+		p.Source.Role = fmt.Sprintf("%d servers", len(in.Sources))
+		if in.SourceCluster != nil {
+			p.SourceSlots = picture(in.SourceCluster)
+			p.Source.Role = fmt.Sprintf("cluster of %d", len(in.Sources))
+		}
+		for _, n := range in.Sources {
+			p.Sources = append(p.Sources, endOf(n))
+		}
+	}
 	if in.toCluster() {
-		p.Slots = in.picture()
+		p.Slots = picture(in.Cluster)
 		p.Target.Role = fmt.Sprintf("cluster of %d", len(in.Shards))
 		for _, n := range in.Shards {
 			p.Shards = append(p.Shards, endOf(n))
 		}
 	}
-	for _, db := range f.Source.DBs {
+	for _, db := range in.Source.DBs {
 		p.Sizes.Expires += db.Expires
 	}
 	if !p.judge(in) {
@@ -171,7 +189,7 @@ func Make(f Facts, w Wants) Plan {
 func (p *Plan) judge(in *input) bool {
 	for i, rules := range ruleGroups(in) {
 		for _, r := range rules {
-			if !in.toCluster() || !ofReplica(r.code) {
+			if !in.skips(r.code) {
 				p.apply(r, in)
 			}
 		}
@@ -185,7 +203,7 @@ func (p *Plan) judge(in *input) bool {
 // ruleGroups are all rules, those about the servers' identity first.
 func ruleGroups(in *input) [][]rule {
 	return [][]rule{
-		identityRules(), clusterRules(), roleRules(), dataRules(), memoryRules(), versionRules(), featureRules(),
+		identityRules(), jointRules(), clusterRules(), roleRules(), dataRules(), memoryRules(), versionRules(), featureRules(),
 		replicationRules(), networkRules(), permissionRules(in), verifyRules(),
 	}
 }

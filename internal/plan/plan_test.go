@@ -68,21 +68,41 @@ func healthy() (Facts, Wants) {
 		Wants{Name: "orders", MaxPause: time.Second, RollbackWindow: -1, SpoolMemory: 64 << 20, SpoolDisk: 16 << 30}
 }
 
+// fromCluster makes the source a cluster of three shards of a version.
+func fromCluster(f *Facts, of func(address string) topology.Node) {
+	f.Sources, f.SourceCluster = threeShards("10.0.9", of)
+	for i := range f.Sources {
+		f.Sources[i].DBs = []topology.DB{{Keys: 100_000, Expires: 5}}
+	}
+	f.Shards = []topology.Node{f.Target}
+	f.Source, f.Target = topology.Node{}, topology.Node{}
+}
+
+// several makes the source these servers.
+func (f *Facts) several(servers ...topology.Node) {
+	f.Sources, f.Shards = servers, []topology.Node{f.Target}
+	f.Source, f.Target = topology.Node{}, topology.Node{}
+}
+
 // clustered makes the target a cluster of three shards of a version.
 func clustered(f *Facts, of func(address string) topology.Node) {
 	f.Target = topology.Node{}
+	f.Shards, f.Cluster = threeShards("10.0.1", of)
+}
+
+func threeShards(network string, of func(address string) topology.Node) (shards []topology.Node, c *topology.ClusterMap) {
 	var nodes []topology.ClusterNode
 	for i, first := range []uint16{0, 5461, 10923} {
-		address := fmt.Sprintf("10.0.1.%d:6379", i+1)
+		address := fmt.Sprintf("%s.%d:6379", network, i+1)
 		n := of(address)
 		n.Mode = topology.Cluster
-		f.Shards = append(f.Shards, n)
+		shards = append(shards, n)
 		nodes = append(nodes, topology.ClusterNode{
 			ID: address, Address: address, Role: topology.Primary,
 			Slots: []topology.SlotRange{{First: first, Last: []uint16{5460, 10922, 16383}[i]}},
 		})
 	}
-	f.Cluster = topology.NewClusterMap(nodes, nil)
+	return shards, topology.NewClusterMap(nodes, nil)
 }
 
 func codes(findings []Finding) []string {

@@ -51,6 +51,10 @@ func newInput(f Facts, w Wants) *input {
 	if len(f.Shards) > 0 {
 		f.Target = Together(f.Shards)
 	}
+	if len(f.Sources) > 0 {
+		f.Source = joined(f.Sources)
+		return &input{Facts: f, Wants: w, method: Pause, backMethod: Pause}
+	}
 	return &input{Facts: f, Wants: w, method: methodAt(f.Source), backMethod: methodAt(f.Target)}
 }
 

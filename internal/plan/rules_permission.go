@@ -27,6 +27,9 @@ type need struct {
 
 // needs lists them for this migration.
 func (in *input) needs() []need {
+	if in.joint() {
+		return in.jointNeeds()
+	}
 	const source, target = "source", "target"
 	const (
 		noCopy   = "godwit cannot replicate from it"

@@ -26,12 +26,6 @@ func identityRules() []rule {
 		}
 		return text, "ask it for the primary's address, and give that: " + s.CLI("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "NAME")
 	})...)
-	rules = append(rules, rule{"source-is-cluster", blocker, func(in *input) (string, string) {
-		if in.Source.Mode != topology.Cluster {
-			return "", ""
-		}
-		return "the source runs in cluster mode, which is not supported yet", "give a server with cluster-enabled no"
-	}})
 	rules = append(rules, each("too-old", blocker, func(_ *input, s side) (string, string) {
 		if s.Version.AtLeast(5, 0) {
 			return "", ""

@@ -28,8 +28,46 @@ var ruleTests = []struct {
 	}, blockers: []string{"source-is-sentinel"}, says: "redis://10.0.0.7:6379", noBack: true},
 	{name: "a Sentinel as the target", change: func(f *Facts, _ *Wants) { f.Target.Mode = topology.Sentinel },
 		blockers: []string{"target-is-sentinel"}, says: "SENTINEL GET-MASTER-ADDR-BY-NAME", noBack: true},
-	{name: "a cluster as the source", change: func(f *Facts, _ *Wants) { f.Source.Mode = topology.Cluster },
-		blockers: []string{"source-is-cluster"}, says: "cluster-enabled no", noBack: true},
+	{name: "a cluster as the source", change: func(f *Facts, _ *Wants) { fromCluster(f, redis70) },
+		warnings: []string{"joint-clients"}, says: "CLIENT PAUSE at every primary"},
+	{name: "a cluster to a cluster", change: func(f *Facts, w *Wants) {
+		fromCluster(f, redis70)
+		clustered(f, valkey81)
+		w.Verify = true
+	}, warnings: []string{"joint-clients", "way-back-commands"}, says: "what they know of the slots leads to the old shards"},
+	{name: "a cluster that is compared by scans", change: func(f *Facts, w *Wants) {
+		fromCluster(f, redis70)
+		f.Shards[0].Permissions[topology.Psync] = topology.Denied
+		w.Verify = true
+	}, warnings: []string{"joint-clients", "target-permission", "verify-by-scan"}, says: "SCAN, DUMP", noBack: true},
+	{name: "a cluster with a hole as the source", change: func(f *Facts, _ *Wants) {
+		fromCluster(f, redis70)
+		f.SourceCluster.Nodes[1].Slots = []topology.SlotRange{{First: 5461, Last: 9999}}
+		f.SourceCluster = topology.NewClusterMap(f.SourceCluster.Nodes, []topology.Move{{Slots: []topology.SlotRange{{First: 7, Last: 7}}, From: "10.0.9.1:6379", To: "10.0.9.2:6379"}})
+	}, blockers: []string{"source-unserved"}, warnings: []string{"joint-clients"}, notes: []string{"source-moving"}, says: "redis-cli --cluster fix 10.0.9.1:6379"},
+	{name: "a cluster to itself", change: func(f *Facts, _ *Wants) {
+		fromCluster(f, redis70)
+		f.Shards = f.Sources[1:2]
+	}, blockers: []string{"source-shared", "target-has-keys"}, warnings: []string{"joint-clients"}},
+	{name: "a cluster that cannot pause, as the source", change: func(f *Facts, _ *Wants) { fromCluster(f, redis60) },
+		blockers: []string{"source-pause"}, warnings: []string{"joint-clients", "later", "way-back-commands"}, says: "--cutover never"},
+	{name: "a cluster to a replica", change: func(f *Facts, _ *Wants) {
+		fromCluster(f, redis70)
+		replicaOf(&f.Shards[0], "10.0.0.3", 6380)
+	}, blockers: []string{"target-is-replica"}, warnings: []string{"joint-clients"}, says: "REPLICAOF NO ONE"},
+	{name: "several servers", change: func(f *Facts, _ *Wants) { f.several(redis70(from), redis70("10.0.0.3:6379")) },
+		warnings: []string{"joint-clients", "sources-names"}, says: "2 servers", noBack: true},
+	{name: "several servers, one of them a replica", change: func(f *Facts, _ *Wants) {
+		other := redis70("10.0.0.3:6379")
+		replicaOf(&other, "10.0.0.4", 6379)
+		f.several(redis70(from), other)
+	}, blockers: []string{"sources-standalone"}, warnings: []string{"joint-clients", "sources-names"}, says: "give its primary: 10.0.0.4:6379", noBack: true},
+	{name: "several servers, one of them of a cluster", change: func(f *Facts, w *Wants) {
+		other := redis70("10.0.0.3:6379")
+		other.Mode = topology.Cluster
+		f.several(redis70(from), other)
+		w.NoKill = true
+	}, blockers: []string{"sources-standalone"}, warnings: []string{"joint-clients", "sources-names"}, says: "a cluster is one source", noBack: true},
 	{name: "a cluster as the target", change: func(f *Facts, _ *Wants) { clustered(f, redis70) },
 		warnings: []string{"cluster-clients"}, says: "10.0.1.2:6379, 5,462 slots, 0 replicas"},
 	{name: "a cluster that is only to be filled", change: func(f *Facts, w *Wants) { clustered(f, valkey91); w.CopyOnly = true },

@@ -19,6 +19,9 @@ const (
 
 // steps lists what will be sent, in order.
 func (in *input) steps(back bool) []Step {
+	if in.joint() {
+		return in.jointSteps(back)
+	}
 	if in.toCluster() {
 		return in.applySteps(back)
 	}

@@ -35,8 +35,11 @@ func (p Plan) writeHead(b *strings.Builder) {
 	for _, end := range ends {
 		fmt.Fprintf(b, "  %s\n", strings.Join(end, "  "))
 	}
-	if p.Slots != "" {
-		fmt.Fprintf(b, "\n%s", p.Slots)
+	switch {
+	case p.SourceSlots != "" && p.Slots != "":
+		fmt.Fprintf(b, "\n  source\n%s\n  target\n%s", p.SourceSlots, p.Slots)
+	case p.SourceSlots != "" || p.Slots != "":
+		fmt.Fprintf(b, "\n%s%s", p.SourceSlots, p.Slots)
 	}
 	if len(p.Steps) == 0 {
 		return
@@ -44,6 +47,9 @@ func (p Plan) writeHead(b *strings.Builder) {
 	method := "FAILOVER TO godwit: the source pauses writes, waits for the target and demotes itself"
 	if p.Method == Fence {
 		method = "min-replicas-to-write holds writes at the source until the target has them all, then REPLICAOF godwit"
+	}
+	if p.Method == Pause {
+		method = "CLIENT PAUSE at every primary until the target has everything, then ACL SETUSER there; the target's users write from then on"
 	}
 	back := "yes, "
 	if !p.WayBack {

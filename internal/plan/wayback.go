@@ -13,6 +13,9 @@ func (in *input) wayBack() (bool, string) {
 	case in.RollbackWindow == 0:
 		return false, "it ends at the cutover (--rollback-window 0)"
 	}
+	if in.severalServers() {
+		return false, "to which of several servers a key belongs only their clients know"
+	}
 	for _, n := range in.needs() {
 		if n.use == forCopy || n.use == forMore {
 			continue
@@ -21,8 +24,8 @@ func (in *input) wayBack() (bool, string) {
 			return false, text
 		}
 	}
-	if in.toCluster() && !in.Target.Version.AtLeast(6, 2) {
-		return false, fmt.Sprintf("%s cannot pause writes alone, so a cluster of it cannot hand over", in.Target.Version)
+	if (in.toCluster() || in.joint()) && !in.Target.Version.AtLeast(6, 2) {
+		return false, fmt.Sprintf("%s cannot pause writes alone, so it cannot hand over to another deployment", in.Target.Version)
 	}
 	if in.backMethod == Fence && !in.toCluster() && in.Target.Settings["min-replicas-max-lag"] == "0" {
 		return false, "min-replicas-max-lag is 0 at the target, so min-replicas-to-write would not stop writes there"

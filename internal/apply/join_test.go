@@ -1,0 +1,75 @@
+package apply
+
+import (
+	"testing"
+
+	"godwit/internal/load"
+	"godwit/internal/sandbox"
+	"godwit/internal/sandbox/sandboxtest"
+	"godwit/internal/server"
+)
+
+// An engine in the other direction takes over where one ends, and the first one after
+// that: without a copy, and whatever was written before counts as had.
+func TestThereAndBack(t *testing.T) {
+	t.Parallel()
+	for name, shards := range map[string]int{"a standalone server": 0, "a cluster": 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := sandboxtest.Cluster(t, "redis-7.0", sandbox.ClusterOptions{Args: []string{"--repl-backlog-size 16kb"}})
+			var forth, back Config
+			var b func() []*sandbox.Server
+			if shards == 0 {
+				s := sandboxtest.Start(t, "redis-7.0", sandbox.Options{Args: []string{"--repl-backlog-size 16kb"}})
+				b = func() []*sandbox.Server { return []*sandbox.Server{s} }
+				back = configureServers(t, a.Nodes()[0], s)
+			} else {
+				c := sandboxtest.Cluster(t, "redis-7.0", sandbox.ClusterOptions{Shards: shards, Args: []string{"--repl-backlog-size 16kb"}})
+				b = func() []*sandbox.Server { return primaries(t, c) }
+				back = configureCluster(t, a.Nodes()[0], c)
+			}
+			forth = configureCluster(t, b()[0], a)
+			forth.KeepTarget, back.KeepTarget = true, true
+			write := func(to []*sandbox.Server) (stop func()) {
+				l := begin(t, load.Config{Endpoints: endpoints(to), Mix: load.OneSlot, Rate: 2000})
+				return func() {
+					until(t, func() (bool, string) { return l.Snapshot().Acked > 1000, "no writes" })
+					l.Stop()
+					found(t, l, to[0].Endpoint())
+				}
+			}
+			fill(t, a, "fill:", 2000)
+			copying := forth
+			copying.KeepTarget = false
+			e := New(copying)
+			stop := run(t, e)
+			caughtUpCluster(t, e, a)
+			for i, sides := range [][2]func() []*sandbox.Server{{b, func() []*sandbox.Server { return primaries(t, a) }}, {func() []*sandbox.Server { return primaries(t, a) }, b}, {b, func() []*sandbox.Server { return primaries(t, a) }}} {
+				c := back
+				if i%2 == 1 {
+					c = forth
+				}
+				next := New(c)
+				if err := next.Join(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				stop()
+				if _, err := next.Stood(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				written := write(sides[0]())
+				e, stop = next, run(t, next)
+				written()
+				caughtUp(t, e, sides[0]()...)
+				t.Log(sameServers(t, sides[0](), sides[1](), nil), "keys")
+			}
+		})
+	}
+}
+
+func endpoints(servers []*sandbox.Server) (all []server.Endpoint) {
+	for _, s := range servers {
+		all = append(all, s.Endpoint())
+	}
+	return all
+}

@@ -1,0 +1,420 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"godwit/internal/apply"
+	"godwit/internal/command"
+	"godwit/internal/cutover"
+	"godwit/internal/plan"
+	"godwit/internal/server"
+	"godwit/internal/topology"
+)
+
+// deployment is one side of a migration as a whole: a standalone server, several of them,
+// or a cluster.
+//
+// As long as the other side serves, every node of it refuses the writes of all users but
+// godwit's own, by which an engine is connected, as a target that is a replica does by
+// itself: a client that writes there too early would make the two differ, and one that
+// is told of the switch may be there before the switch is.
+type deployment struct {
+	side      Side
+	endpoints []server.Endpoint // any node of a cluster, or each standalone server
+	migration string            // its name
+	ours      func() time.Time
+	password  string // of godwit's own user, of this run
+
+	mu      sync.Mutex
+	cluster bool
+	node    topology.Node // as the rules of a plan look at it, see plan.Together
+	clocks  map[string]*clock
+	seen    shardsSeen
+}
+
+// shardsSeen are the primaries as they were last seen.
+type shardsSeen struct {
+	addresses    []string
+	keys, memory int64
+	unreachable  string
+}
+
+func newDeployment(s Side, c Config, endpoints ...server.Endpoint) *deployment {
+	return &deployment{
+		side: s, endpoints: endpoints, migration: c.Name, ours: c.Now, password: newPassword(), clocks: make(map[string]*clock),
+	}
+}
+
+// first is by what it is called.
+func (d *deployment) first() server.Endpoint { return d.endpoints[0] }
+
+// address names it in what is shown.
+func (d *deployment) address() string {
+	var all []string
+	for _, e := range d.endpoints {
+		all = append(all, e.Address)
+	}
+	return strings.Join(all, ", ")
+}
+
+// url is its URLs without passwords.
+func (d *deployment) url() string { return urls(d.endpoints) }
+
+func urls(endpoints []server.Endpoint) string {
+	var all []string
+	for _, e := range endpoints {
+		all = append(all, e.String())
+	}
+	return strings.Join(all, " ")
+}
+
+// user is by which godwit writes to it while it takes no one else's writes.
+func (d *deployment) user() string { return "godwit:" + d.migration }
+
+// own is the first endpoint, by that user.
+func (d *deployment) own() server.Endpoint {
+	e := d.first()
+	e.Username, e.Password = d.user(), d.password
+	return e
+}
+
+func (d *deployment) clientName() string { return "godwit:" + d.migration }
+
+// inspect finds out what there is: its primaries, and the map of a cluster.
+func (d *deployment) inspect(ctx context.Context) (primaries []topology.Node, cluster *topology.ClusterMap, err error) {
+	found, err := topology.Resolve(ctx, d.first())
+	if err != nil {
+		return nil, nil, err
+	}
+	asked := d.endpoints
+	if found.Cluster != nil {
+		asked = nil
+		for _, s := range found.Cluster.Shards() {
+			if len(s.Primary.Slots) > 0 {
+				asked = append(asked, s.Primary.Endpoint)
+			}
+		}
+		if len(asked) == 0 {
+			return nil, nil, found.Cluster.Served()
+		}
+	}
+	for _, i := range topology.InspectAll(ctx, asked, d.clientName(), len(asked)) {
+		if i.Err != nil {
+			return nil, nil, i.Err
+		}
+		primaries = append(primaries, i.Node)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cluster, d.node = found.Cluster != nil, plan.Together(primaries)
+	d.seen = shardsSeen{}
+	for _, n := range primaries {
+		d.seen.addresses = append(d.seen.addresses, n.Endpoint.Address)
+		d.seen.keys += n.Keys()
+		d.seen.memory += n.Memory.Used
+	}
+	slices.Sort(d.seen.addresses)
+	return primaries, found.Cluster, nil
+}
+
+// found is what inspect found.
+func (d *deployment) found() topology.Node {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.node
+}
+
+func (d *deployment) isCluster() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.cluster
+}
+
+// look asks what there is by now, and how much it holds.
+func (d *deployment) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	defer cancel()
+	var seen shardsSeen
+	var failed error
+	for _, e := range d.endpoints {
+		r, err := topology.Resolve(ctx, e)
+		if failed = err; failed != nil {
+			break
+		}
+		seen.keys += r.Keys
+		for _, p := range r.Primaries {
+			seen.addresses = append(seen.addresses, p.Address)
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if failed != nil {
+		d.seen.unreachable = failed.Error()
+		return
+	}
+	seen.memory = d.seen.memory
+	d.seen = seen
+}
+
+// down tells why it cannot be asked, empty if it can.
+func (d *deployment) down() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.seen.unreachable
+}
+
+// status is what is shown of it.
+func (d *deployment) status() ServerStatus {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	role := "primary"
+	switch {
+	case d.cluster:
+		role = fmt.Sprintf("cluster of %d", len(d.seen.addresses))
+	case len(d.endpoints) > 1:
+		role = fmt.Sprintf("%d servers", len(d.endpoints))
+	}
+	return ServerStatus{
+		URL: d.url(), Version: d.node.Version.String(), Role: role,
+		Keys: d.seen.keys, UsedMemory: d.seen.memory, Unreachable: d.seen.unreachable,
+	}
+}
+
+// standalone is a server of it as an engine reads it. Versions before 7.0 say TTLs
+// relative to their own clock, see setClocks.
+func (d *deployment) standalone(e server.Endpoint) apply.Source {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, known := d.clocks[e.Address]
+	if !known {
+		c = &clock{ours: d.ours}
+		d.clocks[e.Address] = c
+	}
+	return apply.Source{Endpoint: e, Capabilities: d.node.Capabilities(), Version: number(d.node.Version), Now: c.now}
+}
+
+// describe is standalone for a primary of a cluster.
+func (d *deployment) describe(ctx context.Context, e server.Endpoint) (apply.Source, error) {
+	s := d.standalone(e)
+	return s, d.setClocks(ctx, e)
+}
+
+// setClocks asks servers for their time, where TTLs go by it.
+func (d *deployment) setClocks(ctx context.Context, servers ...server.Endpoint) error {
+	if !command.SaysRelativeTTLs(d.found().Capabilities().Version) {
+		return nil
+	}
+	for _, e := range servers {
+		d.mu.Lock()
+		c := d.clocks[e.Address]
+		d.mu.Unlock()
+		client, err := server.Dial(ctx, e, d.clientName())
+		if err != nil {
+			return err
+		}
+		err = c.set(ctx, client)
+		_ = client.Close() // nothing was left unsent
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nodes are clients of its primaries, and of all its nodes. The caller closes all.
+func (d *deployment) nodes(ctx context.Context) (primaries, all []*server.Client, err error) {
+	if len(d.endpoints) == 1 {
+		found, err := topology.Resolve(ctx, d.first())
+		if err != nil {
+			return nil, nil, err
+		}
+		if found.Cluster != nil {
+			return d.clusterNodes(found.Cluster)
+		}
+	}
+	for _, e := range d.endpoints {
+		client, err := server.New(e, d.clientName())
+		if err != nil {
+			return all, all, err
+		}
+		all = append(all, client)
+	}
+	return all, all, nil
+}
+
+func (d *deployment) clusterNodes(c *topology.ClusterMap) (primaries, all []*server.Client, err error) {
+	for _, s := range c.Shards() {
+		for i, n := range append([]topology.ClusterNode{s.Primary}, s.Replicas...) {
+			if n.Health == topology.Failed {
+				continue
+			}
+			client, err := server.New(n.Endpoint, d.clientName())
+			if err != nil {
+				return primaries, all, err
+			}
+			all = append(all, client)
+			if i == 0 && len(n.Slots) > 0 {
+				primaries = append(primaries, client)
+			}
+		}
+	}
+	return primaries, all, nil
+}
+
+func closeAll(clients []*server.Client) {
+	for _, c := range clients {
+		_ = c.Close() // nothing was left unsent
+	}
+}
+
+// rules are what the users of each node might do before they were refused writes, by its
+// address.
+type rules = map[string][]cutover.UserRules
+
+// fence is that of all nodes. The caller closes these.
+func (d *deployment) fence(ctx context.Context, r rules) (*cutover.ACLFence, error) {
+	_, nodes, err := d.nodes(ctx)
+	if err != nil {
+		closeAll(nodes)
+		return nil, err
+	}
+	return &cutover.ACLFence{Nodes: nodes, User: d.user(), Rules: maps.Clone(r)}, nil
+}
+
+// raise has it refuse writes, at nodes that have joined or were started again as well.
+// note makes the rules durable, where there are new ones, before any node does.
+func (d *deployment) raise(ctx context.Context, r rules, note func(rules) error) error {
+	f, err := d.raised(ctx, r, note)
+	if err == nil {
+		closeAll(f.Nodes)
+	}
+	return err
+}
+
+// raised is raise, with the fence, to be lifted without delay. The caller closes its
+// nodes.
+func (d *deployment) raised(ctx context.Context, r rules, note func(rules) error) (f *cutover.ACLFence, err error) {
+	if f, err = d.fence(ctx, r); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			closeAll(f.Nodes)
+		}
+	}()
+	if err := f.Prepare(ctx, d.password); err != nil {
+		return nil, err
+	}
+	if len(f.Rules) != len(r) {
+		if err := note(f.Rules); err != nil {
+			return nil, err
+		}
+	}
+	return f, f.Set(ctx)
+}
+
+// introduce has all nodes know godwit's own user.
+func (d *deployment) introduce(ctx context.Context) error {
+	f, err := d.fence(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer closeAll(f.Nodes)
+	return f.Prepare(ctx, d.password)
+}
+
+// lift has it take writes again. Those of nodes where that could not be done are returned
+// with the error, nil if there are none.
+func (d *deployment) lift(ctx context.Context, r rules) (left rules, err error) {
+	if len(r) == 0 {
+		return nil, nil
+	}
+	f, err := d.fence(ctx, r)
+	if err != nil {
+		return r, err
+	}
+	defer closeAll(f.Nodes)
+	return d.lifted(ctx, f)
+}
+
+// lifted is lift of a fence that there is.
+func (d *deployment) lifted(ctx context.Context, f *cutover.ACLFence) (left rules, err error) {
+	if err = f.Lift(ctx); err != nil {
+		err = fmt.Errorf("the users of %s: %w", d.address(), err)
+	}
+	if len(f.Rules) > 0 {
+		left = f.Rules
+	}
+	return left, err
+}
+
+// forget deletes godwit's own user, which ends its connections.
+func (d *deployment) forget(ctx context.Context) error {
+	f, err := d.fence(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer closeAll(f.Nodes)
+	return f.Forget(ctx)
+}
+
+// unpause ends what a switch may have left paused.
+func (d *deployment) unpause(ctx context.Context) error {
+	primaries, nodes, err := d.nodes(ctx)
+	defer closeAll(nodes)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, c := range primaries {
+		_, err := c.Do(ctx, "CLIENT", "UNPAUSE")
+		failed = append(failed, err)
+	}
+	return errors.Join(failed...)
+}
+
+// offsets are where the primaries stand, by their addresses, of those that answer.
+func (d *deployment) offsets(ctx context.Context, clients []*server.Client) map[string]int64 {
+	all := make([]int64, len(clients))
+	var group errgroup.Group
+	for i, c := range clients {
+		group.Go(func() error {
+			info, err := c.Info(ctx, "replication")
+			if all[i] = info.Int("master_repl_offset"); err != nil || info["role"] != "master" {
+				all[i] = -1
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // none of them fails
+	at := make(map[string]int64, len(clients))
+	for i, c := range clients {
+		if all[i] >= 0 {
+			at[c.Endpoint().Address] = all[i]
+		}
+	}
+	return at
+}
+
+// byHand are the lines that give its users their rights back.
+func (d *deployment) byHand(r rules) []string {
+	var lines []string
+	for _, address := range slices.Sorted(maps.Keys(r)) {
+		node := topology.Node{Endpoint: d.first(), Version: d.found().Version}
+		node.Endpoint.Address = address
+		for _, u := range r[address] {
+			lines = append(lines, node.CLI(u.Restore()...))
+		}
+		lines = append(lines, node.CLI("CLIENT", "UNPAUSE"))
+	}
+	return lines
+}

@@ -1,0 +1,359 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"sync"
+	"time"
+
+	"godwit/internal/apply"
+	"godwit/internal/plan"
+	"godwit/internal/rdb"
+	"godwit/internal/server"
+	"godwit/internal/spool"
+	"godwit/internal/topology"
+)
+
+// Joint is a migration whose source is several primaries, a cluster or standalone servers
+// among which clients have divided their keys: they hand over together. The apply engine
+// carries, from whichever side serves to the other, and both sides are fenced alike, see
+// deployment. OpenJoint makes it, Close gives its lock back.
+//
+// Goroutines of Run, all ended when it returns: the engine, the poller of the primaries'
+// offsets, and the keeper, which is Run itself.
+type Joint struct {
+	core
+
+	sides map[Side]*deployment
+
+	// Guarded by mu.
+	rec     jointRecord
+	planned plan.Plan
+	engine  *engineRun
+	lags    map[string]*lagMeter // by address of a primary of the side that serves
+	copy    copyProgress
+	rates   rates
+	tidied  bool      // what a switch may have left paused was seen to, in this run
+	looked  time.Time // when the sides were asked last what they hold; of the keeper alone
+}
+
+// jointRecord is what the journal holds. A switch is committed by the journal: Primary
+// and Toward change in one entry, once the old side refuses writes and the new one has
+// everything, and before that one takes any.
+type jointRecord struct {
+	header
+
+	// Toward is how far the engine has come that writes to a side, when it last did.
+	Toward map[Side]apply.Progress `json:"toward"`
+	// Fences are what the users of a side might do, by node, before it refused their
+	// writes; of the side that serves, of nodes that could not be told since.
+	Fences map[Side]rules `json:"fences"`
+	Switch *switchRecord  `json:"switch,omitempty"` // the one under way, nil when there is none
+	Lost   string         `json:"lost,omitempty"`   // why the side that does not serve gets nothing any more
+	// LostHint is what the user can do about it.
+	LostHint string `json:"lost_hint,omitempty"`
+}
+
+// OpenJoint is Open for a source of several primaries.
+func OpenJoint(_ context.Context, c Config, log *slog.Logger) (*Joint, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	var rec jointRecord
+	j, err := openJournal(c.dir(), c.Name, &rec)
+	if err != nil {
+		return nil, err
+	}
+	m := &Joint{rec: rec, lags: make(map[string]*lagMeter)}
+	m.core = newCore(c, log, j, &m.rec.header)
+	m.persist = m.saveLocked
+	m.sides = map[Side]*deployment{Source: newDeployment(Source, c, c.sources()...), Target: newDeployment(Target, c, c.To)}
+	if err := m.begin(); err != nil {
+		return nil, errors.Join(err, j.close())
+	}
+	return m, nil
+}
+
+func (m *Joint) begin() error {
+	from, to := m.sides[Source].url(), m.sides[Target].url()
+	switch r := &m.rec; {
+	case r.Name == "" || r.Phase == Completed || r.Phase == Aborted || r.untouched():
+		if r.Phase != Failed && r.From == from && r.To == to {
+			m.ended = r.Phase
+		}
+		m.rec = jointRecord{
+			header: header{Name: m.cfg.Name, From: from, To: to, Engine: plan.Apply, Joint: true, Phase: Planned, Primary: Source, Started: time.Now()},
+			Toward: map[Side]apply.Progress{}, Fences: map[Side]rules{},
+		}
+	case r.From != from || r.To != to || !r.Joint:
+		return &ConflictError{Name: m.cfg.Name, From: r.From, To: r.To, Phase: r.Phase}
+	default:
+		r.Verify.killed()
+	}
+	return nil
+}
+
+// Close gives the lock back. Run must have returned.
+func (m *Joint) Close() error { return m.journal.close() }
+
+// Run carries the migration until it is completed or aborted (nil), fails, or ctx is done
+// (its error); then a later Run goes on from there.
+func (m *Joint) Run(ctx context.Context) error { return m.noteEnd(ctx, m.run(ctx)) }
+
+func (m *Joint) run(parent context.Context) error {
+	if m.ended == Completed {
+		return &ConflictError{Name: m.cfg.Name, From: m.rec.From, To: m.rec.To, Phase: Completed}
+	}
+	if err := writeMarks(m.cfg.dir(), m.cfg.To.Address); err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	fresh := m.phase() == Planned
+	if err := m.inspect(parent, fresh); err != nil {
+		return err
+	}
+	// What a switch needs outlives an interruption until the switch has ended.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
+	together := context.AfterFunc(parent, cancel)
+	defer together()
+	var wg sync.WaitGroup
+	defer m.operation.release()
+	defer wg.Wait()
+	defer cancel()
+	m.mu.Lock()
+	m.running, m.base, m.wg = true, ctx, &wg
+	m.rec.PID, m.rec.Error, m.rec.Hint = os.Getpid(), "", ""
+	m.mu.Unlock()
+	defer func() {
+		m.mu.Lock()
+		m.running = false
+		m.mu.Unlock()
+	}()
+	defer m.stopEngine()
+	defer m.operation.occupy() // once the operation under way has ended
+	defer m.endVerifying(ctx)
+
+	if err := m.recover(ctx); err != nil {
+		return err
+	}
+	together()
+	if fresh {
+		if err := m.setPhase(Copying); err != nil {
+			return err
+		}
+		m.event(slog.LevelInfo, fmt.Sprintf("copying from %s to %s", m.sides[Source].address(), m.sides[Target].address()))
+	}
+	if err := m.carry(ctx); err != nil {
+		return err
+	}
+	wg.Go(func() { m.poll(ctx) })
+	return m.keep(parent, m)
+}
+
+// inspect asks both sides what a plan would need, and has a fresh migration planned.
+func (m *Joint) inspect(ctx context.Context, fresh bool) error {
+	if fresh {
+		if err := sameTarget(m.cfg); err != nil {
+			return err
+		}
+	}
+	facts, err := findJoint(ctx, m.sides)
+	if err != nil {
+		return err
+	}
+	p := planOf(m.cfg, facts)
+	m.mu.Lock()
+	m.planned = p
+	m.mu.Unlock()
+	if !fresh {
+		return nil
+	}
+	if p.Refused() {
+		return &plan.RefusedError{Plan: p}
+	}
+	for _, w := range p.Warnings {
+		m.event(slog.LevelWarn, w.Text)
+	}
+	return m.forgetComparison() // of an earlier migration of this name
+}
+
+// findJoint finds out what a plan is made from.
+func findJoint(ctx context.Context, sides map[Side]*deployment) (facts plan.Facts, err error) {
+	if facts.Sources, facts.SourceCluster, err = sides[Source].inspect(ctx); err != nil {
+		return facts, fmt.Errorf("%s: %w", Source, err)
+	}
+	if facts.Shards, facts.Cluster, err = sides[Target].inspect(ctx); err != nil {
+		return facts, fmt.Errorf("%s: %w", Target, err)
+	}
+	to := plan.Together(facts.Shards)
+	for i, n := range facts.Sources {
+		survey, err := topology.TakeSurvey(ctx, n, plan.SurveyOf(n, to))
+		if err != nil {
+			return facts, fmt.Errorf("%s: %w", Source, err)
+		}
+		facts.Sources[i].Survey = &survey
+	}
+	return facts, nil
+}
+
+// Plan is the plan that was made when the migration began.
+func (m *Joint) Plan() plan.Plan {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.planned
+}
+
+func (m *Joint) update(change func(*jointRecord)) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := m.rec
+	m.rec.Toward, m.rec.Fences = maps.Clone(before.Toward), maps.Clone(before.Fences)
+	change(&m.rec)
+	err := m.saveLocked()
+	if err != nil {
+		m.rec = before
+	}
+	return err
+}
+
+func (m *Joint) saveLocked() error {
+	m.rec.Updated = time.Now()
+	m.rec.Last = m.statusLocked()
+	return m.journal.save(m.rec)
+}
+
+// record is what the journal holds now.
+func (m *Joint) record() jointRecord {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.rec
+	r.Toward, r.Fences = maps.Clone(r.Toward), maps.Clone(r.Fences)
+	return r
+}
+
+// primary is the side that serves.
+func (m *Joint) primary() *deployment { return m.sides[m.record().Primary] }
+
+// secondary is the other one.
+func (m *Joint) secondary() *deployment { return m.sides[m.record().Primary.other()] }
+
+// fenced is how the rules of a side are noted.
+func (m *Joint) fenced(s Side) func(rules) error {
+	return func(r rules) error {
+		return m.update(func(rec *jointRecord) {
+			if r == nil {
+				delete(rec.Fences, s)
+				return
+			}
+			rec.Fences[s] = r
+		})
+	}
+}
+
+// carry begins what the journal says is to go on, unless it does, or a switch is to be
+// settled first.
+func (m *Joint) carry(ctx context.Context) error {
+	r := m.record()
+	to := m.sides[r.Primary.other()]
+	switch {
+	case m.present() != nil || r.Switch != nil:
+		return nil
+	case r.Lost != "" || r.Primary == Target && r.Toward[Source].Owner == "":
+		return nil // there is no way back
+	}
+	if err := to.raise(ctx, r.Fences[to.side], m.fenced(to.side)); err != nil {
+		return fmt.Errorf("%s: %w", to.side, err)
+	}
+	m.start(m.newEngine(r.Primary, r.Toward[to.side], to.own())) //nolint:contextcheck // it lives as long as Run, not as its caller
+	return nil
+}
+
+// start has an engine carry from now on.
+func (m *Joint) start(e *apply.Engine) {
+	m.mu.Lock()
+	base := m.base
+	m.mu.Unlock()
+	run := &engineRun{engine: e, done: make(chan struct{})}
+	base, run.cancel = context.WithCancel(base)
+	m.mu.Lock()
+	m.engine = run
+	m.mu.Unlock()
+	go func() {
+		defer close(run.done)
+		err := e.Run(base)
+		switch {
+		case base.Err() != nil:
+		case m.record().Primary == Target:
+			m.lost(err)
+		default:
+			select {
+			case m.fatal <- err:
+			default:
+			}
+		}
+	}()
+}
+
+// lost notes that a rollback is possible no more.
+func (m *Joint) lost(err error) {
+	m.event(slog.LevelError, "the way back has ended: "+err.Error())
+	if err := m.update(func(r *jointRecord) { r.Lost, r.LostHint = err.Error(), hintOf(err) }); err != nil {
+		m.log.Error("the journal could not be written", "error", err)
+	}
+}
+
+// newEngine is one that carries what a side says to the other, and goes on from there.
+func (m *Joint) newEngine(from Side, progress apply.Progress, to server.Endpoint) *apply.Engine {
+	source, target := m.sides[from], m.sides[from.other()]
+	knows := target.found().Capabilities()
+	knows.Module = target.found().LoadsModulesOf(source.found(), m.cfg.AcceptModules)
+	c := apply.Config{
+		Name: m.cfg.Name, Target: to, Capabilities: knows, KeepTarget: from == Target,
+		Transcoder: rdb.TranscoderOptions{Drop: m.cfg.Drop, Module: knows.Module},
+		Spool:      spool.Options{Dir: m.cfg.dir(), MemoryLimit: m.cfg.SpoolMemory, DiskLimit: m.cfg.SpoolDisk},
+		Log:        m.log, Progress: progress,
+		Save: func(p apply.Progress) error {
+			return m.update(func(r *jointRecord) {
+				if r.Primary != from {
+					return // it reads ahead of a switch, see turn
+				}
+				if p.Owner != r.Toward[target.side].Owner {
+					m.outdateLocked("another copy has replaced what the target had")
+				}
+				r.Toward[target.side] = p
+			})
+		},
+	}
+	if source.isCluster() {
+		c.Cluster = &apply.ClusterSource{Endpoint: source.first(), Describe: source.describe}
+		return apply.New(c)
+	}
+	for _, e := range source.endpoints {
+		c.Sources = append(c.Sources, source.standalone(e))
+	}
+	return apply.New(c)
+}
+
+// stopEngine ends the engine, if there is one, and waits for it.
+func (m *Joint) stopEngine() {
+	m.mu.Lock()
+	run := m.engine
+	m.engine = nil
+	m.mu.Unlock()
+	if run != nil {
+		run.cancel()
+		<-run.done
+	}
+}
+
+func (m *Joint) present() *apply.Engine {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.engine == nil {
+		return nil
+	}
+	return m.engine.engine
+}
