@@ -36,7 +36,12 @@ func (o *endpointsOptions) addFlags(cmd *cobra.Command) {
 
 func (o *endpointOptions) addFlags(fs *pflag.FlagSet, whose string) {
 	variable := passwordVariable(o.end)
-	fs.Var(urlValue{o}, o.end, "`URL` of the "+whose+": redis://user:password@host:port, rediss:// for TLS, unix:///path; others see a password on the command line, so rather use "+variable)
+	usage := "`URL` of the " + whose + ": redis://user:password@host:port, rediss:// for TLS, unix:///path; others see a password on the command line, so rather use " + variable
+	if o.end == "from" {
+		fs.Var(urlValue{o}, o.end, usage)
+	} else {
+		fs.StringVar(&o.url, o.end, "", usage)
+	}
 	fs.StringVar(&o.passwordFile, o.end+"-password-file", "", "`file` that holds the password of the "+whose+" (or set "+variable+")")
 	addTLSFlags(fs, &o.tls, o.end+"-tls", "the "+whose)
 }

@@ -28,7 +28,7 @@ func fromFile(t *testing.T, text string, env []string, args ...string) (*pflag.F
 func TestEveryFlagCanBeSaidInTheFile(t *testing.T) {
 	example := map[string]string{
 		"bool": "true", "int": "7000", "string": "text", "duration": "250ms", "size": "5mb", "manual|auto|never": "auto", "before-cutover": "before-cutover", "text|json": "json",
-		"feature": "function,vector-set", "names": "bf,search",
+		"URL": "text", "feature": "function,vector-set", "names": "bf,search",
 	}
 	newRunCommand(streams{env: environment()}).Flags().VisitAll(func(f *pflag.Flag) {
 		if f.Name == "file" || f.Name == "help" {
