@@ -1,0 +1,171 @@
+package apply
+
+import (
+	"encoding/json"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"godwit/internal/audit"
+	"godwit/internal/command"
+	"godwit/internal/dataset"
+	"godwit/internal/persist"
+	"godwit/internal/rdb"
+	"godwit/internal/sandbox"
+	"godwit/internal/sandbox/sandboxtest"
+	"godwit/internal/server"
+	"godwit/internal/topology"
+	"godwit/internal/traffic"
+)
+
+// saving are the settings of a server that writes an append only file, and rewrites it
+// only when it is told to.
+func saving(preamble string) []string {
+	return []string{"--appendonly", "yes", "--aof-use-rdb-preamble", preamble, "--auto-aof-rewrite-percentage", "0", "--appendfsync", "no", "--save", ""}
+}
+
+// savedBy is a server that was filled, rewrote its append only file meanwhile, was written
+// to again, and then killed.
+func savedBy(t *testing.T, name, preamble string, keys, commands int, dbs []int, without ...traffic.Feature) *sandbox.Server {
+	t.Helper()
+	s := sandboxtest.Start(t, name, sandbox.Options{Args: saving(preamble)})
+	if err := dataset.Fill(t.Context(), s.Endpoint(), dataset.Options{Keys: keys, DBs: dbs, Seed: 1}); err != nil {
+		t.Fatal(err)
+	}
+	client := sandboxtest.Client(t, s)
+	if preamble == "no" {
+		without = append(without, traffic.VectorSet) // of which a rewrite crashes
+	}
+	send := func(seed uint64) {
+		t.Helper()
+		if _, err := traffic.Run(t.Context(), s.Endpoint(), traffic.Options{Seed: seed, Commands: commands, DBs: dbs, Prefix: "t:", Without: without}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(1)
+	if _, err := client.Do(t.Context(), "BGREWRITEAOF"); err != nil {
+		t.Fatal(err)
+	}
+	send(2)
+	until(t, func() (bool, string) {
+		info, err := client.Info(t.Context(), "persistence")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Int("aof_rewrite_in_progress")+info.Int("aof_rewrite_scheduled") == 0, "rewriting the append only file"
+	})
+	send(3)
+	if err := s.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// copyOfAOF copies a server's append only file, and returns the path to open.
+func copyOfAOF(t *testing.T, from string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if _, err := os.Stat(filepath.Join(from, "appendonlydir")); err == nil {
+		if err := os.CopyFS(filepath.Join(dir, "appendonlydir"), os.DirFS(filepath.Join(from, "appendonlydir"))); err != nil {
+			t.Fatal(err)
+		}
+		return filepath.Join(dir, "appendonlydir")
+	}
+	text, err := os.ReadFile(filepath.Join(from, "appendonly.aof"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "appendonly.aof"), text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, "appendonly.aof")
+}
+
+// configureFile is to carry a file to a server, or to the cluster that it is a node of.
+func configureFile(t *testing.T, path string, target *sandbox.Server) FileConfig {
+	t.Helper()
+	s, err := persist.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	version := s.Describe().Version()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	to, err := topology.Inspect(t.Context(), sandboxtest.Client(t, target))
+	if err != nil {
+		t.Fatal(err)
+	}
+	knows := to.Capabilities()
+	knows.Module = func(id rdb.ModuleID) bool {
+		return id.Name() == topology.VectorSets && to.HasModule(topology.VectorSets)
+	}
+	return FileConfig{
+		Name: "test", Path: path, Target: target.Endpoint(), Capabilities: knows, Written: WordsOf(capabilitiesOf(version), knows),
+		Transcoder: rdb.TranscoderOptions{Module: knows.Module},
+		Log:        slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}
+}
+
+// capabilitiesOf are those of a version.
+func capabilitiesOf(v server.Version) command.Capabilities {
+	return topology.Node{Version: v}.Capabilities()
+}
+
+// fileMemory keeps what a FileEngine saves, as a disk would.
+type fileMemory struct {
+	mu   sync.Mutex
+	last []byte
+}
+
+// load has an engine go on from what was saved.
+func (m *fileMemory) load(t *testing.T, c FileConfig) FileConfig {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c.Progress = FileProgress{}
+	if m.last != nil {
+		if err := json.Unmarshal(m.last, &c.Progress); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Save = func(p FileProgress) (err error) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.last, err = json.Marshal(p)
+		return err
+	}
+	return c
+}
+
+// equalToFile compares what servers have with the server that has written the file and
+// was started again with it.
+func equalToFile(t *testing.T, written *sandbox.Server, targets []*sandbox.Server, o audit.Options, atLeast int64) {
+	t.Helper()
+	var endpoints []server.Endpoint
+	for _, s := range targets {
+		endpoints = append(endpoints, s.Endpoint())
+	}
+	for again := 20; ; again-- {
+		report, err := audit.CompareSets(t.Context(), []server.Endpoint{written.Endpoint()}, endpoints, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if report.Equal() && report.Keys >= atLeast {
+			t.Logf("%d keys are equal", report.Keys)
+			return
+		}
+		if again > 0 && report.Different > 0 { // what expires does so in each server's own time
+			<-time.After(100 * time.Millisecond)
+			continue
+		}
+		t.Errorf("%d keys compared, %d differ", report.Keys, report.Different)
+		for _, d := range report.Differences[:min(20, len(report.Differences))] {
+			t.Log(d)
+		}
+		return
+	}
+}
