@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"godwit/internal/migrate"
-	"godwit/internal/server"
 	"godwit/internal/status"
 	"godwit/internal/status/live"
 )
@@ -93,17 +92,16 @@ func (o *endOptions) journaled(s streams) (migrate.Config, error) {
 	for _, end := range []struct {
 		options *endpointOptions
 		url     string
-		into    *server.Endpoint
-	}{
-		{&o.endpoints.from, known.Source.URL, &config.From},
-		{&o.endpoints.to, known.Target.URL, &config.To},
-	} {
+	}{{&o.endpoints.from, known.Source.URL}, {&o.endpoints.to, known.Target.URL}} {
 		if end.options.url == "" {
 			end.options.url = end.url
 		}
-		if *end.into, err = o.endpoints.endpoint(end.options, s); err != nil {
-			return migrate.Config{}, err
-		}
+	}
+	if config.From, config.File, err = o.endpoints.source(s); err != nil {
+		return migrate.Config{}, err
+	}
+	if config.To, err = o.endpoints.endpoint(&o.endpoints.to, s); err != nil {
+		return migrate.Config{}, err
 	}
 	if err := config.Validate(); err != nil {
 		return migrate.Config{}, &usageError{err: err}

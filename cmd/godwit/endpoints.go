@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -35,7 +36,11 @@ func (o *endpointsOptions) addFlags(cmd *cobra.Command) {
 
 func (o *endpointOptions) addFlags(fs *pflag.FlagSet, whose string) {
 	variable := passwordVariable(o.end)
-	fs.StringVar(&o.url, o.end, "", "`URL` of the "+whose+": redis://user:password@host:port, rediss:// for TLS, unix:///path; others see a password on the command line, so rather use "+variable)
+	file := ""
+	if o.end == "from" {
+		file = ", file:PATH for an RDB file or an append only file (plan and run only)"
+	}
+	fs.StringVar(&o.url, o.end, "", "`URL` of the "+whose+": redis://user:password@host:port, rediss:// for TLS, unix:///path"+file+"; others see a password on the command line, so rather use "+variable)
 	fs.StringVar(&o.passwordFile, o.end+"-password-file", "", "`file` that holds the password of the "+whose+" (or set "+variable+")")
 	addTLSFlags(fs, &o.tls, o.end+"-tls", "the "+whose)
 }
@@ -67,6 +72,32 @@ func (o *endpointOptions) flag(name string) string {
 		return "--" + o.end
 	}
 	return "--" + o.end + "-" + name
+}
+
+// source is the source of a migration: a server, or the path of a file that one has
+// saved, which is given as file:PATH.
+func (o *endpointsOptions) source(s streams) (e server.Endpoint, file string, err error) {
+	path, isFile := strings.CutPrefix(o.from.url, "file:")
+	if !isFile {
+		e, err = o.endpoint(&o.from, s)
+		return e, "", err
+	}
+	if rest, ok := strings.CutPrefix(path, "//"); ok { // file:///dump.rdb, of no host
+		path = rest
+		if !strings.HasPrefix(path, "/") {
+			return e, "", usagef("write file:dump.rdb, or file:///path/to/dump.rdb", "%s: a file URL that names a host", o.from.flag(""))
+		}
+	}
+	if path == "" {
+		return e, "", usagef("write file:dump.rdb, or file:appendonlydir", "%s: no path after file:", o.from.flag(""))
+	}
+	if o.from.passwordFile != "" || o.from.tls != (server.TLS{}) {
+		return e, "", usagef("", "%s or %s is given, and the source is a file", o.from.flag("password-file"), o.from.flag("tls-..."))
+	}
+	if file, err = filepath.Abs(path); err != nil { // so that a later run, elsewhere, finds it
+		return e, "", usagef("", "%s: %w", o.from.flag(""), err)
+	}
+	return e, file, nil
 }
 
 // endpoint puts together the URL, the password and TLS of one end.

@@ -59,7 +59,7 @@ func (o *migrationOptions) build(cmd *cobra.Command, s streams) (migrate.Config,
 	c.Name, c.StateDir = o.state.name, o.state.stateDir
 	c.Trace = failpoint(s.env)
 	var err error
-	if c.From, err = o.endpoints.endpoint(&o.endpoints.from, s); err != nil {
+	if c.From, c.File, err = o.endpoints.source(s); err != nil {
 		return migrate.Config{}, err
 	}
 	if c.To, err = o.endpoints.endpoint(&o.endpoints.to, s); err != nil {

@@ -14,6 +14,7 @@ import (
 	"godwit/internal/persist"
 	"godwit/internal/rdb"
 	"godwit/internal/server"
+	"godwit/internal/topology"
 )
 
 // FileConfig is of a FileEngine.
@@ -78,11 +79,18 @@ func NewFile(c FileConfig) *FileEngine {
 	return e
 }
 
-// WordsOf are the capabilities of the server whose words the commands of a file are:
-// written, that of its snapshot, unless the target knows all that this one may say. A
-// server that has taken over the files of an older one goes on in its own words. Commands
-// alone do not tell whose they are: they are taken for the target's.
-func WordsOf(written, target command.Capabilities) command.Capabilities {
+// WordsOf are the capabilities of the server whose words the commands of a file are: the
+// one that wrote its snapshot, unless the target knows all that this one may say. A server
+// that has taken over the files of an older one goes on in its own words. Commands alone do
+// not tell whose they are: they are taken for the target's.
+func WordsOf(d persist.Description, target command.Capabilities) command.Capabilities {
+	n := topology.Node{Version: d.Version()}
+	for _, part := range d.Parts {
+		if format, err := rdb.ParseHeader([]byte(part.Format)); err == nil {
+			n.RDBVersion = format.Version
+		}
+	}
+	written := n.Capabilities()
 	if written.Version.Major == 0 || target.Version.Includes(written.Version) {
 		return target
 	}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"godwit/internal/audit"
-	"godwit/internal/command"
 	"godwit/internal/dataset"
 	"godwit/internal/persist"
 	"godwit/internal/rdb"
@@ -91,7 +90,7 @@ func configureFile(t *testing.T, path string, target *sandbox.Server) FileConfig
 	if err != nil {
 		t.Fatal(err)
 	}
-	version := s.Describe().Version()
+	described := s.Describe()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -104,15 +103,10 @@ func configureFile(t *testing.T, path string, target *sandbox.Server) FileConfig
 		return id.Name() == topology.VectorSets && to.HasModule(topology.VectorSets)
 	}
 	return FileConfig{
-		Name: "test", Path: path, Target: target.Endpoint(), Capabilities: knows, Written: WordsOf(capabilitiesOf(version), knows),
+		Name: "test", Path: path, Target: target.Endpoint(), Capabilities: knows, Written: WordsOf(described, knows),
 		Transcoder: rdb.TranscoderOptions{Module: knows.Module},
 		Log:        slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
-}
-
-// capabilitiesOf are those of a version.
-func capabilitiesOf(v server.Version) command.Capabilities {
-	return topology.Node{Version: v}.Capabilities()
 }
 
 // fileMemory keeps what a FileEngine saves, as a disk would.

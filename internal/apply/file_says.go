@@ -119,6 +119,7 @@ func took(err error) error {
 
 var (
 	errOfSeveralShards = errors.New("its keys are of several shards, and a file cannot be asked for the values that it made")
+	errOtherDBs        = errors.New("it is of another db than db 0, and a cluster has one db")
 	errScript          = errors.New("no script of godwit's can run it, and its effect is not in the file")
 )
 
@@ -132,7 +133,7 @@ func (s *sayer) place(args [][]byte) error {
 		return err
 	}
 	if s.cluster && s.db > 0 && placing != command.NoData && placing != command.Once {
-		return fmt.Errorf("it is of db %d, and a cluster has one db", s.db)
+		return errOtherDBs
 	}
 	switch placing {
 	case command.NoData:

@@ -62,7 +62,7 @@ func (r *restorer) restore(dst []byte, s *item, value []byte) ([]byte, error) {
 	default:
 		if s.t == rdb.TypeModule2 {
 			if err := r.coder.CheckModule(s.module); err != nil {
-				return dst, err
+				return dst, fmt.Errorf("db %d, key %.200q: %w", s.db, s.key, err)
 			}
 		}
 		t, body, err := r.coder.AppendValue(r.body, s.t, value)

@@ -48,6 +48,7 @@ type Config struct {
 	Name     string
 	StateDir string // the migration's files are in StateDir/Name
 	From, To server.Endpoint
+	File     string // path of what a server has saved, which is the source in From's place; see persist.Open
 
 	Replace        bool          // wipe the keys that the target holds
 	Announce       string        // host:port by which the servers reach the listener; found from the route when empty
@@ -85,12 +86,16 @@ func (c Config) Validate() error {
 		return fmt.Errorf("name %q: use letters, digits, '.', '_' and '-', 64 at most", c.Name)
 	case c.StateDir == "":
 		return errors.New("no state directory is given")
-	case c.From.Address == "":
-		return errors.New("no source is given: --from redis://host:port")
+	case c.From.Address == "" && c.File == "":
+		return errors.New("no source is given: --from redis://host:port, or --from file:PATH")
 	case c.To.Address == "":
 		return errors.New("no target is given: --to redis://host:port")
 	case c.From.Address == c.To.Address:
 		return fmt.Errorf("source and target are the same address, %s", c.From.Address)
+	case c.File != "" && c.Cutover != Manual:
+		return errors.New("a cutover mode: a file takes no writes, so there is no cutover; leave it out")
+	case c.File != "" && c.Verify != VerifyAsked:
+		return errors.New("verify before-cutover: a file takes no writes, so there is no cutover; leave it out")
 	case c.From.DB != 0 || c.To.DB != 0:
 		return errors.New("a db in a URL: every db is moved, to the same number; leave it out")
 	case c.From.Master != "" || c.To.Master != "":
