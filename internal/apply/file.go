@@ -46,10 +46,11 @@ type FileProgress struct {
 	// Played tells that the target has every command. What is left is to put times right.
 	Played bool `json:"played,omitempty"`
 	// Ends are where the checkpoints of the lanes stand then.
-	Ends    []int64               `json:"ends,omitempty"`
-	Keys    int64                 `json:"keys"`    // of the snapshot, that the target has
-	Expired int64                 `json:"expired"` // of the snapshot, left out because their time had passed
-	Dropped map[rdb.Feature]int64 `json:"dropped,omitempty"`
+	Ends     []int64               `json:"ends,omitempty"`
+	Keys     int64                 `json:"keys"`    // of the snapshot, that the target has
+	Expired  int64                 `json:"expired"` // of the snapshot, left out because their time had passed
+	Dropped  map[rdb.Feature]int64 `json:"dropped,omitempty"`
+	Commands int64                 `json:"commands"` // that the target has, once it has all
 }
 
 // FileEngine carries what a server has saved to the shards of a target: the snapshot as
@@ -75,6 +76,7 @@ func NewFile(c FileConfig) *FileEngine {
 	e := &FileEngine{cfg: c, crc: rdb.NewCRC64(), progress: c.Progress, state: Attaching, dropped: map[rdb.Feature]int64{}}
 	e.keys.Store(c.Progress.Keys)
 	e.expired.Store(c.Progress.Expired)
+	e.commands.Store(c.Progress.Commands)
 	maps.Copy(e.dropped, c.Progress.Dropped)
 	return e
 }

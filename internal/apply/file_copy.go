@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -120,7 +121,7 @@ func (e *FileEngine) fill(parent context.Context, now *shards, snapshot io.Reade
 	loaders := make([]*loader, len(now.primaries))
 	var wg sync.WaitGroup
 	for i, shard := range now.primaries {
-		loaders[i] = newLoader(shard, &e.keys, e.refuses(shard.Address))
+		loaders[i] = newLoader(shard, &e.keys, e.refuses(shard.Address, cancel))
 		for range loadConns {
 			wg.Go(func() {
 				if err := loaders[i].carry(ctx); err != nil {
@@ -143,10 +144,15 @@ func (e *FileEngine) fill(parent context.Context, now *shards, snapshot io.Reade
 	return err
 }
 
-// refuses notes what a shard refuses for a while, or that it does not any more.
-func (e *FileEngine) refuses(shard string) func(error) {
+// refuses notes what a shard refuses for a while, or that it does not any more. One that
+// has become a replica takes no keys for ever: it is begun again then.
+func (e *FileEngine) refuses(shard string, giveUp context.CancelCauseFunc) func(error) {
 	var refusing atomic.Bool
 	return func(err error) {
+		var refused *CommandError
+		if errors.As(err, &refused) && strings.HasPrefix(refused.Reply, "READONLY ") {
+			giveUp(err)
+		}
 		switch {
 		case err == nil && refusing.CompareAndSwap(true, false):
 			e.note(Copying, nil)

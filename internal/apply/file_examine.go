@@ -181,7 +181,7 @@ func (x *examiner) module(span *rdb.Span) {
 func (r *restorer) examine(dst []byte, span *rdb.Span) ([]byte, error) {
 	k := itemOf(span)
 	switch {
-	case r.pass.HasType(k.t) && !(r.later && hasFieldTTLs(k.t)):
+	case r.pass.HasType(k.t) && (!r.later || !hasFieldTTLs(k.t)):
 		return dst, nil
 	case !span.More:
 		return r.restore(dst, &k, span.Value())

@@ -62,7 +62,8 @@ func (e *FileEngine) play(parent context.Context, source *persist.Source, now *s
 	if err != nil {
 		return e.placed(err, source.Describe())
 	}
-	p.Played, p.Dropped = true, e.View().Dropped
+	v := e.View()
+	p.Played, p.Dropped, p.Commands = true, v.Dropped, v.Commands
 	for _, l := range x.lanes {
 		p.Ends = append(p.Ends, l.next.at)
 	}

@@ -58,7 +58,6 @@ type sayer struct {
 
 	db     int
 	within bool // a transaction
-	args   [][]byte
 	made   []byte
 	parts  [][]byte
 	body   []byte

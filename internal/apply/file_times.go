@@ -44,11 +44,11 @@ var errRelative = errors.New("a TTL that counts from the command: servers write 
 
 // timer puts off the times of commands.
 type timer struct {
-	written, target rdb.Format
-	now             int64 // when the loading began, milliseconds since 1970
-	crc             *rdb.CRC64
-	args            [][]byte // scratch
-	payload         []byte   // scratch
+	target  rdb.Format
+	now     int64 // when the loading began, milliseconds since 1970
+	crc     *rdb.CRC64
+	args    [][]byte // scratch
+	payload []byte   // scratch
 }
 
 // later is the command with its times put off. It is valid until the next call.

@@ -22,7 +22,8 @@ import (
 type Loading struct {
 	core
 
-	to *end // the target, or the node of it that was named
+	to      *end      // the target, or the node of it that was named
+	endedAt time.Time // when the loading ended that the journal held before this one
 
 	// Guarded by mu.
 	rec     loadingRecord
@@ -80,7 +81,7 @@ func (m *Loading) begin() error {
 	switch r := &m.rec; {
 	case r.Name == "" || r.Phase == Completed || r.Phase == Aborted || r.untouched():
 		if r.Phase != Failed && r.From == from && r.To == to {
-			m.ended = r.Phase
+			m.ended, m.endedAt = r.Phase, r.Updated
 		}
 		m.rec = loadingRecord{header: header{
 			Name: m.cfg.Name, From: from, To: to, Engine: plan.File, Phase: Planned, Primary: Source, Started: time.Now(),

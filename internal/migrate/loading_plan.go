@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"godwit/internal/apply"
 	"godwit/internal/persist"
@@ -121,6 +122,11 @@ func (m *Loading) inspect(ctx context.Context, fresh bool) error {
 	p, err := planLoading(ctx, m.cfg, facts, m.to)
 	if err != nil {
 		return err
+	}
+	for i, b := range p.Blockers {
+		if m.ended == Completed && b.Code == "target-has-keys" { // perhaps by a run that was killed before it could say so
+			p.Blockers[i].Text += fmt.Sprintf("; it was loaded already: migration %s was completed at %s", m.cfg.Name, m.endedAt.UTC().Format(time.DateTime+" UTC"))
+		}
 	}
 	m.mu.Lock()
 	m.planned = p
