@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -168,14 +169,31 @@ func (e *FileEngine) carry(ctx context.Context) (err error) {
 		}
 	}
 	if d.Kind == persist.RDB {
-		return nil
+		return e.unmoved(ctx, now)
 	}
 	if !e.present().Played {
 		if err := e.play(ctx, source, now); err != nil {
 			return err
 		}
 	}
-	return e.settle(ctx, now)
+	if err := e.settle(ctx, now); err != nil {
+		return err
+	}
+	return e.unmoved(ctx, now)
+}
+
+// unmoved sees that the shards are what they were. A slot that has moved may not have what
+// it was given (MIGRATE makes TTLs longer, an atomic move says less than a snapshot), and
+// a replica that was promoted may lack the end of it.
+func (e *FileEngine) unmoved(ctx context.Context, was *shards) error {
+	now, err := readShards(ctx, e.cfg.Target)
+	if err != nil {
+		return err
+	}
+	if now.of != was.of || !slices.EqualFunc(now.primaries, was.primaries, func(a, b server.Endpoint) bool { return a.Address == b.Address }) {
+		return errors.New("the shards of the target have changed meanwhile")
+	}
+	return nil
 }
 
 // FileIdentity is what tells whether a file is the one that it was.
