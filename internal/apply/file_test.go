@@ -22,6 +22,7 @@ import (
 // What a standalone server is given of a file is what the server that has written it has
 // after a restart.
 func TestFileToAServer(t *testing.T) {
+	t.Parallel()
 	for _, pair := range some(4, [][3]string{
 		{"redis-6.0", "yes", "redis-6.0"}, {"redis-7.0", "no", "valkey-8.1"}, {"redis-8.6", "yes", "redis-8.6"}, {"valkey-9.1", "yes", "valkey-9.1"},
 		{"redis-6.0", "no", "redis-6.0"}, {"redis-7.0", "yes", "redis-7.0"}, {"redis-8.6", "no", "redis-8.6"}, {"valkey-9.1", "no", "valkey-9.1"},
@@ -56,10 +57,12 @@ func begunWhenLoaded(writtenBy string) audit.Options {
 
 // The same of a cluster, of commands that a cluster takes.
 func TestFileToACluster(t *testing.T) {
+	t.Parallel()
 	for _, pair := range some(2, [][2]string{
 		{"redis-7.0", "redis-7.0"}, {"redis-6.0", "valkey-9.1"}, {"valkey-9.1", "valkey-9.1"}, {"redis-8.6", "redis-8.6"}, {"valkey-8.1", "redis-8.0"}, {"redis-8.0", "valkey-8.1"},
 	}) {
 		t.Run(pair[0]+" to "+pair[1], func(t *testing.T) {
+			t.Parallel()
 			written, path := counting(t, pair[0], 2000, 3000)
 			target := sandboxtest.Cluster(t, pair[1], sandbox.ClusterOptions{})
 			t.Logf("%+v", loadFile(t, configureFile(t, path, target.Nodes()[0])))
@@ -74,6 +77,7 @@ func TestFileToACluster(t *testing.T) {
 // RDB files, to servers of the same version, newer and older ones. What has expired is
 // left out.
 func TestSnapshotFile(t *testing.T) {
+	t.Parallel()
 	for _, pair := range some(3, [][2]string{
 		{"redis-7.0", "redis-6.0"}, {"valkey-9.1", "redis-7.0"}, {"redis-6.0", "redis-8.6"},
 		{"redis-6.0", "redis-6.0"}, {"redis-7.0", "redis-7.0"}, {"redis-8.6", "redis-8.6"}, {"valkey-8.1", "valkey-8.1"}, {"valkey-9.1", "valkey-9.1"},
@@ -109,6 +113,7 @@ func TestSnapshotFile(t *testing.T) {
 
 // Of a file that is cut the target gets what a server would load.
 func TestFileThatIsCut(t *testing.T) {
+	t.Parallel()
 	for _, name := range some(2, []string{"redis-7.0", "redis-6.0", "redis-8.6", "valkey-8.1", "valkey-9.1"}) {
 		t.Run(name, func(t *testing.T) {
 			written := savedBy(t, fileOf{server: name, preamble: "yes", keys: 200, commands: 600, dbs: []int{0, 3}})
@@ -147,6 +152,7 @@ func TestFileThatIsCut(t *testing.T) {
 
 // A target that has lost what it was given is given all of it again.
 func TestFileToATargetThatLosesItsData(t *testing.T) {
+	t.Parallel()
 	written, path := counting(t, "redis-7.0", 500, 40_000)
 	target := sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
 	e := NewFile(configureFile(t, path, target))
@@ -170,6 +176,7 @@ func TestFileToATargetThatLosesItsData(t *testing.T) {
 
 // Whatever happens to a cluster while a file is loaded into it, it ends up with all of it.
 func TestFileToAClusterThatChanges(t *testing.T) {
+	t.Parallel()
 	type row struct {
 		name    string
 		version string
@@ -220,6 +227,7 @@ func TestFileToAClusterThatChanges(t *testing.T) {
 
 // What no file can tell is refused by name, before anything is done and when it is met.
 func TestFileWithWhatCannotBeCarried(t *testing.T) {
+	t.Parallel()
 	s := sandboxtest.Start(t, "redis-7.0", sandbox.Options{Args: saving("yes")})
 	client := sandboxtest.Client(t, s)
 	for _, args := range [][]any{
@@ -250,8 +258,10 @@ func TestFileWithWhatCannotBeCarried(t *testing.T) {
 
 // Whenever it ends, it goes on where it was: nothing is lost, and nothing done twice.
 func TestFileGoesOnFromItsCheckpoints(t *testing.T) {
+	t.Parallel()
 	for _, cluster := range []bool{false, true} {
 		t.Run(map[bool]string{false: "to a server", true: "to a cluster"}[cluster], func(t *testing.T) {
+			t.Parallel()
 			written, path := counting(t, "redis-7.0", 500, 40_000)
 			var targets []*sandbox.Server
 			if cluster {
@@ -263,7 +273,8 @@ func TestFileGoesOnFromItsCheckpoints(t *testing.T) {
 			c := configureFile(t, path, targets[0])
 			rng := rand.New(rand.NewPCG(1, 2))
 			for kills := 0; ; kills++ {
-				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(5+rng.IntN(40))*time.Millisecond)
+				// Ever longer, for a slow machine to get to its end.
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(5+5*kills+rng.IntN(40))*time.Millisecond)
 				e := NewFile(m.load(t, c))
 				err := e.Run(ctx)
 				cancel()
@@ -339,6 +350,7 @@ func counting(t *testing.T, name string, keys, commands int) (*sandbox.Server, s
 
 // Keys that had expired by the time of the loading, and were worked on before that.
 func TestFileWithKeysWhoseTimeHasPassed(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"redis-6.0", "redis-7.0", "redis-8.6", "valkey-9.1"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
