@@ -153,7 +153,7 @@ func TestFileThatIsCut(t *testing.T) {
 // A target that has lost what it was given is given all of it again.
 func TestFileToATargetThatLosesItsData(t *testing.T) {
 	t.Parallel()
-	written, path := counting(t, "redis-7.0", 500, 40_000)
+	written, path := counting(t, "redis-7.0", 500, 15_000)
 	target := sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
 	e := NewFile(configureFile(t, path, target))
 	done := make(chan error, 1)
@@ -200,7 +200,7 @@ func TestFileToAClusterThatChanges(t *testing.T) {
 		}},
 	}) {
 		t.Run(tt.name, func(t *testing.T) {
-			written, path := counting(t, tt.version, 20_000, 40_000)
+			written, path := counting(t, tt.version, 8000, 8000)
 			target := sandboxtest.Cluster(t, tt.version, tt.options)
 			e := NewFile(configureFile(t, path, target.Nodes()[0]))
 			done := make(chan error, 1)
@@ -262,7 +262,7 @@ func TestFileGoesOnFromItsCheckpoints(t *testing.T) {
 	for _, cluster := range []bool{false, true} {
 		t.Run(map[bool]string{false: "to a server", true: "to a cluster"}[cluster], func(t *testing.T) {
 			t.Parallel()
-			written, path := counting(t, "redis-7.0", 500, 40_000)
+			written, path := counting(t, "redis-7.0", 500, 15_000)
 			var targets []*sandbox.Server
 			if cluster {
 				targets = sandboxtest.Cluster(t, "redis-7.0", sandbox.ClusterOptions{}).Nodes()[:3]
