@@ -32,13 +32,14 @@ func (e *FileEngine) settle(ctx context.Context, now *shards) error {
 		}
 		again := false
 		for i, lane := range p.Lanes {
-			again = again || ids[i].RunID != after[i].RunID
-			at, err := fileCheckpoint(ctx, now.primaries[i], lane.Key, p.Owner)
+			n := now.of[lane.Slots[0].First]
+			again = again || ids[n].RunID != after[n].RunID
+			at, err := fileCheckpoint(ctx, now.primaries[n], lane.Key, p.Owner)
 			if err != nil {
 				return err
 			}
 			if at.at != p.Ends[i] {
-				return fmt.Errorf("%s has lost commands of the file: %w", now.primaries[i].Address, errCopyAgain)
+				return fmt.Errorf("%s has lost commands of the file: %w", now.primaries[n].Address, errCopyAgain)
 			}
 		}
 		if !again {
@@ -52,17 +53,17 @@ func (e *FileEngine) settle(ctx context.Context, now *shards) error {
 // settledAtOnce is how many keys one call of the script looks at.
 const settledAtOnce = 500
 
-// putRight does so at every shard. It sees to it that the checkpoints of lanes are there,
-// unless lanes is nil.
+// putRight does so at every shard. It sees to it that the checkpoints of lanes are there;
+// there are none where a loading is given up.
 func (e *FileEngine) putRight(ctx context.Context, now *shards, lanes []LaneProgress) error {
 	e.times.Store(0)
+	keys, owner := make([]string, len(now.primaries)), ""
+	for _, lane := range lanes {
+		keys[now.of[lane.Slots[0].First]], owner = lane.Key, e.present().Owner
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	for i, shard := range now.primaries {
-		key, owner := "", ""
-		if lanes != nil {
-			key, owner = lanes[i].Key, e.present().Owner
-		}
-		group.Go(func() error { return e.putRightAt(ctx, shard, key, owner) })
+		group.Go(func() error { return e.putRightAt(ctx, shard, keys[i], owner) })
 	}
 	return group.Wait()
 }
