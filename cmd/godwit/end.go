@@ -92,13 +92,16 @@ func (o *endOptions) journaled(s streams) (migrate.Config, error) {
 	config.Name, config.StateDir = o.state.name, o.state.stateDir
 	from, to := &o.endpoints.from, &o.endpoints.to
 	if from.url == "" {
-		urls := strings.Fields(known.Source.URL)
-		from.url, from.others = urls[0], urls[1:]
+		from.url = known.Source.URL
+		if !strings.HasPrefix(from.url, fileScheme) { // there may be several, and no space is in a URL
+			urls := strings.Fields(from.url)
+			from.url, from.others = urls[0], urls[1:]
+		}
 	}
 	if to.url == "" {
 		to.url = known.Target.URL
 	}
-	if config.From, config.Others, err = o.endpoints.sources(s); err != nil {
+	if err := o.endpoints.source(&config, s); err != nil {
 		return migrate.Config{}, err
 	}
 	if config.To, err = o.endpoints.endpoint(to, s); err != nil {

@@ -2,11 +2,13 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"godwit/internal/migrate"
 	"godwit/internal/server"
 )
 
@@ -36,7 +38,11 @@ func (o *endpointsOptions) addFlags(cmd *cobra.Command) {
 
 func (o *endpointOptions) addFlags(fs *pflag.FlagSet, whose string) {
 	variable := passwordVariable(o.end)
-	usage := "`URL` of the " + whose + ": redis://user:password@host:port, rediss:// for TLS, unix:///path; others see a password on the command line, so rather use " + variable
+	file := ""
+	if o.end == "from" {
+		file = ", file:PATH for an RDB file or an append only file (plan and run only)"
+	}
+	usage := "`URL` of the " + whose + ": redis://user:password@host:port, rediss:// for TLS, unix:///path" + file + "; others see a password on the command line, so rather use " + variable
 	if o.end == "from" {
 		fs.Var(urlValue{o}, o.end, usage)
 	} else {
@@ -93,6 +99,43 @@ func (o *endpointOptions) flag(name string) string {
 		return "--" + o.end
 	}
 	return "--" + o.end + "-" + name
+}
+
+// source sets the source of a migration: servers, or the path of a file that one has
+// saved, which is given as file:PATH.
+func (o *endpointsOptions) source(c *migrate.Config, s streams) (err error) {
+	for _, url := range append([]string{o.from.url}, o.from.others...) {
+		path, isFile := strings.CutPrefix(url, fileScheme)
+		switch {
+		case isFile && len(o.from.others) > 0:
+			return usagef("name one file, or servers", "%s: a file, and another source", o.from.flag(""))
+		case isFile:
+			c.File, err = o.file(path)
+			return err
+		}
+	}
+	c.From, c.Others, err = o.sources(s)
+	return err
+}
+
+// file is the path of a source that is a file.
+func (o *endpointsOptions) file(path string) (file string, err error) {
+	if rest, ok := strings.CutPrefix(path, "//"); ok { // file:///dump.rdb, of no host
+		path = rest
+		if !strings.HasPrefix(path, "/") {
+			return "", usagef("write file:dump.rdb, or file:///path/to/dump.rdb", "%s: a file URL that names a host", o.from.flag(""))
+		}
+	}
+	if path == "" {
+		return "", usagef("write file:dump.rdb, or file:appendonlydir", "%s: no path after file:", o.from.flag(""))
+	}
+	if o.from.passwordFile != "" || o.from.tls != (server.TLS{}) {
+		return "", usagef("", "%s or %s is given, and the source is a file", o.from.flag("password-file"), o.from.flag("tls-..."))
+	}
+	if file, err = filepath.Abs(path); err != nil { // so that a later run, elsewhere, finds it
+		return "", usagef("", "%s: %w", o.from.flag(""), err)
+	}
+	return file, nil
 }
 
 // endpoint puts together the URL, the password and TLS of one end.

@@ -60,7 +60,7 @@ func (o *migrationOptions) build(cmd *cobra.Command, s streams) (migrate.Config,
 	c.Name, c.StateDir = o.state.name, o.state.stateDir
 	c.Trace = failpoint(s.env)
 	var err error
-	if c.From, c.Others, err = o.endpoints.sources(s); err != nil {
+	if err := o.endpoints.source(&c, s); err != nil {
 		return migrate.Config{}, err
 	}
 	if c.To, err = o.endpoints.endpoint(&o.endpoints.to, s); err != nil {

@@ -19,7 +19,10 @@ func newPlanCommand(s streams) *cobra.Command {
 		Short:   "Show what a migration would do, and what stands in its way",
 		Long: `Connects to both servers and prints the engine, the steps, the sizes, warnings,
 and blockers with what to do about each. It changes nothing. The exit code is 3
-when there are blockers. It takes the flags and the file of "godwit run".`,
+when there are blockers. It takes the flags and the file of "godwit run".
+
+With --from file:PATH it reads the whole of what a server has saved, and says what
+it holds, how it ends, and what of it the target cannot be given.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runPlan(cmd.Context(), cmd, &o, s) },
 	}

@@ -35,6 +35,10 @@ the rollback window, so that "godwit rollback" can go back without loss, until
 Interrupted or killed at any point, the same command goes on from there. Before
 the switch Ctrl-C leaves the target attached, unless --abort-on-exit is given.
 
+With --from file:PATH the source is what a server has saved: an RDB file, an append
+only file, or the directory or the manifest of one in several parts. The run ends
+by itself once the target has everything; there is no cutover.
+
 On a terminal it shows a live view; elsewhere it prints a line at each event and
 every few seconds; with --output json one JSON object a line, the last of them
 the result.`,

@@ -103,12 +103,12 @@ func (l *Link) scan(ctx context.Context, loaders []*loader, now *shards) error {
 			} else if !mine {
 				continue
 			}
-			if err := l.load(ctx, loaders[now.of[slot.Of(span.Key)]], r, s, span); err != nil {
+			if err := loadKey(ctx, loaders[now.of[slot.Of(span.Key)]], r, s, span); err != nil {
 				return err
 			}
 		case rdb.KindOpcode:
-			if err := l.library(ctx, now, span); err != nil {
-				return err
+			if err := library(ctx, now, span); err != nil {
+				return fmt.Errorf("%s: snapshot: %w", l.source.Endpoint.Address, err)
 			}
 		default:
 		}
@@ -135,11 +135,12 @@ func (l *Link) expects(of uint16) (bool, error) {
 // scanBuffer is up to which size, in bytes, values are sent as they are.
 const scanBuffer = 1 << 20
 
-func (l *Link) load(ctx context.Context, to *loader, r *restorer, s *rdb.Scanner, span *rdb.Span) error {
+// loadKey has a shard given a key, of which the scanner has just found the beginning.
+func loadKey(ctx context.Context, to *loader, r *restorer, s *rdb.Scanner, span *rdb.Span) error {
 	if span.More {
-		return l.large(ctx, to, r, s, span)
+		return large(ctx, to, r, s, span)
 	}
-	x, err := to.room(ctx)
+	x, err := to.roomIn(ctx, span.DB)
 	if err != nil {
 		return err
 	}
@@ -151,13 +152,13 @@ func (l *Link) load(ctx context.Context, to *loader, r *restorer, s *rdb.Scanner
 }
 
 // library loads a function library into every shard.
-func (l *Link) library(ctx context.Context, now *shards, span *rdb.Span) error {
+func library(ctx context.Context, now *shards, span *rdb.Span) error {
 	if span.Opcode != rdb.OpcodeFunction2 {
 		return nil
 	}
 	code, err := span.Function()
 	if err != nil {
-		return fmt.Errorf("%s: snapshot: %w", l.source.Endpoint.Address, err)
+		return err
 	}
 	load := resp.AppendArgs(nil, []byte("FUNCTION"), []byte("LOAD"), []byte("REPLACE"), code)
 	for _, shard := range now.primaries {

@@ -31,7 +31,7 @@ func (e *Engine) End(ctx context.Context) error {
 		return errors.Join(append(failed, err)...)
 	}
 	for _, shard := range now.primaries {
-		if err := e.sweep(ctx, shard); err != nil {
+		if err := sweep(ctx, shard, checkpointPrefix+e.cfg.Name+":"); err != nil {
 			failed = append(failed, err)
 		}
 	}
@@ -46,8 +46,9 @@ func (e *Engine) forgetSetting(s Setting) error {
 	return e.saveLocked(next)
 }
 
-// sweep deletes the checkpoints of a shard, those of earlier generations, too.
-func (e *Engine) sweep(ctx context.Context, shard server.Endpoint) error {
+// sweep deletes the checkpoints of a shard whose names begin so, those of earlier
+// generations, too.
+func sweep(ctx context.Context, shard server.Endpoint, own string) error {
 	scan, err := refresh.Dial(ctx, shard)
 	if err != nil {
 		return err
@@ -58,7 +59,6 @@ func (e *Engine) sweep(ctx context.Context, shard server.Endpoint) error {
 		return err
 	}
 	defer func() { _ = c.Close() }() // every reply was read
-	own := checkpointPrefix + e.cfg.Name + ":"
 	for cursor := uint64(0); ; {
 		next, keys, err := scan.Scan(ctx, 0, cursor, checkpointPrefix+"*", renewScan)
 		if err != nil {

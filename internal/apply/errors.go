@@ -61,7 +61,8 @@ func (e *CommandError) elsewhere() bool { return strings.Contains(e.Reply, "GODW
 // moved tells that the shard does not serve the key's slot, or not this key (any
 // more): script.c scriptVerifyClusterState, of 6.0 scripting.c luaRedisGenericCommand.
 func (e *CommandError) moved() bool {
-	return strings.Contains(e.Reply, "access a non local key") || strings.Contains(e.Reply, "during rehashing of the slot")
+	return strings.HasPrefix(e.Reply, "MOVED ") || strings.HasPrefix(e.Reply, "ASK ") || // to a RESTORE
+		strings.Contains(e.Reply, "access a non local key") || strings.Contains(e.Reply, "during rehashing of the slot")
 }
 
 // again tells that it may well be carried out when it is tried again.
@@ -128,6 +129,8 @@ func refusals() []refusal {
 		{"MASTERDOWN ", true, "this node is a replica whose primary is down: godwit looks for the shard's new primary"},
 		{"CLUSTERDOWN ", true, "the cluster is not whole: see CLUSTER INFO, and redis-cli --cluster check; godwit goes on by itself then"},
 		{"while the cluster is down", true, "the cluster is not whole: see CLUSTER INFO, and redis-cli --cluster check; godwit goes on by itself then"}, // to a script
+		{"MOVED ", false, "the slot is another shard's by now: godwit looks whose"},
+		{"ASK ", false, "the slot is on its way to another shard: godwit looks whose it is"},
 		{"TRYAGAIN ", true, "the slot is on the move: godwit waits for its end"},
 		{"BUSY ", true, "a script of another client runs on the shard: wait for its end, or SCRIPT KILL; godwit goes on by itself then"},
 		{"UNKILLABLE ", true, "a script that has written runs on the shard: wait for its end; godwit goes on by itself then"},

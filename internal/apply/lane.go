@@ -55,22 +55,34 @@ type lane struct {
 
 // openLane connects to a shard. lost and changed: see lane and listen.
 func openLane(ctx context.Context, shard server.Endpoint, key, owner string, lost *alarm, changed func(node, was string) error) (*lane, error) {
+	l, err := connectLane(ctx, shard, key, owner, applyScript)
+	if err != nil {
+		return nil, err
+	}
+	l.lost = lost
+	if err := l.listen(ctx, changed); err != nil {
+		_ = l.conn.Close() // the first error is the one that tells
+		return nil, err
+	}
+	return l, nil
+}
+
+// connectLane is a lane whose batches a script carries out, and which is told of nothing
+// that the shard does by itself.
+func connectLane(ctx context.Context, shard server.Endpoint, key, owner, script string) (*lane, error) {
 	c, err := dial(ctx, shard)
 	if err != nil {
 		return nil, err
 	}
 	l := &lane{
-		shard: shard, key: []byte(key), owner: []byte(owner), conn: c, sha: scriptSHA(applyScript),
+		shard: shard, key: []byte(key), owner: []byte(owner), conn: c, sha: scriptSHA(script),
 		free: make(chan *batch, window), out: make(chan *batch, window), sent: make(chan *batch, window),
-		failed: make(chan error, 1), lost: lost, ever: map[string]struct{}{},
+		failed: make(chan error, 1), lost: new(alarm), ever: map[string]struct{}{},
 	}
 	for range window {
 		l.free <- new(batch)
 	}
-	if _, err = c.do("SCRIPT", "LOAD", applyScript); err == nil {
-		err = l.listen(ctx, changed)
-	}
-	if err != nil {
+	if _, err = c.do("SCRIPT", "LOAD", script); err != nil {
 		_ = c.Close() // the first error is the one that tells
 		return nil, err
 	}

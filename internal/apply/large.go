@@ -25,7 +25,7 @@ const (
 )
 
 // large carries the key that the scanner has just found the beginning of.
-func (l *Link) large(ctx context.Context, to *loader, r *restorer, s *rdb.Scanner, span *rdb.Span) error {
+func large(ctx context.Context, to *loader, r *restorer, s *rdb.Scanner, span *rdb.Span) error {
 	k := itemOf(span)
 	k.key = bytes.Clone(k.key)
 	limit := int64(largeBytes)
@@ -41,15 +41,15 @@ func (l *Link) large(ctx context.Context, to *loader, r *restorer, s *rdb.Scanne
 	case err != nil:
 		return err
 	case n > limit && !inParts:
-		return fmt.Errorf("%s: db %d, key %.200q: its value is larger than %d bytes, and cannot be sent in parts", l.source.Endpoint.Address, k.db, k.key, limit)
+		return fmt.Errorf("db %d, key %.200q: its value is larger than %d bytes, and cannot be sent in parts", k.db, k.key, limit)
 	case n > limit:
-		p := &parts{key: k.key, kind: kind, shard: to.shard, ctx: ctx, refused: to.refused}
+		p := &parts{key: k.key, kind: kind, shard: to.shard, ctx: ctx, refused: to.refused, later: r.later}
 		err := p.carry(ctx, s.Format(), k, io.MultiReader(&r.large, value))
 		r.large = bytes.Buffer{} // it has grown for this one
-		l.keys.Add(1)
+		to.keys.Add(1)
 		return err
 	}
-	x, err := to.room(ctx)
+	x, err := to.roomIn(ctx, k.db)
 	if err != nil {
 		return err
 	}
@@ -71,6 +71,7 @@ type parts struct {
 	shard   server.Endpoint
 	ctx     context.Context //nolint:containedctx // that of carry
 	refused func(error)     // see loader
+	later   bool            // see restorer
 	conn    *conn
 	name    string   // the command at hand, "" for none
 	args    int      // that it has, without name and key
@@ -89,6 +90,11 @@ func (p *parts) carry(ctx context.Context, f rdb.Format, k item, value io.Reader
 	defer func() { _ = c.Close() }() // every reply was read, or there is an error that tells more
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
+	if k.db > 0 {
+		if _, err := c.do("SELECT", strconv.Itoa(k.db)); err != nil {
+			return err
+		}
+	}
 	if err := p.tell("DEL", 1, nil); err != nil {
 		return err
 	}
@@ -139,6 +145,12 @@ func (p *parts) Element(e rdb.Element) error {
 	case rdb.HashValue:
 		p.put("HSET", e.Field, e.Value)
 		if e.ExpireAt != rdb.None {
+			if p.later {
+				var err error
+				if e.ExpireAt, err = later(e.ExpireAt); err != nil {
+					return err
+				}
+			}
 			p.after = append(p.after, bytes.Clone(e.Field), strconv.AppendInt(nil, e.ExpireAt, 10))
 		}
 	default:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -23,9 +24,14 @@ const (
 
 // chunk is commands, of different keys, to be sent at once.
 type chunk struct {
-	buf []byte
-	n   int
+	buf     []byte
+	n       int
+	selects int // of these are SELECTs
+	db      int // selected at its end; anyDB if its beginning does not say
 }
+
+// anyDB is where a chunk begins once a connection may have another than db 0 selected.
+const anyDB = -1
 
 // loader fills one shard with keys, in any order.
 type loader struct {
@@ -34,6 +40,7 @@ type loader struct {
 	out   chan *chunk
 	now   *chunk
 	keys  *atomic.Int64
+	dbs   bool // there are keys in others than db 0
 	// refused is told of what a shard refuses for a while, and with nil that it takes
 	// keys. It is called by several goroutines.
 	refused func(error)
@@ -52,12 +59,29 @@ func (l *loader) room(ctx context.Context) (*chunk, error) {
 	if l.now == nil {
 		select {
 		case l.now = <-l.free:
-			l.now.buf, l.now.n = l.now.buf[:0], 0
+			*l.now = chunk{buf: l.now.buf[:0]}
+			if l.dbs {
+				l.now.db = anyDB
+			}
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
 	}
 	return l.now, nil
+}
+
+// roomIn is room for a command in that db.
+func (l *loader) roomIn(ctx context.Context, db int) (*chunk, error) {
+	x, err := l.room(ctx)
+	if err != nil || x.db == db {
+		return x, err
+	}
+	l.dbs = true
+	x.buf = resp.AppendCommand(x.buf, "SELECT", strconv.Itoa(db))
+	x.db = db
+	x.n++
+	x.selects++
+	return x, nil
 }
 
 // added is called when a command was appended to the chunk.
@@ -124,7 +148,7 @@ func (l *loader) send(ctx context.Context, left *[]*chunk) error {
 				continue
 			}
 			l.refused(nil)
-			l.keys.Add(int64(x.n))
+			l.keys.Add(int64(x.n - x.selects))
 			l.free <- x
 		}
 		done <- failed

@@ -17,11 +17,13 @@ type restorer struct {
 	body   []byte          // scratch: a payload
 	digits []byte          // scratch
 	large  bytes.Buffer    // a value that came in several spans
+	from   rdb.Format      // the source's, likewise
+	later  bool            // times are put off, see file_times.go
 }
 
 // begin is called when the format of the snapshot is known.
 func (r *restorer) begin(from rdb.Format, o rdb.TranscoderOptions) {
-	r.coder = rdb.NewTranscoder(from, r.to, o)
+	r.from, r.coder = from, rdb.NewTranscoder(from, r.to, o)
 	touches := r.coder.Touches()
 	r.pass = rdb.AllCodes()
 	for i := range r.pass {
@@ -49,12 +51,18 @@ func itemOf(s *rdb.Span) item {
 // restore appends RESTORE for a key with its value.
 func (r *restorer) restore(dst []byte, s *item, value []byte) ([]byte, error) {
 	r.body = append(r.body[:0], byte(s.t))
-	if r.pass.HasType(s.t) {
+	switch {
+	case r.later && hasFieldTTLs(s.t) && r.becomes(s.t) != rdb.TypeHash:
+		var err error
+		if r.body, err = appendLaterHash(r.body[:0], r.from, r.to, s.t, value); err != nil {
+			return dst, fmt.Errorf("db %d, key %.200q: %w", s.db, s.key, err)
+		}
+	case r.pass.HasType(s.t):
 		r.body = append(r.body, value...)
-	} else {
+	default:
 		if s.t == rdb.TypeModule2 {
 			if err := r.coder.CheckModule(s.module); err != nil {
-				return dst, err
+				return dst, fmt.Errorf("db %d, key %.200q: %w", s.db, s.key, err)
 			}
 		}
 		t, body, err := r.coder.AppendValue(r.body, s.t, value)
@@ -86,6 +94,12 @@ func (r *restorer) restore(dst []byte, s *item, value []byte) ([]byte, error) {
 		dst = r.number(dst, int64(s.attributes.Freq))
 	}
 	return dst, nil
+}
+
+// becomes is the type that the target is sent for one.
+func (r *restorer) becomes(t rdb.Type) rdb.Type {
+	t, _, _ = r.coder.Type(t)
+	return t
 }
 
 func (r *restorer) number(dst []byte, n int64) []byte {

@@ -32,6 +32,9 @@ func Begin(ctx context.Context, c Config, log *slog.Logger) (Running, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
+	if c.File != "" {
+		return OpenLoading(c, log)
+	}
 	last, err := readHeader(c.StateDir, c.Name)
 	if isLocked(err) {
 		return nil, err
@@ -84,6 +87,9 @@ func isCluster(ctx context.Context, e server.Endpoint) (is bool, err error) {
 func MakePlan(ctx context.Context, c Config) (p plan.Plan, err error) {
 	if err := c.Validate(); err != nil {
 		return plan.Plan{}, err
+	}
+	if c.File != "" {
+		return planFile(ctx, c)
 	}
 	if joint, _, err := kindOf(ctx, c); err != nil {
 		return plan.Plan{}, err

@@ -51,6 +51,7 @@ type Config struct {
 	// Others are standalone servers beside From, among which clients have divided their
 	// keys; for a target that is a cluster, or one server.
 	Others []server.Endpoint
+	File   string // path of what a server has saved, which is the source in From's place; see persist.Open
 
 	Replace        bool          // wipe the keys that the target holds
 	Announce       string        // host:port by which the servers reach the listener; found from the route when empty
@@ -88,8 +89,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("name %q: use letters, digits, '.', '_' and '-', 64 at most", c.Name)
 	case c.StateDir == "":
 		return errors.New("no state directory is given")
-	case c.From.Address == "":
-		return errors.New("no source is given: --from redis://host:port")
+	case c.From.Address == "" && c.File == "":
+		return errors.New("no source is given: --from redis://host:port, or --from file:PATH")
 	case c.To.Address == "":
 		return errors.New("no target is given: --to redis://host:port")
 	case c.From.Address == c.To.Address:
@@ -98,6 +99,10 @@ func (c Config) Validate() error {
 		return errors.New("a source is given twice, or is the target, too")
 	case slices.ContainsFunc(c.Others, func(e server.Endpoint) bool { return e.DB != 0 || e.Master != "" }):
 		return errors.New("several sources: give each as redis://host:port, without a db or ?master=")
+	case c.File != "" && c.Cutover != Manual:
+		return errors.New("a cutover mode: a file takes no writes, so there is no cutover; leave it out")
+	case c.File != "" && c.Verify != VerifyAsked:
+		return errors.New("verify before-cutover: a file takes no writes, so there is no cutover; leave it out")
 	case c.From.DB != 0 || c.To.DB != 0:
 		return errors.New("a db in a URL: every db is moved, to the same number; leave it out")
 	case c.From.Master != "" || c.To.Master != "":

@@ -22,8 +22,8 @@ type Command struct {
 
 // Position is a place in one of the source's files, for people to read.
 type Position struct {
-	Path   string
-	Offset int64 // in bytes
+	Path   string `json:"path"`
+	Offset int64  `json:"offset"` // in bytes
 }
 
 func (p Position) String() string { return fmt.Sprintf("%s: byte %d", p.Path, p.Offset) }
@@ -32,14 +32,14 @@ func (p Position) String() string { return fmt.Sprintf("%s: byte %d", p.Path, p.
 type LeftOut struct {
 	// Tail is where the last file ends within a command, or within a transaction: a
 	// server with aof-load-truncated yes loads what is before, and cuts the file.
-	Tail      Position
-	TailBytes int64 // 0 if the file is complete
+	Tail      Position `json:"tail,omitzero"`
+	TailBytes int64    `json:"tail_bytes"` // 0 if the file is complete
 
 	// Strays counts what servers ignore: EXEC without MULTI, which Redis 6.0 writes
 	// after a PFCOUNT, and MULTI within a transaction, which is what is left behind
 	// where Redis has cut a file within a transaction and then gone on writing.
-	Strays     int64
-	FirstStray Position
+	Strays     int64    `json:"strays"`
+	FirstStray Position `json:"first_stray,omitzero"`
 }
 
 // Source reads what a server has saved. It is not safe for concurrent use.

@@ -95,6 +95,8 @@ type Plan struct {
 	WayBack          bool       `json:"way_back"` // a rollback after the cutover is possible
 	WayBackReason    string     `json:"way_back_reason"`
 	Verify           Comparison `json:"verify"`
+
+	File *FileContents `json:"file,omitempty"` // where that is the source
 }
 
 // End is one of the two servers in short.

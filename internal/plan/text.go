@@ -41,6 +41,11 @@ func (p Plan) writeHead(b *strings.Builder) {
 	case p.SourceSlots != "" || p.Slots != "":
 		fmt.Fprintf(b, "\n%s%s", p.SourceSlots, p.Slots)
 	}
+	if p.File != nil {
+		rows := append(p.File.rows(), [2]string{"engine", p.Engine + ": " + p.EngineWhy + "; about " + roughly(p.EstimatedSeconds)})
+		writeRows(b, rows)
+		return
+	}
 	if len(p.Steps) == 0 {
 		return
 	}
@@ -68,6 +73,10 @@ func (p Plan) writeHead(b *strings.Builder) {
 		{"way back", back + p.WayBackReason},
 		{"verify", p.Verify.text()},
 	}
+	writeRows(b, rows)
+}
+
+func writeRows(b *strings.Builder, rows [][2]string) {
 	b.WriteByte('\n')
 	for _, row := range rows {
 		fmt.Fprintf(b, "  %-9s %s\n", row[0], row[1])

@@ -192,7 +192,7 @@ func (c *Converter) opcode(s *Span) error {
 		}
 		return c.pass(s)
 	case OpcodeFunction2:
-		err = t.noEqual(FeatureFunction, s.libraryName())
+		err = t.noEqual(FeatureFunction, s.LibraryName())
 	case OpcodeSlotImport:
 		err = t.noEqual(FeatureSlotImport, "")
 	default: // OpcodeAux, OpcodeResizeDB, OpcodeSlotInfo: hints, and nothing is lost without

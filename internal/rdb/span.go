@@ -74,9 +74,9 @@ func (d *Decoder) open(s *Span, b []byte, at int) {
 	d.r.at, d.r.base = at, s.Offset
 }
 
-// libraryName is the name that a function library's first line gives it, "" if
+// LibraryName is the name that a function library's first line gives it, "" if
 // it is not found: "#!lua name=mylib".
-func (s *Span) libraryName() string {
+func (s *Span) LibraryName() string {
 	source, err := s.Function()
 	if err != nil {
 		return ""

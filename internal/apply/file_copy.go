@@ -1,0 +1,286 @@
+package apply
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"godwit/internal/command"
+	"godwit/internal/persist"
+	"godwit/internal/rdb"
+	"godwit/internal/server"
+	"godwit/internal/slot"
+)
+
+// copy carries the snapshot, if there is one, to an empty target, and writes the
+// checkpoints from which the commands are counted, if there may be some.
+func (e *FileEngine) copy(ctx context.Context, source *persist.Source, now *shards) error {
+	ids, err := now.identities(ctx)
+	if err != nil {
+		return err
+	}
+	p := FileProgress{File: e.present().File, Owner: rand.Text(), Later: source.Describe().Kind != persist.RDB}
+	for _, shard := range now.primaries {
+		if err := e.clear(ctx, shard); err != nil {
+			return err
+		}
+	}
+	if p.Now, err = timeOf(ctx, now.primaries[0]); err != nil {
+		return err
+	}
+	if err := e.set(p); err != nil { // the times of keys are put off from here on
+		return err
+	}
+	e.keys.Store(0)
+	e.expired.Store(0)
+	e.mu.Lock()
+	clear(e.dropped)
+	e.mu.Unlock()
+	if snapshot := source.Snapshot(); snapshot != nil {
+		if err := e.fill(ctx, now, &counted{ctx: ctx, r: snapshot, n: &e.read}, p); err != nil {
+			return err
+		}
+	}
+	after, err := now.identities(ctx)
+	if err != nil {
+		return err
+	}
+	for i, shard := range now.primaries {
+		if ids[i].RunID != after[i].RunID {
+			return fmt.Errorf("%s was started again while the snapshot was loaded", shard.Address)
+		}
+	}
+	v := e.View()
+	p.Keys, p.Expired, p.Dropped = v.Keys, v.Expired, v.Dropped
+	if !p.Later {
+		return e.set(p)
+	}
+	p.Lanes = now.lanes(sourceName(e.cfg.Name, 0), 1, ids)
+	for i, lane := range p.Lanes {
+		fields := []string{"HSET", lane.Key, "owner", p.Owner, "at", "0", "more", "0"}
+		if err := ask(ctx, now.primaries[i], fields...); err != nil {
+			return err
+		}
+	}
+	return e.set(p)
+}
+
+// clear deletes everything that a shard has, its libraries of functions, too.
+func (e *FileEngine) clear(ctx context.Context, shard server.Endpoint) error {
+	if err := empty(ctx, shard); err != nil {
+		return err
+	}
+	if !e.cfg.Capabilities.Has("FUNCTION") {
+		return nil
+	}
+	return ask(ctx, shard, "FUNCTION", "FLUSH")
+}
+
+// ask sends one command on a connection of its own.
+func ask(ctx context.Context, shard server.Endpoint, args ...string) error {
+	c, err := dial(ctx, shard)
+	if err != nil {
+		return err
+	}
+	_, err = c.do(args...)
+	_ = c.Close() // nothing was left unsent
+	return err
+}
+
+// timeOf is a server's, in milliseconds since 1970.
+func timeOf(ctx context.Context, e server.Endpoint) (int64, error) {
+	c, err := dial(ctx, e)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = c.Close() }() // nothing was left unsent
+	texts, err := c.do("TIME")
+	if err != nil {
+		return 0, err
+	}
+	if len(texts) != 2 {
+		return 0, fmt.Errorf("%s: reply to TIME: %q", e.Address, texts)
+	}
+	seconds, err1 := strconv.ParseInt(string(texts[0]), 10, 64)
+	micros, err2 := strconv.ParseInt(string(texts[1]), 10, 64)
+	return seconds*1000 + micros/1000, errors.Join(err1, err2)
+}
+
+// fill gives the keys of the snapshot to the shards.
+func (e *FileEngine) fill(parent context.Context, now *shards, snapshot io.Reader, p FileProgress) error {
+	e.note(Copying, nil)
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	loaders := make([]*loader, len(now.primaries))
+	var wg sync.WaitGroup
+	for i, shard := range now.primaries {
+		loaders[i] = newLoader(shard, &e.keys, e.refuses(shard.Address, cancel))
+		for range loadConns {
+			wg.Go(func() {
+				if err := loaders[i].carry(ctx); err != nil {
+					cancel(err)
+				}
+			})
+		}
+	}
+	err := e.scan(ctx, loaders, now, snapshot, p)
+	for _, x := range loaders {
+		if err == nil {
+			err = x.flush(ctx)
+		}
+		close(x.out)
+	}
+	wg.Wait()
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	return err
+}
+
+// refuses notes what a shard refuses for a while, or that it does not any more. One that
+// has become a replica takes no keys for ever: it is begun again then.
+func (e *FileEngine) refuses(shard string, giveUp context.CancelCauseFunc) func(error) {
+	var refusing atomic.Bool
+	return func(err error) {
+		var refused *CommandError
+		if errors.As(err, &refused) && strings.HasPrefix(refused.Reply, "READONLY ") {
+			giveUp(err)
+		}
+		switch {
+		case err == nil && refusing.CompareAndSwap(true, false):
+			e.note(Copying, nil)
+		case err != nil:
+			refusing.Store(true)
+			e.note(Copying, err)
+			e.cfg.Log.Warn("it is tried again", "shard", shard, "error", err)
+		}
+	}
+}
+
+// scan goes through the snapshot and gives each key to the shard of its slot.
+func (e *FileEngine) scan(ctx context.Context, loaders []*loader, now *shards, snapshot io.Reader, p FileProgress) error {
+	s := newSnapshotScan(snapshot, e.crc, e.cfg.Capabilities, e.cfg.Transcoder, p)
+	for {
+		span, err := s.next()
+		switch {
+		case errors.Is(err, io.EOF):
+			e.expired.Store(s.expired)
+			return nil
+		case err != nil:
+			return err
+		}
+		if span.Kind != rdb.KindKey {
+			if err := s.opcode(span, func() error { return library(ctx, now, span) }, e.leftOut); err != nil {
+				return err
+			}
+			continue
+		}
+		if now.cluster && span.DB != 0 {
+			return &FatalError{errOtherDB(span)}
+		}
+		e.expired.Store(s.expired)
+		if err := s.key(span, func() error {
+			return loadKey(ctx, loaders[now.of[slot.Of(span.Key)]], s.restorer, s.scanner, span)
+		}, e.leftOut); err != nil {
+			return err
+		}
+	}
+}
+
+func errOtherDB(span *rdb.Span) error {
+	return fmt.Errorf("key %.200q is in db %d, and a cluster has one db", span.Key, span.DB)
+}
+
+// snapshotScan goes through the snapshot of a file as it is to be loaded.
+type snapshotScan struct {
+	scanner  *rdb.Scanner
+	restorer *restorer
+	coding   rdb.TranscoderOptions
+	target   command.Capabilities
+	now      int64 // keys whose time has passed by then are left out, unless times are put off
+	expired  int64 // that were left out
+}
+
+func newSnapshotScan(snapshot io.Reader, crc *rdb.CRC64, target command.Capabilities, coding rdb.TranscoderOptions, p FileProgress) *snapshotScan {
+	return &snapshotScan{
+		// The checksum is verified by package persist.
+		scanner:  rdb.NewScanner(snapshot, rdb.ScannerOptions{CRC: crc, NoChecksum: true, Single: rdb.AllCodes(), BufferSize: scanBuffer}),
+		restorer: &restorer{crc: crc, to: target.Format, later: p.Later},
+		coding:   coding, target: target, now: p.Now,
+	}
+}
+
+// next is the next key to be loaded, its time put off if that is to be, or an opcode.
+func (s *snapshotScan) next() (*rdb.Span, error) {
+	for {
+		span, err := s.scanner.Next()
+		if err != nil {
+			return nil, err
+		}
+		switch at := span.Attributes.ExpireAt; {
+		case span.Kind == rdb.KindHeader:
+			s.restorer.begin(s.scanner.Format(), s.coding)
+		case span.Kind == rdb.KindOpcode:
+			return span, nil
+		case span.Kind != rdb.KindKey:
+		case at == rdb.None:
+			return span, nil
+		case s.restorer.later:
+			if span.Attributes.ExpireAt, err = later(at); err != nil {
+				return nil, &FatalError{fmt.Errorf("db %d, key %.200q: %w", span.DB, span.Key, err)}
+			}
+			return span, nil
+		case at < s.now: // rdb.c rdbLoadRioWithLoadingCtx
+			s.expired++
+		default:
+			return span, nil
+		}
+	}
+}
+
+// key has a key loaded, or left out if the target has no equal and may do without.
+func (s *snapshotScan) key(span *rdb.Span, load func() error, leftOut func(rdb.Feature)) error {
+	if span.Attributes.Metadata {
+		if !slices.Contains(s.coding.Drop, rdb.FeatureKeyMetadata) {
+			return fmt.Errorf("db %d, key %.200q: %w", span.DB, span.Key, &rdb.NoEqualError{What: rdb.FeatureKeyMetadata, To: s.target.Format})
+		}
+		leftOut(rdb.FeatureKeyMetadata)
+	}
+	err := load()
+	var lacking *rdb.NoEqualError
+	if errors.As(err, &lacking) && slices.Contains(s.coding.Drop, lacking.What) {
+		leftOut(lacking.What)
+		return nil
+	}
+	return err
+}
+
+// opcode has a library of functions loaded, likewise. Hints to the server that loads pass.
+func (s *snapshotScan) opcode(span *rdb.Span, load func() error, leftOut func(rdb.Feature)) error {
+	lacking := rdb.NoEqualError{To: s.target.Format}
+	switch span.Opcode {
+	case rdb.OpcodeFunction2:
+		if s.target.Has("FUNCTION") {
+			return load()
+		}
+		lacking.What = rdb.FeatureFunction
+	case rdb.OpcodeModuleAux: // no client can say it
+		lacking.What, lacking.Detail = rdb.FeatureModule, span.ModuleID().Name()
+	case rdb.OpcodeSlotImport:
+		lacking.What = rdb.FeatureSlotImport
+	default:
+		return nil
+	}
+	if !slices.Contains(s.coding.Drop, lacking.What) {
+		return &lacking
+	}
+	leftOut(lacking.What)
+	return nil
+}

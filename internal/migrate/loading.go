@@ -1,0 +1,271 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"godwit/internal/apply"
+	"godwit/internal/plan"
+	"godwit/internal/topology"
+)
+
+// Loading is a migration whose source is a file that a server has saved. It ends by
+// itself, and has no switch. OpenLoading makes it, Close gives its lock back.
+//
+// Goroutines of Run, all ended when it returns: the engine, and the keeper, which is Run
+// itself.
+type Loading struct {
+	core
+
+	to      *end      // the target, or the node of it that was named
+	endedAt time.Time // when the loading ended that the journal held before this one
+
+	// Guarded by mu.
+	rec     loadingRecord
+	planned plan.Plan
+	target  topology.Node // as a whole where it is a cluster, see plan
+	cluster bool
+	shards  shardsSeen
+	engine  *loadingRun
+	copy    copyProgress
+	rates   rates
+}
+
+// loadingRecord is what the journal holds.
+type loadingRecord struct {
+	header
+
+	Progress apply.FileProgress `json:"progress"`
+	Version  string             `json:"version,omitempty"` // of the server that wrote the file
+	Kind     string             `json:"kind,omitempty"`    // of the file
+	Keys     int64              `json:"keys"`              // of its snapshot
+}
+
+// loadingRun is the engine under way.
+type loadingRun struct {
+	engine *apply.FileEngine
+	cancel context.CancelFunc
+	done   chan struct{}
+	ended  chan error // how it ended by itself
+}
+
+// OpenLoading is Open for a source that is a file.
+func OpenLoading(c Config, log *slog.Logger) (*Loading, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	var rec loadingRecord
+	j, err := openJournal(c.dir(), c.Name, &rec)
+	if err != nil {
+		return nil, err
+	}
+	m := &Loading{rec: rec}
+	m.core = newCore(c, log, j, &m.rec.header)
+	m.persist = m.saveLocked
+	if err := m.begin(); err != nil {
+		return nil, errors.Join(err, j.close())
+	}
+	return m, nil
+}
+
+// fileURL is a path as the journal and the status name it.
+func fileURL(path string) string { return "file:" + path }
+
+func (m *Loading) begin() error {
+	from, to := fileURL(m.cfg.File), m.cfg.To.String()
+	switch r := &m.rec; {
+	case r.Name == "" || r.Phase == Completed || r.Phase == Aborted || r.untouched():
+		if r.Phase != Failed && r.From == from && r.To == to {
+			m.ended, m.endedAt = r.Phase, r.Updated
+		}
+		m.rec = loadingRecord{header: header{
+			Name: m.cfg.Name, From: from, To: to, Engine: plan.File, Phase: Planned, Primary: Source, Started: time.Now(),
+		}}
+	case r.From != from || r.To != to || r.Engine != plan.File:
+		return &ConflictError{Name: m.cfg.Name, From: r.From, To: r.To, Phase: r.Phase}
+	}
+	var err error
+	m.to, err = newEnd(Target, m.cfg.To, "godwit:"+m.cfg.Name, m.cfg.Now)
+	return err
+}
+
+// Close gives the lock and the connections back. Run must have returned.
+func (m *Loading) Close() error { return errors.Join(m.to.client.Close(), m.journal.close()) }
+
+// Run loads the file until the target has all of it or it is aborted (nil), until it
+// fails, or until ctx is done (its error); then a later Run goes on from there.
+func (m *Loading) Run(ctx context.Context) error {
+	return m.noteEnd(ctx, m.run(ctx))
+}
+
+func (m *Loading) run(ctx context.Context) error {
+	if err := writeMarks(m.cfg.dir(), m.cfg.To.Address); err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	if err := m.inspect(ctx, m.phase() == Planned); err != nil {
+		return err
+	}
+	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	defer m.operation.release()
+	defer wg.Wait()
+	defer cancel()
+	m.mu.Lock()
+	m.running, m.base, m.wg = true, base, &wg
+	m.rec.PID, m.rec.Error, m.rec.Hint = os.Getpid(), "", ""
+	m.rec.Followed = true // the target is not what it was, from here on
+	m.mu.Unlock()
+	defer func() {
+		m.mu.Lock()
+		m.running = false
+		m.mu.Unlock()
+	}()
+	defer m.stopEngine()
+	defer m.operation.occupy() // once the operation under way has ended
+	if err := m.setPhase(Copying); err != nil {
+		return err
+	}
+	m.event(slog.LevelInfo, fmt.Sprintf("loading %s into %s", m.cfg.File, m.cfg.To.Address))
+	run, err := m.startEngine(base, &wg)
+	if err != nil {
+		return err
+	}
+	return m.keep(ctx, run)
+}
+
+// startEngine loads the file from where the journal says.
+func (m *Loading) startEngine(ctx context.Context, wg *sync.WaitGroup) (*loadingRun, error) {
+	m.mu.Lock()
+	target := m.target
+	m.mu.Unlock()
+	c, err := fileConfig(m.cfg, target)
+	if err != nil {
+		return nil, err
+	}
+	run := &loadingRun{engine: m.newEngine(c), done: make(chan struct{}), ended: make(chan error, 1)}
+	ctx, run.cancel = context.WithCancel(ctx)
+	m.mu.Lock()
+	m.engine = run
+	m.copy = copyProgress{began: time.Now(), totalKeys: m.rec.Keys}
+	m.mu.Unlock()
+	wg.Go(func() {
+		defer close(run.done)
+		if err := run.engine.Run(ctx); ctx.Err() == nil {
+			run.ended <- err
+		}
+	})
+	return run, nil
+}
+
+// newEngine is one that goes on from where the journal says.
+func (m *Loading) newEngine(c apply.FileConfig) *apply.FileEngine {
+	m.mu.Lock()
+	c.Progress, c.Log = m.rec.Progress, m.log
+	m.mu.Unlock()
+	c.Save = func(p apply.FileProgress) error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		before := m.rec.Progress
+		m.rec.Progress = p
+		err := m.saveLocked()
+		if err != nil {
+			m.rec.Progress = before
+		}
+		return err
+	}
+	return apply.NewFile(c)
+}
+
+// stopEngine ends the engine, waits for it and returns it, nil if there was none.
+func (m *Loading) stopEngine() *apply.FileEngine {
+	m.mu.Lock()
+	run := m.engine
+	m.engine = nil
+	m.mu.Unlock()
+	if run == nil {
+		return nil
+	}
+	run.cancel()
+	<-run.done
+	return run.engine
+}
+
+// keep watches over the loading until it ends.
+func (m *Loading) keep(ctx context.Context, run *loadingRun) error {
+	tick := time.NewTicker(keepInterval)
+	defer tick.Stop()
+	var saved, looked time.Time
+	for {
+		m.measure(run.engine.View())
+		if time.Since(looked) > shardsInterval {
+			m.lookAtTarget(ctx)
+			looked = time.Now()
+		}
+		if time.Since(saved) > saveInterval {
+			m.saveQuietly()
+			saved = time.Now()
+		}
+		select {
+		case <-ctx.Done():
+			return m.interrupted(ctx)
+		case <-m.finished:
+			return nil
+		case err := <-run.ended:
+			return m.loaded(ctx, run, err)
+		case <-tick.C:
+		}
+	}
+}
+
+// interrupted ends a Run that was told to stop.
+func (m *Loading) interrupted(ctx context.Context) error {
+	if m.cfg.AbortOnExit {
+		quiet, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*controlTimeout)
+		defer cancel()
+		if _, err := m.Abort(quiet, false); err != nil {
+			return errors.Join(ctx.Err(), err)
+		}
+	}
+	return ctx.Err()
+}
+
+// loaded is called when the engine has ended by itself.
+func (m *Loading) loaded(ctx context.Context, run *loadingRun, err error) error {
+	if pauseErr := m.operation.pause(ctx); pauseErr != nil {
+		return pauseErr
+	}
+	defer m.operation.release()
+	if over, overErr := m.over(); over {
+		return overErr
+	}
+	v := run.engine.View()
+	m.measure(v)
+	if err != nil {
+		return &HintedError{
+			Err: fmt.Errorf("%w; the target holds what was loaded before: %d keys of the snapshot, and the effect of up to %d commands", err, v.Keys, v.Commands), Hint: hintOf(err),
+		}
+	}
+	if err := run.engine.End(ctx); err != nil {
+		return fmt.Errorf("%s: %w", Target, err)
+	}
+	m.lookAtTarget(ctx)
+	m.mu.Lock()
+	m.copy.ended = time.Now()
+	m.mu.Unlock()
+	_, err = m.finishAs(Completed, EndResult{}, fmt.Sprintf("completed: %s was given %s", m.cfg.To.Address, loadedText(v)))
+	return err
+}
+
+// loadedText says what was loaded.
+func loadedText(v apply.FileView) string {
+	text := fmt.Sprintf("%d keys of the snapshot and %d commands", v.Keys, v.Commands)
+	if v.Expired > 0 {
+		text += fmt.Sprintf("; %d keys were left out because their time had passed", v.Expired)
+	}
+	return text
+}
