@@ -57,8 +57,10 @@ type LaneProgress struct {
 type Had struct {
 	Slots []topology.SlotRange `json:"slots"`
 	At    int64                `json:"at"`
+	DB    int                  `json:"db,omitempty"` // that is selected there
 	// Sound is up to where they are known to be right, see sound.go.
-	Sound int64 `json:"sound"`
+	Sound   int64 `json:"sound"`
+	SoundDB int   `json:"sound_db,omitempty"` // that is selected there
 	// InDoubt tells that a part of the command after it was carried out, too.
 	InDoubt bool `json:"in_doubt,omitempty"`
 }
