@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"godwit/internal/migrate"
+	"godwit/internal/route"
 	"godwit/internal/server"
 	"godwit/internal/status"
 	"godwit/internal/status/live"
@@ -104,6 +105,9 @@ func (o *endOptions) journaled(s streams) (migrate.Config, error) {
 		if *end.into, err = o.endpoints.endpoint(end.options, s); err != nil {
 			return migrate.Config{}, err
 		}
+	}
+	if config.Route, err = route.Parse(known.DBMap); err != nil {
+		return migrate.Config{}, err
 	}
 	if err := config.Validate(); err != nil {
 		return migrate.Config{}, &usageError{err: err}
