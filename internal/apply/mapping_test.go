@@ -107,3 +107,78 @@ func TestMapped(t *testing.T) {
 		})
 	}
 }
+
+// What clients write to a cluster by the names that a mapping has given reaches the dbs
+// that it came from.
+func TestFeedMapped(t *testing.T) {
+	for _, c := range []mappingCase{
+		{"redis-7.0", "redis-7.0", "1:prefix=db1: 2:drop 3:prefix=db1:three:", nil},
+		{"valkey-8.1", "valkey-9.1", "0:3 1:2 2:0 3:prefix=db3:", []string{"--cluster-databases 6"}},
+	} {
+		t.Run(c.source+" from "+c.target, func(t *testing.T) {
+			t.Parallel()
+			o := feedOptions{old: c.source, cluster: c.target, keys: 2000, dbs: []int{0, 1, 2, 3}, route: c.flags}
+			o.shards.Args = c.args
+			r := newFeedRig(t, o)
+			r.streaming()
+			t.Logf("%+v: %d keys", r.at, r.compare())
+			several := c.args != nil
+			for i, shard := range r.clients() {
+				key := r.keyOf(i, 1)
+				of := func(prefix, name string) string { return prefix + "{" + key + "}" + name }
+				for n := range 30 {
+					a, b, x := of("", fmt.Sprint("a", n)), of("db1:", fmt.Sprint("b", n)), of("db1:three:", fmt.Sprint("x", n))
+					if several {
+						b, x = of("db3:", fmt.Sprint("b", n)), of("", fmt.Sprint("x", n))
+					}
+					do(t, shard, "SELECT", 0)
+					do(t, shard, "MSET", a, 1, b, 2, x, 3)
+					do(t, shard, "RENAME", b, of("", fmt.Sprint("r", n)))
+					do(t, shard, "RPUSH", b, 3, 1, 2)
+					do(t, shard, "SORT", b, "STORE", of("db1:three:", fmt.Sprint("s", n)))
+					do(t, shard, "LMOVE", b, of("", fmt.Sprint("l", n)), "LEFT", "LEFT")
+					do(t, shard, "COPY", b, x, "REPLACE")
+					do(t, shard, "PEXPIRE", x, 100000+n)
+					do(t, shard, "SET", of("db1:", "short"), n, "PX", 1+n)
+					if _, err := shard.Transaction(t.Context(), []any{"INCR", a}, []any{"APPEND", of("db1:", fmt.Sprint("t", n)), n}, []any{"DEL", x}); err != nil {
+						t.Fatal(err)
+					}
+					if several {
+						if _, err := shard.Transaction(t.Context(), []any{"SELECT", 2}, []any{"SADD", a, n}, []any{"MOVE", a, 3}, []any{"SADD", a, n}, []any{"COPY", a, b, "DB", 0, "REPLACE"}, []any{"SELECT", 0}); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+			}
+			if several {
+				if _, err := r.clients()[1].Transaction(t.Context(), []any{"SELECT", 2}, []any{"SET", r.keyOf(1, 2), "x"}); err != nil {
+					t.Fatal(err)
+				}
+				if err := r.feed.Drain(t.Context(), nil); err != nil {
+					t.Fatal(err)
+				}
+				r.compare()
+				c := r.clients()[1]
+				conn := c.Redis().Conn()
+				defer func() { _ = conn.Close() }()
+				if err := conn.Do(t.Context(), "SELECT", 2).Err(); err != nil {
+					t.Fatal(err)
+				}
+				if err := conn.Do(t.Context(), "FLUSHDB").Err(); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				do(t, r.clients()[1], "FLUSHALL")
+			}
+			if err := r.feed.Drain(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+			if n := r.compare(); n < 500 {
+				t.Errorf("%d keys", n)
+			}
+			if info := r.info("stats"); info.Int("unexpected_error_replies") != 0 {
+				t.Errorf("the old primary has refused %s commands", info["unexpected_error_replies"])
+			}
+		})
+	}
+}
