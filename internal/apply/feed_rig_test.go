@@ -46,9 +46,10 @@ type feedOptions struct {
 	oldArgs      []string
 	shards       sandbox.ClusterOptions
 	keys         int
-	dbs          []int  // that have them
-	route        string // by which they go to the cluster
-	failover     bool // old is demoted by FAILOVER
+	dbs          []int          // that have them
+	route        string         // by which they go to the cluster
+	failover     bool           // old is demoted by FAILOVER
+	before       func(*feedRig) // the streams count
 }
 
 // newFeedRig carries data from an old primary to a cluster, and makes the old one a
@@ -81,6 +82,9 @@ func newFeedRig(t *testing.T, o feedOptions) *feedRig {
 	caughtUp(t, e, r.old)
 	stop() // what it wrote last is before the place from which on the streams count
 	r.demote(o.failover)
+	if o.before != nil {
+		o.before(r)
+	}
 	at, err := r.feed.Now(t.Context())
 	if err != nil {
 		t.Fatal(err)

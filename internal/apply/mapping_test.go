@@ -119,10 +119,30 @@ func TestFeedMapped(t *testing.T) {
 			t.Parallel()
 			o := feedOptions{old: c.source, cluster: c.target, keys: 2000, dbs: []int{0, 1, 2, 3}, route: c.flags}
 			o.shards.Args = c.args
+			several := c.args != nil
+			if several { // which db is selected, the shards do not say again
+				o.before = func(r *feedRig) {
+					for i, shard := range r.clients() {
+						if _, err := shard.Transaction(t.Context(), []any{"SELECT", 2}, []any{"SET", r.keyOf(i, 9), ""}, []any{"DEL", r.keyOf(i, 9)}, []any{"SELECT", 0}); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+			}
 			r := newFeedRig(t, o)
 			r.streaming()
 			t.Logf("%+v: %d keys", r.at, r.compare())
-			several := c.args != nil
+			for i, shard := range r.clients() {
+				if !several {
+					continue
+				}
+				if r.at[i].DB != 2 {
+					t.Errorf("shard %d: %+v", i, r.at[i])
+				}
+				if _, err := shard.Transaction(t.Context(), []any{"SELECT", 2}, []any{"SET", r.keyOf(i, 10), "x"}, []any{"SELECT", 0}); err != nil {
+					t.Fatal(err)
+				}
+			}
 			for i, shard := range r.clients() {
 				key := r.keyOf(i, 1)
 				of := func(prefix, name string) string { return prefix + "{" + key + "}" + name }

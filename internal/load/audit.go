@@ -42,10 +42,15 @@ const (
 // cluster in the end, and compares. The load must have been stopped. With a Mix it
 // waits until the keys that were given a short life are dead.
 func (l *Load) Audit(ctx context.Context, endpoints ...server.Endpoint) (Report, error) {
+	return l.AuditAs(ctx, l.config.Prefix, endpoints...)
+}
+
+// AuditAs is Audit where the keys have another prefix than Config.Prefix.
+func (l *Load) AuditAs(ctx context.Context, prefix string, endpoints ...server.Endpoint) (Report, error) {
 	if l.stopped.Load() == 0 {
 		return Report{}, errors.New("load: audit before the load was stopped")
 	}
-	a := &audit{load: l}
+	a := &audit{load: l, prefix: prefix}
 	if err := a.run(ctx, endpoints); err != nil {
 		return Report{}, fmt.Errorf("load: audit of %v: %w", endpoints, err)
 	}
@@ -54,6 +59,7 @@ func (l *Load) Audit(ctx context.Context, endpoints ...server.Endpoint) (Report,
 
 type audit struct {
 	load    *Load
+	prefix  string // that the keys have there
 	session *shards.Session
 	report  Report
 }
@@ -71,6 +77,7 @@ func (a *audit) run(ctx context.Context, endpoints []server.Endpoint) error {
 		return err
 	}
 	defer a.session.Close()
+	a.session.Rename(a.load.config.Prefix, a.prefix)
 	for _, w := range a.load.writers {
 		a.report.Attempted += w.attempted
 		for _, acks := range w.acked {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -34,6 +35,28 @@ type Session struct {
 	deployment *Deployment
 	conns      []*redis.Conn
 	found      map[string]int // of a set of servers: where Locate found keys
+	was, is    string         // see Rename
+}
+
+// Rename has commands say keys, and whatever else begins with a prefix, with another one
+// in its place.
+func (s *Session) Rename(prefix, by string) { s.was, s.is = prefix, by }
+
+// renamed are commands as Rename wants them.
+func (s *Session) renamed(commands []Command) []Command {
+	if s.was == s.is {
+		return commands
+	}
+	list := make([]Command, len(commands))
+	for i, c := range commands {
+		list[i] = slices.Clone(c)
+		for j, arg := range c {
+			if text, ok := arg.(string); ok && strings.HasPrefix(text, s.was) {
+				list[i][j] = s.is + text[len(s.was):]
+			}
+		}
+	}
+	return list
 }
 
 // Session opens connections that have selected the db.
@@ -101,6 +124,7 @@ func (s *Session) Locate(ctx context.Context, keys []string) (twice []string, er
 // shard, and gives the replies in their order: string, int64, []any or nil. An error
 // reply to any of them is an error.
 func (s *Session) Ask(ctx context.Context, commands []Command) ([]any, error) {
+	commands = s.renamed(commands)
 	if len(s.conns) == 1 || len(commands) == 0 {
 		return s.AskShard(ctx, 0, commands)
 	}
