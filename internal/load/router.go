@@ -38,16 +38,15 @@ func (r *router) route(key []byte) route {
 
 // name is what a key of the load is called at the endpoint.
 func (r *router) name(key string) string {
-	rest, ours := strings.CutPrefix(key, r.config.Prefix)
-	if r.config.Prefixes == nil || !ours {
+	if r.config.Before == nil || !shards.Begins(key, r.config.Prefix) {
 		return key
 	}
-	return r.config.Prefixes[r.endpoint] + rest
+	return r.config.Before[r.endpoint] + key
 }
 
 // wire are commands by the names that their keys have at the endpoint.
 func (r *router) wire(commands []byte) []byte {
-	if r.config.Prefixes == nil || r.config.Prefixes[r.endpoint] == r.config.Prefix {
+	if r.config.Before == nil || r.config.Before[r.endpoint] == "" {
 		return commands
 	}
 	var renamed []byte

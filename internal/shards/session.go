@@ -35,24 +35,27 @@ type Session struct {
 	deployment *Deployment
 	conns      []*redis.Conn
 	found      map[string]int // of a set of servers: where Locate found keys
-	was, is    string         // see Rename
+	prefix     string         // see Rename
+	before     string         // likewise
 }
 
-// Rename has commands say keys, and whatever else begins with a prefix, with another one
-// in its place.
-func (s *Session) Rename(prefix, by string) { s.was, s.is = prefix, by }
+// Rename has commands say something before each key that begins with a prefix.
+func (s *Session) Rename(prefix, before string) { s.prefix, s.before = prefix, before }
+
+// Begins tells whether a key does so with a prefix, be it in a hash tag.
+func Begins(key, prefix string) bool { return strings.HasPrefix(strings.TrimPrefix(key, "{"), prefix) }
 
 // renamed are commands as Rename wants them.
 func (s *Session) renamed(commands []Command) []Command {
-	if s.was == s.is {
+	if s.before == "" {
 		return commands
 	}
 	list := make([]Command, len(commands))
 	for i, c := range commands {
 		list[i] = slices.Clone(c)
 		for j, arg := range c {
-			if text, ok := arg.(string); ok && strings.HasPrefix(text, s.was) {
-				list[i][j] = s.is + text[len(s.was):]
+			if key, ok := arg.(string); ok && Begins(key, s.prefix) {
+				list[i][j] = s.before + key
 			}
 		}
 	}
