@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -21,6 +22,7 @@ import (
 	"godwit/internal/sandbox/sandboxtest"
 	"godwit/internal/server"
 	"godwit/internal/topology"
+	"godwit/internal/verify"
 )
 
 // dbMapCase is a source whose dbs go to a cluster by a mapping.
@@ -38,7 +40,25 @@ func dbMapCases() []dbMapCase {
 	}
 }
 
-// value is what a key has: what it means, and until when.
+// start starts both sides, the source with keys in its dbs.
+func (c dbMapCase) start(t *testing.T) (*toCluster, route.Route) {
+	t.Helper()
+	r, err := route.Parse(strings.Fields(c.flags))
+	if err != nil {
+		t.Fatal(err)
+	}
+	backlog := []string{"--repl-backlog-size 64mb"}
+	sides := &toCluster{
+		t: t, source: sandboxtest.Start(t, c.source, sandbox.Options{Args: backlog}),
+		target: sandboxtest.Cluster(t, c.target, sandbox.ClusterOptions{Args: append(backlog, c.args...)}),
+	}
+	if err := dataset.Fill(t.Context(), sides.source.Endpoint(), dataset.Options{Keys: 3000, DBs: []int{0, 1, 2}, NoFieldTTLs: true}); err != nil {
+		t.Fatal(err)
+	}
+	return sides, r
+}
+
+// mappedValue is what a key has: what it means, and until when.
 type mappedValue struct {
 	digest.Value
 	until int64 // milliseconds since 1970
@@ -178,15 +198,7 @@ func TestDBMap(t *testing.T) {
 	for _, tt := range dbMapCases() {
 		t.Run(tt.source+" to "+tt.target+" "+tt.flags, func(t *testing.T) {
 			t.Parallel()
-			r, err := route.Parse(strings.Fields(tt.flags))
-			if err != nil {
-				t.Fatal(err)
-			}
-			c := &toCluster{t: t, source: sandboxtest.Start(t, tt.source, sandbox.Options{Args: []string{"--repl-backlog-size 64mb"}}),
-				target: sandboxtest.Cluster(t, tt.target, sandbox.ClusterOptions{Args: append([]string{"--repl-backlog-size 64mb"}, tt.args...)})}
-			if err := dataset.Fill(t.Context(), c.source.Endpoint(), dataset.Options{Keys: 3000, DBs: []int{0, 1, 2}, NoFieldTTLs: true}); err != nil {
-				t.Fatal(err)
-			}
+			c, r := tt.start(t)
 			left := c.mappedLoad(r, 2, 2)
 			loads := []mappedLoad{c.mappedLoad(r, 0, 3), c.mappedLoad(r, 1, 3)}
 			config := c.config()
@@ -246,6 +258,87 @@ func TestDBMap(t *testing.T) {
 				t.Fatal(err)
 			}
 			m.done <- nil
+		})
+	}
+}
+
+// A comparison goes through the mapping: what is the same by other names is equal, and
+// what is planted is named and repaired.
+func TestDBMapVerified(t *testing.T) {
+	for _, tt := range dbMapCases() {
+		t.Run(tt.source+" to "+tt.target+" "+tt.flags, func(t *testing.T) {
+			t.Parallel()
+			if !long && tt.target == "valkey-8.1" {
+				return
+			}
+			c, r := tt.start(t)
+			loads := []mappedLoad{c.mappedLoad(r, 0, 3), c.mappedLoad(r, 1, 3), c.mappedLoad(r, 2, 1)}
+			config := c.config()
+			config.Route, config.Verify = r, migrate.VerifyBeforeCutover
+			m := start(t, config)
+			if v := m.ready().Verify; !v.Verified || v.SourceKeys == 0 || v.SourceKeys != v.TargetKeys {
+				t.Errorf("%+v", v)
+			}
+			m.verified(migrate.VerifyOptions{})
+			m.verified(migrate.VerifyOptions{Method: verify.Scan})
+			for _, db := range []int{0, 1, 2} {
+				for _, key := range []string{"changed", "missing"} {
+					if _, err := inDB(t, connect(t, c.source), db, "SET", key, "right"); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			want := map[verify.Kind]int64{verify.Changed: 2, verify.Missing: 2, verify.Extra: 2}
+			for _, db := range []int{0, 1} {
+				for _, key := range []string{"changed", "missing", "extra"} {
+					to, name, _, err := r.Key(nil, db, []byte(key))
+					if err != nil {
+						t.Fatal(err)
+					}
+					command := []any{"SET", string(name), "wrong"}
+					if key == "missing" {
+						command = []any{"DEL", string(name)}
+					}
+					eventually(t, "the cluster has it", func() bool {
+						got, err := inDB(t, c.at(string(name)), to, "EXISTS", string(name))
+						return err == nil && (key == "extra" || got == int64(1))
+					})
+					c.writeIn(to, string(name), command...)
+				}
+			}
+			if tt.args != nil { // in a db that nothing of the source's goes to
+				c.writeIn(2, "homeless", "SET", "homeless", "x")
+				want[verify.Extra]++
+			}
+			for _, method := range []verify.Method{verify.Snapshot, verify.Scan} {
+				report := m.compared(migrate.VerifyOptions{Samples: 3, Method: method})
+				if report.Result != verify.Different || !maps.Equal(report.Counts, want) {
+					t.Errorf("%s: %+v", method, report)
+				}
+			}
+			if tt.args != nil {
+				c.writeIn(2, "homeless", "DEL", "homeless")
+			}
+			report := m.compared(migrate.VerifyOptions{Repair: true, DeleteExtra: true})
+			if report.Result != verify.Equal || report.Repaired[verify.Repaired] != 4 || report.Repaired[verify.Deleted] != 2 {
+				t.Errorf("%+v", report)
+			}
+			m.cutover()
+			m.ready()
+			m.rollback()
+			m.ready()
+			m.verified(migrate.VerifyOptions{})
+			for _, l := range loads {
+				l.Stop()
+			}
+			for db, l := range loads {
+				at := c.source.Endpoint()
+				at.DB = db
+				l.found(t, "", at)
+			}
+			if _, err := m.Abort(t.Context(), false); err != nil {
+				t.Fatal(err)
+			}
 		})
 	}
 }
