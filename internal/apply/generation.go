@@ -47,6 +47,9 @@ type checkpoint struct {
 func (l *Link) stand(ctx context.Context, now *shards) (*standing, error) {
 	p := l.progress()
 	s := &standing{ahead: map[string]int64{}, claim: l.owner + claimed + rand.Text()}
+	for _, key := range p.Ahead {
+		s.ahead[string(key.Name)] = key.At
+	}
 	base := [slot.Count]past{}
 	for _, h := range p.Had {
 		m := past{mark{at: h.At, db: h.DB}, mark{at: h.Sound, db: h.SoundDB}}
@@ -183,6 +186,9 @@ func (l *Link) regroup(ctx context.Context, now *shards) error {
 		return err
 	}
 	next := SourceProgress{ReplID: before.ReplID, Generation: before.Generation + 1, Renew: before.Renew}
+	for _, name := range slices.Sorted(maps.Keys(s.ahead)) {
+		next.Ahead = append(next.Ahead, AheadKey{[]byte(name), s.ahead[name]})
+	}
 	if moved := now.moved(before.Lanes, ids); l.slots == nil {
 		next.Renew = union(next.Renew, moved)
 	} else if err := l.unsettle(moved); err != nil {
@@ -252,7 +258,7 @@ func (l *Link) found(ctx context.Context, now *shards, p SourceProgress, s *stan
 			return err
 		}
 	}
-	p.Begun = true
+	p.Begun, p.Ahead = true, nil
 	return l.save(p)
 }
 

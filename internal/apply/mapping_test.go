@@ -9,8 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"godwit/internal/command"
 	"godwit/internal/dataset"
 	"godwit/internal/rdb"
+	"godwit/internal/resp"
 	"godwit/internal/route"
 	"godwit/internal/sandbox"
 	"godwit/internal/sandbox/sandboxtest"
@@ -95,14 +97,27 @@ func TestMapped(t *testing.T) {
 				return err
 			})
 			rng := rand.New(rand.NewPCG(1, 2))
-			for range 10 {
+			for i := range 10 {
 				time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
+				if i == 4 {
+					slots, several := sandbox.SlotRange{First: 0, Last: 100}, c.args != nil
+					until(t, func() (bool, string) {
+						var err error
+						if several { // by keys, those of db 0 alone would be found
+							err = target.MoveAtomically(t.Context(), slots, 2) // a new copy ends it
+						} else {
+							err = target.Move(t.Context(), slots, 2, sandbox.MoveOptions{})
+						}
+						return err == nil, fmt.Sprint(err)
+					})
+				}
 				stop()
 				e = New(m.load(t, config))
 				stop = run(t, e)
 			}
 			t.Logf("%d runs of traffic", sent())
 			caughtUp(t, e, source)
+			renewed(t, e)
 			t.Logf("%d keys: %+v", sameThrough(t, r, source, target), e.View())
 		})
 	}
@@ -198,6 +213,54 @@ func TestFeedMapped(t *testing.T) {
 			}
 			if info := r.info("stats"); info.Int("unexpected_error_replies") != 0 {
 				t.Errorf("the old primary has refused %s commands", info["unexpected_error_replies"])
+			}
+		})
+	}
+}
+
+// A mapping costs no memory.
+func TestRenamingDoesNotAllocate(t *testing.T) {
+	d, args, raw := renaming(t, "1:prefix=db1:")
+	if n := testing.AllocsPerRun(100, func() {
+		if _, _, left, err := d.rename(args, raw); left || err != nil {
+			t.Error(left, err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func renaming(t testing.TB, flags string) (*dispatcher, [][]byte, []byte) {
+	t.Helper()
+	r := mapped(t, flags)
+	raw := resp.AppendCommand(nil, "HSET", "user:{1234}:profile", "field", strings.Repeat("v", 100))
+	e, err := resp.Scan(raw, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &dispatcher{link: &Link{}, placer: command.NewPlacer(command.Capabilities{}), route: r, selection: selects(r, 1)}, e.Args, raw
+}
+
+// What it takes to place a command, and to rename and place one.
+func BenchmarkRename(b *testing.B) {
+	for _, flags := range []string{"1:0 0:drop", "1:prefix=db1:"} {
+		b.Run(flags, func(b *testing.B) {
+			d, args, raw := renaming(b, flags)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, _, err := d.placer.Place(args); err != nil {
+					b.Fatal(err)
+				}
+				if d.plain {
+					continue
+				}
+				renamed, _, _, err := d.rename(args, raw)
+				if err == nil {
+					_, _, err = d.placer.Place(renamed)
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
 			}
 		})
 	}

@@ -34,8 +34,17 @@ type SourceProgress struct {
 	Begun      bool           `json:"begun"` // every lane has its checkpoint
 	Lanes      []LaneProgress `json:"lanes"`
 	Had        []Had          `json:"had"` // where the slots stood when the generation began
+	// Ahead are the keys that are ahead, see ahead.go, as long as the checkpoints of the
+	// generation have not been written.
+	Ahead []AheadKey `json:"ahead,omitempty"`
 	// Renew are slots whose keys are to be carried by value once more, see renew.go.
 	Renew []topology.SlotRange `json:"renew,omitempty"`
+}
+
+// AheadKey is a key that is ahead up to an offset.
+type AheadKey struct {
+	Name []byte `json:"name"` // see carrier.name: of any bytes
+	At   int64  `json:"at"`
 }
 
 // ShardProgress is what is known of a source that is a shard of a cluster.
