@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"godwit/internal/migrate"
+	"godwit/internal/route"
 	"godwit/internal/status"
 	"godwit/internal/status/live"
 )
@@ -105,6 +106,9 @@ func (o *endOptions) journaled(s streams) (migrate.Config, error) {
 		return migrate.Config{}, err
 	}
 	if config.To, err = o.endpoints.endpoint(to, s); err != nil {
+		return migrate.Config{}, err
+	}
+	if config.Route, err = route.Parse(known.DBMap); err != nil {
 		return migrate.Config{}, err
 	}
 	if err := config.Validate(); err != nil {

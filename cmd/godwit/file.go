@@ -15,7 +15,8 @@ import (
 )
 
 // A migration file says in YAML what the flags of `godwit run` say: one field
-// for each, with the flag's own name and value. So that nothing a flag can say
+// for each, with the flag's own name and value, or a list of values for a flag that
+// may be repeated. So that nothing a flag can say
 // is missing, the fields are not listed anywhere; the flags are.
 
 // applyFile sets the flags of fs that the command line left alone from the
@@ -51,19 +52,39 @@ func applyFile(path string, fs, known *pflag.FlagSet, env func(string) (string, 
 			return usagef(suggest(field.Value, known), "%s: unknown field", at)
 		case seen[field.Value]:
 			return usagef("", "%s: given twice", at)
-		case value.Kind != yaml.ScalarNode:
-			return usagef("", "%s: expected a single value", at)
 		}
 		seen[field.Value] = true
-		text, err := expand(value.Value, field.Value == "from" || field.Value == "to", env)
+		texts, err := fileValues(value, known.Lookup(field.Value), env)
 		if err != nil {
 			return usagef("", "%s: %w", at, err)
 		}
-		if err := setFlag(fs, field.Value, text); err != nil {
+		if err := setFlag(fs, field.Value, texts...); err != nil {
 			return usagef("", "%s: %w", at, err)
 		}
 	}
 	return nil
+}
+
+// fileValues are what a field says: one value, or those of a list.
+func fileValues(value *yaml.Node, flag *pflag.Flag, env func(string) (string, bool)) ([]string, error) {
+	nodes := []*yaml.Node{value}
+	if value.Kind == yaml.SequenceNode && repeats(flag.Value) {
+		nodes = value.Content
+	}
+	texts := make([]string, len(nodes))
+	for i, n := range nodes {
+		switch {
+		case n.Kind == yaml.MappingNode && repeats(flag.Value):
+			return nil, errors.New("expected a value: put one that ends in a colon in quotes")
+		case n.Kind != yaml.ScalarNode:
+			return nil, errors.New("expected a single value")
+		}
+		var err error
+		if texts[i], err = expand(n.Value, flag.Name == "from" || flag.Name == "to", env); err != nil {
+			return nil, err
+		}
+	}
+	return texts, nil
 }
 
 // expand replaces each ${NAME} by that variable of the environment; $${ stands

@@ -28,7 +28,7 @@ func fromFile(t *testing.T, text string, env []string, args ...string) (*pflag.F
 func TestEveryFlagCanBeSaidInTheFile(t *testing.T) {
 	example := map[string]string{
 		"bool": "true", "int": "7000", "string": "text", "duration": "250ms", "size": "5mb", "manual|auto|never": "auto", "before-cutover": "before-cutover", "text|json": "json",
-		"URL": "text", "feature": "function,vector-set", "names": "bf,search",
+		"URL": "text", "feature": "function,vector-set", "names": "bf,search", "mapping": "1:drop",
 	}
 	newRunCommand(streams{env: environment()}).Flags().VisitAll(func(f *pflag.Flag) {
 		if f.Name == "file" || f.Name == "help" {
@@ -153,6 +153,30 @@ func TestAnUnknownFieldIsSuggested(t *testing.T) {
 		got := godwit(t, nil, "run", "-f", path, "--state-dir", dir)
 		if got.code != 2 || !strings.Contains(got.err, want) {
 			t.Errorf("%s: exit code %d: %s", field, got.code, got.err)
+		}
+	}
+}
+
+// A flag that may be repeated takes a list.
+func TestListsInTheFile(t *testing.T) {
+	fs, err := fromFile(t, "db-map:\n  - \"1:prefix=db1:\"\n  - 2:drop\ndrop: [function, vector-set]\n", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fs.Lookup("db-map").Value.String() + " " + fs.Lookup("drop").Value.String(); got != "1:prefix=db1: 2:drop function,vector-set" {
+		t.Error(got)
+	}
+	fs, err = fromFile(t, "db-map: [2:drop]\n", nil, "--db-map", "3:drop")
+	if err != nil || fs.Lookup("db-map").Value.String() != "3:drop" {
+		t.Errorf("%v, %v", fs.Lookup("db-map").Value, err)
+	}
+	for text, want := range map[string]string{
+		"db-map:\n  - 1:prefix=db1:\n": "put one that ends in a colon in quotes",
+		"db-map: [2:drop, 2:drop]\n":   "db 2 is mapped twice",
+		"announce: [a, b]\n":           "expected a single value",
+	} {
+		if _, err := fromFile(t, text, nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", text, err, want)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"godwit/internal/command"
 	"godwit/internal/migrate"
 	"godwit/internal/rdb"
+	"godwit/internal/route"
 	"godwit/internal/status/units"
 )
 
@@ -144,6 +145,33 @@ func (v namesValue) Set(text string) error {
 	return nil
 }
 
+// routeValue is a flag that maps dbs, one each time it is given.
+type routeValue struct {
+	route *route.Route
+	given []string
+}
+
+func (v *routeValue) String() string { return strings.Join(v.given, " ") }
+func (v *routeValue) Type() string   { return "mapping" }
+
+func (v *routeValue) Set(text string) error {
+	r, err := route.Parse(append(slices.Clone(v.given), text))
+	if err != nil {
+		return err
+	}
+	*v.route, v.given = r, append(v.given, text)
+	return nil
+}
+
+// repeats tells of a flag that may be given several times, each time with one more value.
+func repeats(v pflag.Value) bool {
+	switch v.(type) {
+	case featuresValue, namesValue, *routeValue:
+		return true
+	}
+	return false
+}
+
 func featureNames() []string {
 	features := command.Features()
 	names := make([]string, len(features))
@@ -188,11 +216,16 @@ func completeNone(cmd *cobra.Command, flags ...string) {
 	}
 }
 
-// setFlag sets a flag that the command line left alone.
-func setFlag(fs *pflag.FlagSet, name, value string) error {
+// setFlag sets a flag that the command line left alone, once for each value.
+func setFlag(fs *pflag.FlagSet, name string, values ...string) error {
 	f := fs.Lookup(name)
 	if f == nil || f.Changed {
 		return nil
 	}
-	return fs.Set(name, value)
+	for _, value := range values {
+		if err := fs.Set(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -39,6 +39,7 @@ func (o *migrationOptions) addFlags(cmd *cobra.Command, s streams) {
 	fs.BoolVar(&c.AbortOnExit, "abort-on-exit", false, "detach the target when interrupted before the switch")
 	fs.Var(featuresValue{&c.Drop}, "drop", "what the target does not have and may be left out, counted; repeat it or separate by commas")
 	fs.Var(namesValue{&c.AcceptModules}, "accept-module", "modules that the servers have at different versions and that are taken as they are; repeat it or separate by commas")
+	fs.Var(&routeValue{route: &c.Route}, "db-map", "where the keys of one of the source's dbs go in a cluster: 1:prefix=db1: (to db 0, by names that begin so), 1:drop (they stay behind) or 1:2 (to db 2, of Valkey from 9.0 on); repeat it for each db")
 	fs.Var(sizeValue{&c.SpoolMemory}, "spool-memory", "how much of the stream may wait in memory for a slow target")
 	fs.Var(sizeValue{&c.SpoolDisk}, "spool-disk", "how much more of it may wait on disk")
 	fs.StringVar(&c.ListenerCert, "listener-cert", "", "PEM `file` with godwit's own certificate, for servers that replicate over TLS")
@@ -48,7 +49,7 @@ func (o *migrationOptions) addFlags(cmd *cobra.Command, s streams) {
 	completeChoices(cmd, "verify", string(migrate.VerifyBeforeCutover))
 	completeChoices(cmd, "rollback-window", unlimited, "0", "1h", "24h")
 	completeChoices(cmd, "drop", featureNames()...)
-	completeNone(cmd, "accept-module", "announce", "listen-port", "max-pause", "spool-memory", "spool-disk")
+	completeNone(cmd, "db-map", "accept-module", "announce", "listen-port", "max-pause", "spool-memory", "spool-disk")
 }
 
 // build puts flags, file and environment together.

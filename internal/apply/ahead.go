@@ -57,7 +57,10 @@ func (d *dispatcher) forgetLeads(ctx context.Context, l *lane) error {
 		if n == 2 {
 			continue
 		}
-		if err := l.repeat(ctx, n, d.body, d.db, 0); err != nil {
+		if err := l.enter(ctx, 0); err != nil {
+			return err
+		}
+		if err := l.repeat(ctx, n, d.body, 0); err != nil {
 			return err
 		}
 	}
@@ -106,7 +109,7 @@ func (d *dispatcher) foresee(keys [][]byte) ([][]byte, error) {
 			continue
 		}
 		before := len(keys)
-		if keys, err = d.placer.AppendWritten(keys, args); err != nil {
+		if keys, err = d.appendWritten(keys, args); err != nil {
 			return keys, err
 		}
 		keys = append(keys[:before], slices.DeleteFunc(keys[before:], func(key []byte) bool {
@@ -116,6 +119,23 @@ func (d *dispatcher) foresee(keys [][]byte) ([][]byte, error) {
 		})...)
 	}
 	return keys, nil
+}
+
+// appendWritten appends what the target calls the keys that a command to come writes, of
+// the selected db. One that clashes is met again, in its turn.
+func (d *dispatcher) appendWritten(keys, args [][]byte) ([][]byte, error) {
+	before := len(keys)
+	keys, err := d.placer.AppendWritten(keys, args)
+	if d.plain || err != nil {
+		return keys, err
+	}
+	names := keys[:before]
+	for _, key := range keys[before:] {
+		if name, err := d.way.AppendName(nil, key); err == nil {
+			names = append(names, name)
+		}
+	}
+	return names, nil
 }
 
 // scanAhead is a command that has come, of size bytes; 0 if there is no whole one. One

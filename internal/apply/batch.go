@@ -39,6 +39,7 @@ type batch struct {
 	commands int
 	from, to mark
 	number   int64 // among those of the lane
+	in       int   // db of the target that is selected
 	// deadline is the first moment, milliseconds since 1970, at which a key is to
 	// expire that a command of it gives a life; 0 for none.
 	deadline int64
@@ -51,7 +52,7 @@ type batch struct {
 // safe.
 func (b *batch) begin(sha string, key, owner []byte, from, safe mark) {
 	b.buf = append(b.buf[:0], "0123456789abcdef"[:headRoom]...)
-	b.args, b.commands, b.from, b.to, b.inside, b.deadline = 0, 0, from, from, false, 0
+	b.args, b.commands, b.from, b.to, b.inside, b.deadline, b.in = 0, 0, from, from, false, 0, 0
 	b.text("EVALSHA")
 	b.text(sha)
 	b.text("0")
@@ -74,18 +75,28 @@ func (b *batch) add(n int, body []byte, db int, end int64) {
 
 // repeat appends a command that does not count: where the batch ends before the
 // source's command does, it is given once more.
-func (b *batch) repeat(n int, body []byte, db int) {
-	b.integer(int64(n) + int64(db)<<16)
+func (b *batch) repeat(n int, body []byte) {
+	b.integer(int64(n))
 	b.integer(-1)
 	b.commands++
 	b.buf = append(b.buf, body...)
 	b.args += n
 }
 
+// enter has the commands that follow be carried out in a db of the target.
+func (b *batch) enter(db int) {
+	if b.in == db {
+		return
+	}
+	b.in = db
+	var digits [20]byte
+	var body [48]byte
+	b.repeat(2, appendBulk(append(body[:0], "$6\r\nSELECT\r\n"...), strconv.AppendInt(digits[:0], int64(db), 10)))
+}
+
 func (b *batch) advance(db int, end int64) {
 	b.commands++
-	b.to.db = db
-	if end == 0 {
+	if end == 0 { // where the stream is read again from, another db was selected, perhaps
 		b.integer(0)
 		b.to.more++
 		return
@@ -154,33 +165,36 @@ func bodyOf(command []byte) []byte {
 	return command[bytes.IndexByte(command, '\n')+1:]
 }
 
-// each calls f for every command of a sealed batch, until it returns false.
-func (b *batch) each(f func(args [][]byte, size int64) bool) {
+// each calls f for every command of a sealed batch, with the db of the target that it is
+// carried out in, until it returns false.
+func (b *batch) each(f func(db int, args [][]byte, size int64) bool) {
 	call, err := resp.Scan(b.buf[b.head:], nil)
 	if err != nil {
 		return
 	}
+	db := 0
 	for args := call.Args[batchHead:]; len(args) >= 2; {
 		n, _ := strconv.ParseInt(string(args[0]), 10, 64)
 		size, _ := strconv.ParseInt(string(args[1]), 10, 64)
 		end := 2 + int(n%65536)
-		if end > len(args) || !f(args[2:end], size) {
+		if end > len(args) || !f(db, args[2:end], size) {
 			return
+		}
+		if size < 0 && is(args[2], "select") {
+			db, _ = strconv.Atoi(string(args[3]))
 		}
 		args = args[end:]
 	}
 }
 
-// late are the keys to which commands gave a life that has ended at now.
-func (b *batch) late(now int64) [][]byte {
-	var keys [][]byte
-	b.each(func(args [][]byte, _ int64) bool {
+// late calls f for each key to which a command gave a life that has ended at now.
+func (b *batch) late(now int64, f func(db int, key []byte)) {
+	b.each(func(db int, args [][]byte, _ int64) bool {
 		if at := expiry(args); at > 0 && at <= now {
 			for _, key := range mortal(args) {
-				keys = append(keys, bytes.Clone(key))
+				f(db, bytes.Clone(key))
 			}
 		}
 		return true
 	})
-	return keys
 }

@@ -35,7 +35,7 @@ type carrier struct {
 // aheadField is the field of the checkpoint that has how far a key is ahead.
 const aheadField = "ahead:"
 
-// name is what a key is called in ahead.
+// name is what a key of the target is called in ahead, and wherever a key is remembered.
 func (c *carrier) name(db int, key []byte) []byte {
 	c.key = strconv.AppendInt(c.key[:0], int64(db), 10)
 	c.key = append(c.key, ':')
@@ -107,18 +107,23 @@ func (c *carrier) close() {
 	}
 }
 
-// byValue makes keys at the target what they are at the source by now, and has the
-// commands on them passed by up to there. besides tells that no command of the source
+// byValue makes keys of a db of the target what they are at the source by now, and has
+// the commands on them passed by up to there. besides tells that no command of the source
 // is the reason.
-func (d *dispatcher) byValue(ctx context.Context, keys [][]byte, besides bool) error {
-	return d.byValues(ctx, keys, len(keys), besides)
+func (d *dispatcher) byValue(ctx context.Context, db int, keys [][]byte, besides bool) error {
+	return d.byValues(ctx, db, keys, len(keys), besides)
 }
 
 // byValues is byValue that carries the first keys, and of the others those that are not
 // large, if they can be read with them.
-func (d *dispatcher) byValues(ctx context.Context, keys [][]byte, needed int, besides bool) error {
+func (d *dispatcher) byValues(ctx context.Context, db int, keys [][]byte, needed int, besides bool) error {
 	if d.slots == nil {
-		return d.byValueAtOnce(ctx, keys, needed, besides)
+		for _, x := range d.atSource(db, keys, needed) {
+			if err := d.byValueAtOnce(ctx, x, besides); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	// A cluster's node reads only keys of one slot at once.
 	sorted := slices.Clone(keys[:needed])
@@ -129,7 +134,7 @@ func (d *dispatcher) byValues(ctx context.Context, keys [][]byte, needed int, be
 		}
 		takes, err := d.takes(of)
 		if takes {
-			err = d.byValueAtOnce(ctx, sorted[begin:end], end-begin, besides)
+			err = d.byValueAtOnce(ctx, alike(db, sorted[begin:end]), besides)
 		}
 		if redirected(err) {
 			err = d.unsettle(func(i uint16) bool { return i == of })
@@ -142,23 +147,27 @@ func (d *dispatcher) byValues(ctx context.Context, keys [][]byte, needed int, be
 }
 
 // byValueAtOnce is byValues of keys that the source reads at one offset.
-func (d *dispatcher) byValueAtOnce(ctx context.Context, keys [][]byte, needed int, besides bool) error {
+func (d *dispatcher) byValueAtOnce(ctx context.Context, x wanted, besides bool) error {
 	limit := int64(refresh.DefaultLimit)
-	if needed < len(keys) {
+	if x.needed < len(x.keys) {
 		limit = foreseenBytes
 	}
 	for _, l := range d.lanes {
 		l.flush() // the shards need not wait for the source
 	}
 	c := d.values
-	values, at, err := c.readUpTo(ctx, d.in.history(), d.db, keys, limit)
+	values, at, err := c.readUpTo(ctx, d.in.history(), x.from, x.names, limit)
 	if err != nil {
 		return err
 	}
-	if needed < len(keys) {
+	for i := range values {
+		values[i].DB, values[i].Key = x.db, x.keys[i]
+	}
+	if x.needed < len(x.keys) {
 		large := func(v refresh.Value) bool { return v.TooLarge > 0 }
-		if slices.ContainsFunc(values[:needed], large) {
-			return d.byValueAtOnce(ctx, keys[:needed], needed, besides)
+		if slices.ContainsFunc(values[:x.needed], large) {
+			x.keys, x.names = x.keys[:x.needed], x.names[:x.needed]
+			return d.byValueAtOnce(ctx, x, besides)
 		}
 		values = slices.DeleteFunc(values, large)
 	}
@@ -173,13 +182,13 @@ func (d *dispatcher) byValueAtOnce(ctx context.Context, keys [][]byte, needed in
 		if !besides && d.end <= d.had[d.mark[of]].at {
 			continue
 		}
+		name := c.name(v.DB, v.Key)
 		if besides && d.several && !v.Exists() {
 			// It may be another source's. If it is ours, what deleted it is still to come.
-			d.gone[string(v.Key)] = struct{}{}
+			d.gone[string(name)] = struct{}{}
 			continue
 		}
-		delete(d.gone, string(v.Key))
-		name := c.name(d.db, v.Key)
+		delete(d.gone, string(name))
 		c.ahead[string(name)] = at
 		c.until = max(c.until, at)
 		l := d.lanes[d.shard[of]]
@@ -190,18 +199,34 @@ func (d *dispatcher) byValueAtOnce(ctx context.Context, keys [][]byte, needed in
 		c.body = appendBulk(c.body, l.key)
 		c.body = appendBulk(c.body, append([]byte(aheadField), name...))
 		c.body = appendBulk(c.body, strconv.AppendInt(nil, at, 10))
-		if err := l.repeat(ctx, 4, c.body, d.db, 0); err != nil {
+		if err := l.enter(ctx, 0); err != nil {
 			return err
 		}
-		n, err := c.put(v)
-		if err != nil {
+		if err := l.repeat(ctx, 4, c.body, 0); err != nil {
 			return err
 		}
-		if err := l.repeat(ctx, n, c.body, d.db, v.ExpireAt); err != nil {
+		if err := d.place(ctx, v); err != nil {
 			return err
 		}
-		l.recent[of] = l.number
 	}
+	return nil
+}
+
+// place gives a value to the lane of its slot.
+func (d *dispatcher) place(ctx context.Context, v refresh.Value) error {
+	n, err := d.values.put(v)
+	if err != nil {
+		return err
+	}
+	of := slot.Of(v.Key)
+	l := d.lanes[d.shard[of]]
+	if err := l.enter(ctx, v.DB); err != nil {
+		return err
+	}
+	if err := l.repeat(ctx, n, d.values.body, v.ExpireAt); err != nil {
+		return err
+	}
+	l.recent[of] = l.number
 	return nil
 }
 

@@ -172,18 +172,11 @@ func (d *dispatcher) carryKeys(ctx context.Context, keys [][]byte) error {
 		return err
 	}
 	for _, v := range values {
-		n, err := c.put(v)
-		if err != nil {
+		delete(d.gone, string(c.name(v.DB, v.Key)))
+		if err := d.place(ctx, v); err != nil {
 			return err
 		}
-		delete(d.gone, string(v.Key))
-		of := slot.Of(v.Key)
-		l := d.lanes[d.shard[of]]
-		if err := l.repeat(ctx, n, c.body, d.db, v.ExpireAt); err != nil {
-			return err
-		}
-		l.recent[of] = l.number
-		if l.now.full() {
+		if l := d.lanes[d.shard[slot.Of(v.Key)]]; l.now.full() {
 			l.flush()
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,6 +26,7 @@ type conn struct {
 	net.Conn
 	address string
 	r       *resp.ReplyReader
+	db      int // that is selected
 }
 
 // dial connects and authenticates.
@@ -86,6 +88,18 @@ func (c *conn) do(args ...string) ([][]byte, error) {
 		return nil, &replyError{server.Replied(c.address, args[0], string(reply.Line))}
 	}
 	return texts, err
+}
+
+// enter selects a db.
+func (c *conn) enter(db int) error {
+	if c.db == db {
+		return nil
+	}
+	_, err := c.do("SELECT", strconv.Itoa(db))
+	if err == nil {
+		c.db = db
+	}
+	return err
 }
 
 func (c *conn) texts(dst [][]byte, reply resp.Reply) ([][]byte, error) {

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"godwit/internal/rdb"
+	"godwit/internal/reserved"
 	"godwit/internal/resp"
+	"godwit/internal/route"
 	"godwit/internal/slot"
 )
 
@@ -17,6 +20,7 @@ import (
 // connection to the source lives on as long as lifetime.
 func (l *Link) copy(parent, lifetime context.Context, now *shards) (SourceProgress, error) {
 	l.keys.Store(0)
+	l.left.Store(0)
 	l.set(Attaching, nil)
 	if err := l.in.attach(lifetime, "", 0); err != nil {
 		return SourceProgress{}, err
@@ -25,9 +29,10 @@ func (l *Link) copy(parent, lifetime context.Context, now *shards) (SourceProgre
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	loaders := make([]*loader, len(now.primaries))
+	dbs := slices.ContainsFunc(l.route.Targets(), func(db int) bool { return db != 0 })
 	var wg sync.WaitGroup
 	for i, shard := range now.primaries {
-		loaders[i] = newLoader(shard, &l.keys, l.refuses(shard.Address))
+		loaders[i] = newLoader(shard, dbs, &l.keys, l.refuses(shard.Address))
 		for range loadConns {
 			wg.Go(func() {
 				if err := loaders[i].carry(ctx); err != nil {
@@ -83,6 +88,7 @@ func (l *Link) refuses(shard string) func(error) {
 func (l *Link) scan(ctx context.Context, loaders []*loader, now *shards) error {
 	r := &restorer{crc: l.crc, to: l.knows.Format}
 	s := rdb.NewScanner(l.in.snapshot(ctx), rdb.ScannerOptions{CRC: l.crc, Single: rdb.AllCodes(), BufferSize: scanBuffer})
+	to := selects(l.route, 0)
 	for {
 		span, err := s.Next()
 		if errors.Is(err, io.EOF) {
@@ -95,15 +101,10 @@ func (l *Link) scan(ctx context.Context, loaders []*loader, now *shards) error {
 		case rdb.KindHeader:
 			r.begin(s.Format(), l.coding)
 		case rdb.KindKey:
-			if span.DB != 0 {
-				return fmt.Errorf("%s: key %.200q is in db %d", l.source.Endpoint.Address, span.Key, span.DB)
+			if span.DB != to.db {
+				to = selects(l.route, span.DB)
 			}
-			if mine, err := l.expects(slot.Of(span.Key)); err != nil {
-				return err
-			} else if !mine {
-				continue
-			}
-			if err := loadKey(ctx, loaders[now.of[slot.Of(span.Key)]], r, s, span); err != nil {
+			if err := l.key(ctx, loaders, now, r, s, span, to); err != nil {
 				return err
 			}
 		case rdb.KindOpcode:
@@ -113,6 +114,33 @@ func (l *Link) scan(ctx context.Context, loaders []*loader, now *shards) error {
 		default:
 		}
 	}
+}
+
+// key gives one key of the snapshot to the shard of its slot, by the name that it has
+// there.
+func (l *Link) key(ctx context.Context, loaders []*loader, now *shards, r *restorer, s *rdb.Scanner, span *rdb.Span, to selection) error {
+	k := itemOf(span)
+	switch {
+	case reserved.Is(k.key):
+		return nil
+	case to.way == nil:
+		return fmt.Errorf("%s: key %.200q: %w", l.source.Endpoint.Address, k.key, &route.UnmappedError{DB: k.db})
+	case to.way.Stays:
+		l.left.Add(1)
+		return nil
+	case !to.plain:
+		var err error
+		if r.name, err = to.way.AppendName(r.name[:0], k.key); err != nil {
+			return fmt.Errorf("%s: %w", l.source.Endpoint.Address, err)
+		}
+		k.key = r.name
+	}
+	k.to = to.to
+	of := slot.Of(k.key)
+	if mine, err := l.expects(of); err != nil || !mine {
+		return err
+	}
+	return loadKey(ctx, loaders[now.of[of]], r, s, span, &k)
 }
 
 // expects tells whether the keys of a slot are this source's to copy. Another shard of a
@@ -136,16 +164,15 @@ func (l *Link) expects(of uint16) (bool, error) {
 const scanBuffer = 1 << 20
 
 // loadKey has a shard given a key, of which the scanner has just found the beginning.
-func loadKey(ctx context.Context, to *loader, r *restorer, s *rdb.Scanner, span *rdb.Span) error {
+func loadKey(ctx context.Context, to *loader, r *restorer, s *rdb.Scanner, span *rdb.Span, k *item) error {
 	if span.More {
-		return large(ctx, to, r, s, span)
+		return large(ctx, to, r, s, *k)
 	}
-	x, err := to.roomIn(ctx, span.DB)
+	x, err := to.room(ctx, k.to)
 	if err != nil {
 		return err
 	}
-	k := itemOf(span)
-	if x.buf, err = r.restore(x.buf, &k, span.Value()); err != nil {
+	if x.buf, err = r.restore(x.buf, k, span.Value()); err != nil {
 		return err
 	}
 	return to.added(ctx)

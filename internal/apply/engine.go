@@ -15,6 +15,7 @@ import (
 
 	"godwit/internal/command"
 	"godwit/internal/rdb"
+	"godwit/internal/route"
 	"godwit/internal/server"
 	"godwit/internal/spool"
 	"godwit/internal/topology"
@@ -30,6 +31,7 @@ type Config struct {
 
 	Capabilities command.Capabilities // of the target
 	Transcoder   rdb.TranscoderOptions
+	Route        route.Route   // of the keys of each source; only db 0 where a cluster is carried
 	Spool        spool.Options // of each source
 	Log          *slog.Logger
 
@@ -78,7 +80,7 @@ func (e *Engine) link(i int, source Source, find func(context.Context) (server.E
 	o.Dir = filepath.Clean(o.Dir)
 	l := &Link{
 		source: source, find: find, target: e.cfg.Target, name: sourceName(e.cfg.Name, i), index: i, slots: e.slots,
-		knows: e.cfg.Capabilities, coding: e.cfg.Transcoder, spool: o, crc: e.crc, log: e.cfg.Log, state: Attaching,
+		knows: e.cfg.Capabilities, coding: e.cfg.Transcoder, route: e.cfg.Route, spool: o, crc: e.crc, log: e.cfg.Log, state: Attaching,
 		in:       newIntake(source, o, e.cfg.Log),
 		progress: func() SourceProgress { return e.of(i) },
 		save: func(p SourceProgress) error {
@@ -117,6 +119,9 @@ func sourceName(migration string, source int) string {
 // Run carries until ctx is done, or until an error that waiting cannot mend. Whatever
 // the target has when a copy begins is deleted.
 func (e *Engine) Run(ctx context.Context) error {
+	if e.cfg.Cluster != nil && e.cfg.Route.Maps() {
+		return &FatalError{errors.New("--db-map: the dbs of a cluster cannot be mapped")}
+	}
 	defer func() {
 		for _, l := range e.all() {
 			l.close()
@@ -231,11 +236,13 @@ func lasting(err error) bool {
 			return true
 		}
 	}
+	var unmapped *route.UnmappedError
+	var clash *route.ClashError
 	var noEqual *rdb.NoEqualError
 	var syntax *rdb.SyntaxError
 	var format *rdb.FormatError
 	var fatal *FatalError
-	return errors.As(err, &noEqual) || errors.As(err, &syntax) || errors.As(err, &format) || errors.As(err, &fatal)
+	return errors.As(err, &unmapped) || errors.As(err, &clash) || errors.As(err, &noEqual) || errors.As(err, &syntax) || errors.As(err, &format) || errors.As(err, &fatal)
 }
 
 // wait tells whether ctx is not done after a while.

@@ -14,6 +14,7 @@ type CommandError struct {
 	Shard   string
 	Command string // its name
 	Key     []byte // its first argument, nil if it has none
+	DB      int    // of the shard
 	Offset  int64  // of the source, up to which everything was carried out; -1 within a snapshot
 	Reply   string
 
@@ -24,11 +25,12 @@ type CommandError struct {
 // newCommandError names the n-th command of a batch.
 func newCommandError(shard string, b *batch, n int, reply string) *CommandError {
 	e := &CommandError{Shard: shard, Offset: b.from.at, Reply: strings.TrimSpace(reply), number: n}
-	b.each(func(args [][]byte, size int64) bool {
+	b.each(func(db int, args [][]byte, size int64) bool {
 		if n--; n >= 0 {
 			e.Offset += max(size, 0)
 			return true
 		}
+		e.DB = db
 		if len(args) == 0 {
 			return false
 		}

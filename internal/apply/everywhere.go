@@ -14,11 +14,17 @@ import (
 // everywhere gives a command to every shard.
 func (d *dispatcher) everywhere(ctx context.Context, args [][]byte, raw []byte) error {
 	if is(args[0], "flushall") || is(args[0], "flushdb") {
+		db := is(args[0], "flushdb")
 		switch {
+		case db && (d.way == nil || d.way.Stays):
+			return nil // the target has nothing of it
 		case d.slots != nil: // only the keys of this shard are gone
 			return d.unsettle(func(of uint16) bool { return int(d.slots.owner[of].Load()) == d.link.index })
 		case d.several:
 			return fmt.Errorf("%s empties one source of several: %w", args[0], errCopyAgain)
+		}
+		if db && d.route.Maps() {
+			return d.flushDB(ctx)
 		}
 		return d.flushAll(ctx, len(args), bodyOf(raw))
 	}
@@ -58,14 +64,7 @@ func again(args [][]byte, raw []byte) (command []byte, name string) {
 // again: they begin with nothing, as at the source.
 func (d *dispatcher) flushAll(ctx context.Context, n int, body []byte) error {
 	for i, l := range d.lanes {
-		flushed := true
-		for of := range d.shard {
-			if int(d.shard[of]) == i && d.had[d.mark[of]].at < d.end {
-				flushed = false
-				break
-			}
-		}
-		if flushed {
+		if d.hadBy(i) {
 			continue
 		}
 		for of := range d.shard {
@@ -82,7 +81,10 @@ func (d *dispatcher) flushAll(ctx context.Context, n int, body []byte) error {
 		}
 		d.touched[i] = true
 		l.give(d.end)
-		if err := l.repeat(ctx, n, body, d.db, 0); err != nil {
+		if err := l.enter(ctx, 0); err != nil {
+			return err
+		}
+		if err := l.repeat(ctx, n, body, 0); err != nil {
 			return err
 		}
 		// It has deleted the checkpoint, too.
@@ -90,11 +92,21 @@ func (d *dispatcher) flushAll(ctx context.Context, n int, body []byte) error {
 		d.body = appendBulk(d.body, l.key)
 		d.body = appendBulk(d.body, []byte("owner"))
 		d.body = appendBulk(d.body, l.owner)
-		if err := l.repeat(ctx, 4, d.body, d.db, 0); err != nil {
+		if err := l.repeat(ctx, 4, d.body, 0); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// hadBy tells whether all slots of a lane have had the command at hand.
+func (d *dispatcher) hadBy(lane int) bool {
+	for of := range d.shard {
+		if int(d.shard[of]) == lane && d.had[d.mark[of]].at < d.end {
+			return false
+		}
+	}
+	return true
 }
 
 // fresh is the mark of slots that have had nothing after the offset at hand.

@@ -14,6 +14,7 @@ import (
 	"godwit/internal/command"
 	"godwit/internal/psync"
 	"godwit/internal/rdb"
+	"godwit/internal/route"
 	"godwit/internal/server"
 	"godwit/internal/spool"
 	"godwit/internal/topology"
@@ -31,9 +32,14 @@ type FeedConfig struct {
 	Owner   string // is in the checkpoint: what an earlier way back has left is not taken for this one's
 	Cluster Source // Endpoint is any of its nodes
 
+	// Own has the name and password of a user that may write to the cluster, whoever else
+	// may not.
+	Own server.Endpoint
+
 	Replica    server.Endpoint // the old primary
 	Knows      command.Capabilities
 	Transcoder rdb.TranscoderOptions
+	Route      route.Route // by which the replica's keys went to the cluster
 	// From is where the replica stood when it had been demoted: it has everything up
 	// to there that its clients wrote. Zero if that is still to come, see Demoted.
 	From Stand
@@ -182,6 +188,20 @@ func (f *Feed) Attached(ctx context.Context) ([]ShardStand, error) {
 // batch of an engine was applied there, it is what At wants to know: everything after
 // that is the clients'.
 func (f *Feed) Now(ctx context.Context) ([]ShardStand, error) {
+	stands, err := f.places(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i, l := range f.all() {
+		if stands[i].DB, err = l.selectedAt(ctx, stands[i].Offset); err != nil {
+			return nil, err
+		}
+	}
+	return stands, nil
+}
+
+// places asks every shard where it stands, in the order of the links.
+func (f *Feed) places(ctx context.Context) ([]ShardStand, error) {
 	var stands []ShardStand
 	for _, l := range f.all() {
 		at, err := f.now(ctx, l.name)

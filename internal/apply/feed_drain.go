@@ -24,7 +24,7 @@ func (f *Feed) Drain(ctx context.Context, to []ShardStand) error {
 	defer f.waiting.Add(-1)
 	if to == nil {
 		var err error
-		if to, err = f.Now(ctx); err != nil {
+		if to, err = f.places(ctx); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"godwit/internal/psync"
+	"godwit/internal/route"
 	"godwit/internal/server"
 )
 
@@ -68,7 +69,8 @@ func ends(err error) bool {
 	var lost *WayBackLostError
 	var moved *SlotMovedError
 	var db *noDBError
-	return errors.As(err, &lost) || errors.As(err, &moved) || errors.As(err, &db) || errors.Is(err, errUnfit) || lasting(err)
+	var homeless *route.HomelessError
+	return errors.As(err, &homeless) || errors.As(err, &lost) || errors.As(err, &moved) || errors.As(err, &db) || errors.Is(err, errUnfit) || lasting(err)
 }
 
 // errUnfit is of a command that has no meaning for a server that is no cluster.

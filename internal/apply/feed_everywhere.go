@@ -109,7 +109,11 @@ func (x *feeder) emptied(ctx context.Context, db *int, of func(uint16) bool) err
 		return err
 	}
 	err := x.keysOfReplica(ctx, func(at int, key []byte) error {
-		if at == checkpointDB && string(key) == string(x.key) || !of(slot.Of(key)) || db != nil && *db != at {
+		if at == checkpointDB && string(key) == string(x.key) {
+			return nil
+		}
+		to, name, theirs := x.atShard(at, key)
+		if !theirs || !of(slot.Of(name)) || db != nil && *db != to {
 			return nil
 		}
 		b, err := x.filling(ctx)

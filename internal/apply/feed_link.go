@@ -29,6 +29,9 @@ type feedLink struct {
 	// parted from that in its checkpoint: of the session.
 	debt *debt
 
+	followed int64  // offset up to which SELECTs were noted before the stream counts; guarded by attaching
+	rest     []byte // what was read after that, of a command; likewise
+
 	selecting sync.Mutex
 	selected  []selected // guarded by selecting, in the order of the offsets
 
@@ -86,7 +89,8 @@ func (l *feedLink) attachNow(ctx context.Context) (ShardStand, error) {
 		} else if err = l.in.attach(ctx, at.ReplID, at.Offset); err == nil {
 			l.primary.Store(&e)
 			l.stand(at.Offset)
-			return at, nil
+			l.followed = at.Offset
+			return at, l.stir(ctx, e)
 		}
 		if !errors.Is(err, errFullResync) || try == attachTries {
 			return at, fmt.Errorf("%s: its stream cannot be read from offset %d on: %w", e.Address, at.Offset, err)
@@ -195,7 +199,7 @@ func (l *feedLink) tend(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-look.C:
-			l.release()
+			l.release(ctx)
 			continue
 		case err := <-l.in.failed:
 			l.feed.cfg.Log.Warn("the shard's connection has ended", "shard", l.name, "error", err)
@@ -253,12 +257,16 @@ func (l *feedLink) toPrimary(ctx context.Context) error {
 
 // release lets go of what the replica has, and tells the shard so. Before it is known from
 // where on the stream counts, it counts from no earlier than the present.
-func (l *feedLink) release() {
+func (l *feedLink) release(ctx context.Context) {
 	l.attaching.Lock()
 	defer l.attaching.Unlock()
 	has := l.reached()
 	if !l.feed.begun() {
-		has = l.in.end.Load()
+		if err := l.follow(ctx); err != nil {
+			l.feed.fail(err)
+			return
+		}
+		has = l.followed
 	}
 	l.in.acked.Store(has)
 	if position, ok := l.in.position(has); ok {

@@ -121,63 +121,21 @@ func (l *feedLink) writes(placer *command.Placer, args [][]byte) ([][]byte, erro
 	}
 }
 
-// selected is a place of a shard's stream from which on a db is selected.
-type selected struct {
-	offset int64
-	db     int
-}
-
-// maxSelected bounds how many of these are remembered: for as long as a replica of a shard
-// may be behind.
-const maxSelected = 10_000
-
-// selects notes which db is selected behind an offset.
-func (l *feedLink) selects(offset int64, db int) {
-	l.selecting.Lock()
-	defer l.selecting.Unlock()
-	i := len(l.selected)
-	for i > 0 && l.selected[i-1].offset >= offset {
-		i-- // it is read again
-	}
-	l.selected = append(l.selected[:i], selected{offset, db})
-	if len(l.selected) > maxSelected {
-		l.selected = slices.Delete(l.selected, 0, maxSelected/2)
-	}
-}
-
-// dbAt is the db that is selected behind an offset.
-func (l *feedLink) dbAt(offset int64) int {
-	l.selecting.Lock()
-	defer l.selecting.Unlock()
-	db := 0
-	for i, s := range l.selected {
-		if s.offset > offset && i > 0 {
-			break
-		}
-		db = s.db
-	}
-	return db
-}
-
 // doubted carries keys by value, all in one transaction with the place from which on the
 // shard's stream counts: whoever goes on knows nothing of them.
 func (x *feeder) doubted(ctx context.Context, names []string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	db := x.db
-	defer func() { x.db = db }()
 	x.end = x.offset
 	for _, name := range names {
-		in, key, _ := strings.Cut(name, ":")
-		var err error
-		if x.db, err = strconv.Atoi(in); err != nil {
+		db, key, err := named(name)
+		if err != nil {
 			return err
 		}
-		if err := x.byValue(ctx, [][]byte{[]byte(key)}); err != nil {
+		if err := x.byValue(ctx, db, [][]byte{key}); err != nil {
 			return err
 		}
 	}
-	x.db = db
 	return x.flush(ctx)
 }

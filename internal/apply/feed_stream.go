@@ -11,6 +11,7 @@ import (
 	"godwit/internal/command"
 	"godwit/internal/reserved"
 	"godwit/internal/resp"
+	"godwit/internal/route"
 	"godwit/internal/server"
 	"godwit/internal/slot"
 )
@@ -28,8 +29,9 @@ type feeder struct {
 	offset int64 // of the shard, up to which commands were given away
 	end    int64 // where the command at hand ends
 	mend   int64 // up to there the keys of commands are carried by value; 0 for nowhere
-	db     int
-	inside bool // a transaction of the shard
+	db     int   // selected at the shard
+	to     int   // the replica's db of the command at hand
+	inside bool  // a transaction of the shard
 	beaten time.Time
 	key    []byte // of the checkpoint
 
@@ -41,8 +43,11 @@ type feeder struct {
 
 	buf       []byte
 	args      [][]byte
+	came      [][]byte // the arguments of the command at hand
 	made      []byte   // what the rewriter makes of a command
 	parts     [][]byte // arguments of one of these
+	renamer   route.Renamer
+	renamed   []byte   // the command at hand by the replica's names
 	written   [][]byte // scratch
 	positions []int    // scratch
 }
@@ -52,9 +57,13 @@ const feedWindow = 4
 
 func newFeeder(l *feedLink, s *session, at ShardStand, start *feedCheckpoint) (*feeder, error) {
 	c := l.feed.cfg
+	knows := c.Knows
+	if c.Route.Maps() {
+		knows.Databases = 0 // hasDB sees to that
+	}
 	x := &feeder{
 		link: l, session: s, placer: command.NewPlacer(c.Cluster.Capabilities),
-		rewriter: command.NewRewriter(c.Cluster.Capabilities, c.Knows, command.Options{Drop: c.Transcoder.Drop, Now: c.Cluster.Now}),
+		rewriter: command.NewRewriter(c.Cluster.Capabilities, knows, command.Options{Drop: c.Transcoder.Drop, Now: c.Cluster.Now}),
 		values:   &carrier{source: *l.primary.Load(), crc: l.feed.crc, to: c.Knows.Format, coding: c.Transcoder, ahead: map[string]int64{}},
 		offset:   at.Offset, db: at.DB, key: []byte(reserved.WayBack(c.Name)), free: make(chan *feedBatch, feedWindow), dbs: []int{0},
 		mend: start.mend[at.Shard], doubts: start.doubted[at.Shard],
@@ -174,6 +183,9 @@ func (x *feeder) command(ctx context.Context, args [][]byte, raw []byte) error {
 	if err != nil {
 		return err
 	}
+	if x.came, x.to = args, x.db; x.link.feed.cfg.Route.Maps() {
+		x.to = 0 // of what has no keys
+	}
 	switch placing {
 	case command.OneSlot, command.Parts, command.ByValue, command.Dbs:
 		return x.keyed(ctx, placing, of, args, raw)
@@ -236,8 +248,12 @@ func (x *feeder) keyed(ctx context.Context, placing command.Placing, of uint16, 
 	case placing == command.Dbs && len(x.positions) == 0:
 		// SWAPDB of one shard is of its slots alone.
 		return fmt.Errorf("%s: %w", args[0], errUnfit)
+	case placing == command.Dbs:
+		return x.beyond(ctx, args)
 	case ahead, x.end <= x.mend && len(x.positions) > 0:
 		return x.otherwise(ctx, args)
+	case x.link.feed.cfg.Route.Maps() && len(x.positions) > 0:
+		return x.mapped(ctx, placing, args)
 	}
 	return x.say(ctx, args, raw)
 }
@@ -255,8 +271,8 @@ func (x *feeder) say(ctx context.Context, args [][]byte, raw []byte) error {
 	x.made = made
 	var noEqual *command.NoEqualError
 	if errors.As(err, &noEqual) {
-		if x.written, _ = x.placer.AppendWritten(x.written[:0], args); len(x.written) > 0 {
-			return x.byValue(ctx, x.written)
+		if x.written, _ = x.placer.AppendWritten(x.written[:0], x.came); len(x.written) > 0 {
+			return x.byValue(ctx, x.db, x.written)
 		}
 	}
 	if err != nil {
@@ -287,10 +303,10 @@ func (x *feeder) add(ctx context.Context, raw []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := x.hasDB(ctx, x.db); err != nil {
+	if err := x.hasDB(ctx, x.to); err != nil {
 		return err
 	}
-	b.add(x.db, raw)
+	b.add(x.to, raw)
 	x.link.given.Store(x.end)
 	return nil
 }

@@ -1,20 +1,23 @@
 package apply
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strconv"
 	"strings"
 
+	"godwit/internal/route"
 	"godwit/internal/slot"
 )
 
-// byValue makes keys of the shard's at the replica what they are at the shard by now, and
-// has the commands on them passed by up to there. A replica lets nothing expire, so there
-// is no more to it. The checkpoint says which keys are ahead.
-func (x *feeder) byValue(ctx context.Context, keys [][]byte) error {
+// byValue makes keys of a db of the shard's at the replica what they are at the shard by
+// now, and has the commands on them passed by up to there. A replica lets nothing expire,
+// so there is no more to it. The checkpoint says which keys are ahead, as the shard calls
+// them.
+func (x *feeder) byValue(ctx context.Context, db int, keys [][]byte) error {
 	c := x.values
-	values, at, err := c.read(ctx, x.link.in.history(), x.db, keys)
+	values, at, err := c.read(ctx, x.link.in.history(), db, keys)
 	if err != nil {
 		return err
 	}
@@ -25,11 +28,16 @@ func (x *feeder) byValue(ctx context.Context, keys [][]byte) error {
 	if err != nil {
 		return err
 	}
-	if err := x.hasDB(ctx, x.db); err != nil {
-		return err
-	}
 	for _, v := range values {
-		name := string(c.name(x.db, v.Key))
+		name := string(c.name(db, v.Key))
+		from, key, ok := x.link.feed.cfg.Route.Back(db, v.Key)
+		if !ok {
+			return &route.HomelessError{DB: db, Key: bytes.Clone(v.Key)}
+		}
+		if err := x.hasDB(ctx, from); err != nil {
+			return err
+		}
+		v.DB, v.Key = from, key
 		c.ahead[name] = at
 		c.until = max(c.until, at)
 		b.put(checkpointDB, []byte("HSET"), x.key, []byte(aheadField+name), strconv.AppendInt(nil, at, 10))
@@ -37,7 +45,7 @@ func (x *feeder) byValue(ctx context.Context, keys [][]byte) error {
 		if err != nil {
 			return err
 		}
-		b.add(x.db, append(fmt.Appendf(nil, "*%d\r\n", n), c.body...))
+		b.add(from, append(fmt.Appendf(nil, "*%d\r\n", n), c.body...))
 	}
 	x.link.given.Store(x.end)
 	return nil
@@ -60,7 +68,7 @@ func (x *feeder) otherwise(ctx context.Context, args [][]byte) error {
 	if len(late) == 0 {
 		return nil
 	}
-	return x.byValue(ctx, late)
+	return x.byValue(ctx, x.db, late)
 }
 
 // passed forgets the keys that are no further ahead than an offset, and returns their

@@ -121,7 +121,7 @@ func (e *FileEngine) fill(parent context.Context, now *shards, snapshot io.Reade
 	loaders := make([]*loader, len(now.primaries))
 	var wg sync.WaitGroup
 	for i, shard := range now.primaries {
-		loaders[i] = newLoader(shard, &e.keys, e.refuses(shard.Address, cancel))
+		loaders[i] = newLoader(shard, !now.cluster, &e.keys, e.refuses(shard.Address, cancel))
 		for range loadConns {
 			wg.Go(func() {
 				if err := loaders[i].carry(ctx); err != nil {
@@ -187,7 +187,9 @@ func (e *FileEngine) scan(ctx context.Context, loaders []*loader, now *shards, s
 		}
 		e.expired.Store(s.expired)
 		if err := s.key(span, func() error {
-			return loadKey(ctx, loaders[now.of[slot.Of(span.Key)]], s.restorer, s.scanner, span)
+			k := itemOf(span)
+			k.to = k.db
+			return loadKey(ctx, loaders[now.of[slot.Of(k.key)]], s.restorer, s.scanner, span, &k)
 		}, e.leftOut); err != nil {
 			return err
 		}

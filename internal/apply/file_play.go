@@ -223,7 +223,7 @@ func (x *player) all(n int, body []byte) error {
 func (x *player) beside(n int, body []byte) error {
 	for i, l := range x.lanes {
 		if x.end > x.had[i].at && x.skip[i] == 0 {
-			if err := l.repeat(x.ctx, n, body, 0, 0); err != nil {
+			if err := l.repeat(x.ctx, n, body, 0); err != nil {
 				return err
 			}
 		}

@@ -34,7 +34,7 @@ type standing struct {
 // past is where a slot stands, and up to where it is known to be sound.
 type past struct {
 	mark
-	sound int64
+	sound mark
 }
 
 // checkpoint is where a shard says that it stands.
@@ -47,9 +47,12 @@ type checkpoint struct {
 func (l *Link) stand(ctx context.Context, now *shards) (*standing, error) {
 	p := l.progress()
 	s := &standing{ahead: map[string]int64{}, claim: l.owner + claimed + rand.Text()}
+	for _, key := range p.Ahead {
+		s.ahead[string(key.Name)] = key.At
+	}
 	base := [slot.Count]past{}
 	for _, h := range p.Had {
-		m := past{mark{at: h.At}, h.Sound}
+		m := past{mark{at: h.At, db: h.DB}, mark{at: h.Sound, db: h.SoundDB}}
 		if h.InDoubt {
 			m.more = 1
 		}
@@ -65,9 +68,12 @@ func (l *Link) stand(ctx context.Context, now *shards) (*standing, error) {
 		// Slots that have come equally far share a mark.
 		clear(known)
 		each(lane.Slots, func(of uint16) {
-			m := past{at.at, at.safe.at}
+			m := past{at.at, at.safe}
 			if b := base[of]; b.at > m.at || b.at == m.at && m.more == 0 {
-				m.at, m.more, m.sound = b.at, b.more, min(b.sound, b.at)
+				m = b
+				if m.sound.at > m.at {
+					m.sound = mark{at: m.at, db: m.db}
+				}
 			}
 			i, ok := known[m]
 			if !ok {
@@ -180,6 +186,9 @@ func (l *Link) regroup(ctx context.Context, now *shards) error {
 		return err
 	}
 	next := SourceProgress{ReplID: before.ReplID, Generation: before.Generation + 1, Renew: before.Renew}
+	for _, name := range slices.Sorted(maps.Keys(s.ahead)) {
+		next.Ahead = append(next.Ahead, AheadKey{[]byte(name), s.ahead[name]})
+	}
 	if moved := now.moved(before.Lanes, ids); l.slots == nil {
 		next.Renew = union(next.Renew, moved)
 	} else if err := l.unsettle(moved); err != nil {
@@ -187,7 +196,8 @@ func (l *Link) regroup(ctx context.Context, now *shards) error {
 	}
 	for i, m := range s.had {
 		next.Had = append(next.Had, Had{
-			Slots: rangesOf(func(of uint16) bool { return int(s.mark[of]) == i }), At: m.at, Sound: m.sound, InDoubt: m.more != 0,
+			Slots: rangesOf(func(of uint16) bool { return int(s.mark[of]) == i }),
+			At:    m.at, DB: m.db, Sound: m.sound.at, SoundDB: m.sound.db, InDoubt: m.more != 0,
 		})
 	}
 	next.Lanes = now.lanes(l.name, next.Generation, ids)
@@ -218,14 +228,19 @@ func (l *Link) found(ctx context.Context, now *shards, p SourceProgress, s *stan
 		safe := least.sound
 		each(lane.Slots, func(of uint16) {
 			m := s.had[s.mark[of]]
-			safe = min(safe, m.sound)
+			if m.sound.at < safe.at {
+				safe = m.sound
+			}
 			if m.at < least.at {
 				least = m
 			}
 		})
+		if safe.at > least.at {
+			safe = least.mark
+		}
 		fields := []string{
 			"HSET", lane.Key, "owner", l.owner, "at", strconv.FormatInt(least.at, 10), "more", "0", "db", strconv.Itoa(least.db),
-			"safe", mark{at: min(safe, least.at), db: least.db}.text(),
+			"safe", safe.text(),
 		}
 		for _, name := range slices.Sorted(maps.Keys(s.ahead)) {
 			_, key, _ := strings.Cut(name, ":")
@@ -243,7 +258,7 @@ func (l *Link) found(ctx context.Context, now *shards, p SourceProgress, s *stan
 			return err
 		}
 	}
-	p.Begun = true
+	p.Begun, p.Ahead = true, nil
 	return l.save(p)
 }
 

@@ -6,7 +6,6 @@ import (
 	"godwit/internal/load"
 	"godwit/internal/sandbox"
 	"godwit/internal/sandbox/sandboxtest"
-	"godwit/internal/server"
 )
 
 // An engine in the other direction takes over where one ends, and the first one after
@@ -65,11 +64,4 @@ func TestThereAndBack(t *testing.T) {
 			}
 		})
 	}
-}
-
-func endpoints(servers []*sandbox.Server) (all []server.Endpoint) {
-	for _, s := range servers {
-		all = append(all, s.Endpoint())
-	}
-	return all
 }

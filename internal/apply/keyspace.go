@@ -1,8 +1,8 @@
 package apply
 
 import (
-	"bytes"
 	"context"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -61,18 +61,19 @@ func withFlags(was string) string {
 
 // loss is a key that a shard has not got any more of itself, or may not.
 type loss struct {
+	db    int // of the shard
 	key   []byte
 	since int64 // number of the first batch that may have met it so
 }
 
 // lose notes a loss for the dispatcher.
-func (l *lane) lose(key []byte, since int64) {
+func (l *lane) lose(db int, key []byte, since int64) {
 	if len(l.ever) > maxEver {
 		clear(l.ever) // what is not known to be lost costs no more than a look
 	}
 	l.ever[string(key)] = struct{}{}
 	l.mu.Lock()
-	l.losses = append(l.losses, loss{key, since})
+	l.losses = append(l.losses, loss{db, key, since})
 	l.flaws = append(l.flaws, flaw{from: l.answered, mended: unseen})
 	l.mu.Unlock()
 	l.lost.raise()
@@ -84,8 +85,12 @@ const maxEver = 100_000
 // told takes a push of the shard. The first batch that was not answered yet, with its
 // PING, may have met the key so.
 func (l *lane) told(texts [][]byte) {
-	if len(texts) == 4 && string(texts[0]) == "pmessage" {
-		l.lose(texts[3], l.finished+1)
+	if len(texts) != 4 || string(texts[0]) != "pmessage" {
+		return
+	}
+	number, _, _ := strings.Cut(strings.TrimPrefix(string(texts[2]), "__keyevent@"), "__:")
+	if db, err := strconv.Atoi(number); err == nil { // it was subscribed to no other channel
+		l.lose(db, texts[3], l.finished+1)
 	}
 }
 
@@ -106,15 +111,15 @@ func (l *lane) takeLosses() []loss {
 func (d *dispatcher) heed(ctx context.Context) error {
 	d.lost.raised.Store(false)
 	for _, l := range d.lanes {
-		var now [][]byte
+		now := map[int][][]byte{} // by db
 		for _, x := range l.takeLosses() {
 			if d.slots != nil && int(d.slots.owner[slot.Of(x.key)].Load()) != d.link.index {
 				continue // what settles the slot looks for it
 			}
 			if l.recent[slot.Of(x.key)] >= x.since {
-				now = append(now, x.key)
+				now[x.db] = append(now[x.db], x.key)
 			} else {
-				d.gone[string(x.key)] = struct{}{}
+				d.gone[string(d.values.name(x.db, x.key))] = struct{}{}
 			}
 		}
 		if err := d.carry(ctx, now); err != nil {
@@ -125,11 +130,13 @@ func (d *dispatcher) heed(ctx context.Context) error {
 	return nil
 }
 
-// carry makes any number of keys what they are at the source.
-func (d *dispatcher) carry(ctx context.Context, keys [][]byte) error {
-	for some := range slices.Chunk(keys, carriedAtOnce) {
-		if err := d.byValue(ctx, some, true); err != nil {
-			return err
+// carry makes any number of keys, by db of the target, what they are at the source.
+func (d *dispatcher) carry(ctx context.Context, keys map[int][][]byte) error {
+	for _, db := range slices.Sorted(maps.Keys(keys)) {
+		for some := range slices.Chunk(keys[db], carriedAtOnce) {
+			if err := d.byValue(ctx, db, some, true); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -151,14 +158,14 @@ func (d *dispatcher) misses(args [][]byte) (bool, error) {
 	}
 	found := false
 	for _, at := range d.positions {
-		_, gone := d.gone[string(args[at])]
+		_, gone := d.gone[string(d.values.name(d.to, args[at]))]
 		found = found || gone
 	}
 	if !found || !d.placer.Overwrites(args) {
 		return found, nil
 	}
 	for _, at := range d.positions {
-		delete(d.gone, string(args[at]))
+		delete(d.gone, string(d.values.name(d.to, args[at])))
 	}
 	return false, nil
 }
@@ -166,9 +173,10 @@ func (d *dispatcher) misses(args [][]byte) (bool, error) {
 // lookAhead looks which keys of the commands to come are not there any more, of those that
 // were said before the lanes were told of losses.
 func (d *dispatcher) lookAhead(ctx context.Context, buf []byte) error {
-	keys := make([][][]byte, len(d.lanes))
+	keys := make([][]keyOf, len(d.lanes))
 	seen := map[string]struct{}{}
 	d.looked = d.offset
+	there := d.selection // the commands to come may select other dbs
 	for n := 0; n < looksAhead; n++ {
 		e, err := resp.Scan(buf, d.args)
 		d.args = e.Args
@@ -180,14 +188,22 @@ func (d *dispatcher) lookAhead(ctx context.Context, buf []byte) error {
 		if len(e.Args) == 0 {
 			continue
 		}
+		if there.follow(d.route, e.Args) || there.way == nil || there.way.Stays {
+			continue
+		}
 		if d.late, err = d.placer.AppendRead(d.late[:0], e.Args); err != nil {
 			return err
 		}
 		for _, key := range d.late {
-			if _, twice := seen[string(key)]; !twice {
-				seen[string(key)] = struct{}{}
-				i := d.shard[slot.Of(key)]
-				keys[i] = append(keys[i], bytes.Clone(key))
+			name, err := there.way.AppendName(nil, key)
+			if err != nil {
+				continue // it is met again, in its turn
+			}
+			x := keyOf{there.to, name}
+			if at := string(d.values.name(x.db, name)); !has(seen, at) {
+				seen[at] = struct{}{}
+				i := d.shard[slot.Of(name)]
+				keys[i] = append(keys[i], x)
 			}
 		}
 	}
@@ -212,7 +228,7 @@ func (d *dispatcher) lookAhead(ctx context.Context, buf []byte) error {
 const looksAhead = 1000
 
 // absent notes which keys a shard has not got.
-func (d *dispatcher) absent(ctx context.Context, shard server.Endpoint, keys [][]byte) error {
+func (d *dispatcher) absent(ctx context.Context, shard server.Endpoint, keys []keyOf) error {
 	c, err := dial(ctx, shard)
 	if err != nil {
 		return err
@@ -220,24 +236,43 @@ func (d *dispatcher) absent(ctx context.Context, shard server.Endpoint, keys [][
 	defer func() { _ = c.Close() }() // every reply was read
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
+	slices.SortStableFunc(keys, func(a, b keyOf) int { return a.db - b.db })
+	for len(keys) > 0 {
+		n := 1
+		for n < len(keys) && keys[n].db == keys[0].db {
+			n++
+		}
+		if err := d.absentOf(c, keys[:n]); err != nil {
+			return err
+		}
+		keys = keys[n:]
+	}
+	return nil
+}
+
+// absentOf is absent of keys of one db.
+func (d *dispatcher) absentOf(c *conn, keys []keyOf) error {
+	if err := c.enter(keys[0].db); err != nil {
+		return err
+	}
 	var out []byte
-	for _, key := range keys {
+	for _, x := range keys {
 		out = append(out, "*2\r\n$6\r\nEXISTS\r\n"...)
-		out = appendBulk(out, key)
+		out = appendBulk(out, x.key)
 	}
 	if _, err := c.Write(out); err != nil { // the replies are few enough to wait
-		return server.Failed(shard.Address, "EXISTS", err)
+		return server.Failed(c.address, "EXISTS", err)
 	}
-	for _, key := range keys {
+	for _, x := range keys {
 		reply, err := c.r.Next()
 		if err != nil {
-			return server.Failed(shard.Address, "EXISTS", eof(err))
+			return server.Failed(c.address, "EXISTS", eof(err))
 		}
 		if reply.Kind == resp.Failure {
-			return server.Replied(shard.Address, "EXISTS", string(reply.Line))
+			return server.Replied(c.address, "EXISTS", string(reply.Line))
 		}
 		if reply.N == 0 {
-			d.gone[string(key)] = struct{}{}
+			d.gone[string(d.values.name(x.db, x.key))] = struct{}{}
 		}
 	}
 	return nil

@@ -119,8 +119,8 @@ func (l *lane) stop() {
 	l.wg.Wait()
 }
 
-// add gives the shard a command, n arguments in body; end is as in batch.add, expires
-// as in batch.expires. inside tells that more belongs to the same transaction.
+// add gives the shard a command, n arguments in body; db and end are as in batch.add,
+// expires as in batch.expires. inside tells that more belongs to the same transaction.
 func (l *lane) add(ctx context.Context, n int, body []byte, db int, end, expires int64, inside bool) error {
 	b, err := l.filling(ctx)
 	if err != nil {
@@ -136,14 +136,23 @@ func (l *lane) add(ctx context.Context, n int, body []byte, db int, end, expires
 }
 
 // repeat gives the shard a command that does not count, see batch.repeat.
-func (l *lane) repeat(ctx context.Context, n int, body []byte, db int, expires int64) error {
+func (l *lane) repeat(ctx context.Context, n int, body []byte, expires int64) error {
 	b, err := l.filling(ctx)
 	if err != nil {
 		return err
 	}
-	b.repeat(n, body, db)
+	b.repeat(n, body)
 	b.expires(expires)
 	return nil
+}
+
+// enter has the next command be carried out in a db of the target.
+func (l *lane) enter(ctx context.Context, db int) error {
+	b, err := l.filling(ctx)
+	if err == nil {
+		b.enter(db)
+	}
+	return err
 }
 
 // filling is the batch to add to. It waits while the window is full.
@@ -275,9 +284,7 @@ func (l *lane) answer(b *batch, texts [][]byte) (refused *CommandError, err erro
 		return nil, fmt.Errorf("%s: unexpected reply of the script: %.100q", l.shard.Address, texts)
 	}
 	if b.deadline > 0 && b.deadline <= now {
-		for _, key := range b.late(now) {
-			l.lose(key, b.number)
-		}
+		b.late(now, func(db int, key []byte) { l.lose(db, key, b.number) })
 	}
 	if done < b.commands {
 		return newCommandError(l.shard.Address, b, done, string(texts[2])), nil
@@ -288,7 +295,7 @@ func (l *lane) answer(b *batch, texts [][]byte) (refused *CommandError, err erro
 // blames tells whether the shard had let go of a key of a command that it refused.
 func (l *lane) blames(b *batch, refused *CommandError) (lost bool) {
 	n := refused.number
-	b.each(func(args [][]byte, _ int64) bool {
+	b.each(func(_ int, args [][]byte, _ int64) bool {
 		if n--; n >= 0 {
 			return true
 		}

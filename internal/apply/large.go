@@ -25,8 +25,7 @@ const (
 )
 
 // large carries the key that the scanner has just found the beginning of.
-func large(ctx context.Context, to *loader, r *restorer, s *rdb.Scanner, span *rdb.Span) error {
-	k := itemOf(span)
+func large(ctx context.Context, to *loader, r *restorer, s *rdb.Scanner, k item) error {
 	k.key = bytes.Clone(k.key)
 	limit := int64(largeBytes)
 	kind := k.t.Kind()
@@ -49,7 +48,7 @@ func large(ctx context.Context, to *loader, r *restorer, s *rdb.Scanner, span *r
 		to.keys.Add(1)
 		return err
 	}
-	x, err := to.roomIn(ctx, k.db)
+	x, err := to.room(ctx, k.to)
 	if err != nil {
 		return err
 	}
@@ -90,10 +89,8 @@ func (p *parts) carry(ctx context.Context, f rdb.Format, k item, value io.Reader
 	defer func() { _ = c.Close() }() // every reply was read, or there is an error that tells more
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
-	if k.db > 0 {
-		if _, err := c.do("SELECT", strconv.Itoa(k.db)); err != nil {
-			return err
-		}
+	if err := c.enter(k.to); err != nil {
+		return err
 	}
 	if err := p.tell("DEL", 1, nil); err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 
 	"godwit/internal/command"
 	"godwit/internal/rdb"
+	"godwit/internal/route"
 	"godwit/internal/server"
 	"godwit/internal/slot"
 	"godwit/internal/spool"
@@ -57,6 +58,7 @@ type Link struct {
 
 	knows  command.Capabilities // the target's
 	coding rdb.TranscoderOptions
+	route  route.Route
 	spool  spool.Options
 	crc    *rdb.CRC64
 	log    *slog.Logger
@@ -69,7 +71,7 @@ type Link struct {
 
 	in      *intake
 	running atomic.Pointer[running]
-	refused [][]byte // keys of slots that have moved, on which a shard refused a command; of follow
+	refused []keyOf // keys of slots that have moved, on which a shard refused a command; of follow
 
 	hold    atomic.Pointer[Hold]  // nil for none
 	alarm   atomic.Pointer[alarm] // of the dispatcher
@@ -80,6 +82,7 @@ type Link struct {
 	reason error // of Broken, and of what is waited for
 
 	keys  atomic.Int64 // of the snapshot, that the target has
+	left  atomic.Int64 // keys of the snapshot, and commands, of dbs that stay behind
 	read  atomic.Int64 // offset of the source up to which lanes have been given its commands
 	acked atomic.Int64 // offset up to which the target has everything
 	// passed is the offset up to which commands were carried out or left to others; -1
@@ -104,7 +107,7 @@ func (l *Link) follow(ctx context.Context) error {
 			err = l.fromHere(ctx, err)
 		}
 		if key := l.unsettled(err); key != nil {
-			l.refused = append(l.refused, key)
+			l.refused = append(l.refused, *key)
 		} else if errors.Is(err, errCopyAgain) || lasting(err) {
 			return err
 		}
@@ -245,20 +248,23 @@ func (l *Link) atSource() bool { return l.in.source.Address == l.source.Endpoint
 // dispatcher prepares to carry the stream to the shards as they are now.
 func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at *standing) (*dispatcher, error) {
 	d := &dispatcher{
-		several: l.several, slots: l.slots, held: &l.held,
+		several: l.several, route: l.route, slots: l.slots, held: &l.held,
 		log:    l.log,
 		source: l.source.Endpoint, in: l.in, placer: command.NewPlacer(l.source.Capabilities),
 		shard: new([slot.Count]uint16), mark: &at.mark, had: at.had, read: &l.read,
 		gone: map[string]struct{}{}, heard: math.MaxInt64, link: l,
 		values: &carrier{source: l.source.Endpoint, crc: l.crc, to: l.knows.Format, coding: l.coding, ahead: at.ahead},
-		offset: at.lanes[0].safe.at, db: at.lanes[0].safe.db,
+		offset: at.lanes[0].safe.at,
 		doubts: doubts{keys: map[string]struct{}{}}, errands: make(chan errand, 1),
 	}
 	o := command.Options{Drop: l.coding.Drop, Client: true}
 	if l.in.arrivals.now != nil {
 		o.Now = func() int64 { return l.in.arrivals.of(d.end) }
 	}
-	d.rewriter = command.NewRewriter(l.source.Capabilities, l.knows, o)
+	knows := l.knows
+	knows.Databases = 0 // they are seen to by the route
+	d.rewriter = command.NewRewriter(l.source.Capabilities, knows, o)
+	db := at.lanes[0].safe.db
 	for i, lane := range p.Lanes {
 		x, err := openLane(ctx, now.primaries[now.of[lane.Slots[0].First]], lane.Key, at.claim, &d.lost, l.changed)
 		if err != nil {
@@ -267,19 +273,20 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 		d.lanes = append(d.lanes, x)
 		each(lane.Slots, func(of uint16) { d.shard[of] = uint16(i) })
 		if m := at.lanes[i].safe; m.at < d.offset {
-			d.offset, d.db = m.at, m.db
+			d.offset, db = m.at, m.db
 		}
 	}
 	for _, m := range at.had {
-		if m.sound < m.at {
+		if m.sound.at < m.at {
 			d.doubts.until = max(d.doubts.until, m.at)
 		}
 	}
 	d.leads(at.ahead)
 	for _, key := range l.refused {
-		d.gone[string(key)] = struct{}{}
+		d.gone[string(d.values.name(key.db, key.key))] = struct{}{}
 	}
-	d.rewriter.Reset(d.db)
+	d.selection = selects(l.route, db)
+	d.rewriter.Reset(db)
 	var err error
 	if d.heard, err = d.values.offset(ctx); err != nil {
 		return d, err
@@ -377,6 +384,7 @@ type View struct {
 	Reason string
 	Hint   string // what the user can do about the reason
 	Keys   int64  // of the snapshot, that the target has
+	Left   int64  // keys of the snapshot, and commands since, of dbs that stay behind
 	Copied int64  // bytes of the snapshot that were read
 	Total  int64  // that it has, 0 if that is not known
 	Read   int64  // offset of the source that was read
@@ -394,7 +402,7 @@ func (l *Link) View() View {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	v := View{
-		Source: l.source.Endpoint.Address, State: l.state, Keys: l.keys.Load(),
+		Source: l.source.Endpoint.Address, State: l.state, Keys: l.keys.Load(), Left: l.left.Load(),
 		Copied: l.in.copied.Load(), Total: l.in.total.Load(), Read: l.in.end.Load(), Acked: l.acked.Load(),
 		ReplID: l.in.history(), Held: l.hold.Load() != nil, Spool: l.in.spool.Stats(),
 	}

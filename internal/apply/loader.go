@@ -24,64 +24,63 @@ const (
 
 // chunk is commands, of different keys, to be sent at once.
 type chunk struct {
-	buf     []byte
-	n       int
-	selects int // of these are SELECTs
-	db      int // selected at its end; anyDB if its beginning does not say
+	buf  []byte
+	head int // commands before those of keys: a SELECT
+	n    int
+	db   int // of the shard
 }
 
-// anyDB is where a chunk begins once a connection may have another than db 0 selected.
-const anyDB = -1
+// begin empties a chunk for keys of a db. The connection that it goes over may have
+// another one selected.
+func (x *chunk) begin(db int, several bool) {
+	x.buf, x.head, x.n, x.db = x.buf[:0], 0, 0, db
+	if several {
+		x.head = 1
+		x.buf = resp.AppendCommand(x.buf, "SELECT", strconv.Itoa(db))
+	}
+}
 
 // loader fills one shard with keys, in any order.
 type loader struct {
 	shard server.Endpoint
+	dbs   bool // keys go to several dbs of the target
 	free  chan *chunk
 	out   chan *chunk
 	now   *chunk
 	keys  *atomic.Int64
-	dbs   bool // there are keys in others than db 0
 	// refused is told of what a shard refuses for a while, and with nil that it takes
 	// keys. It is called by several goroutines.
 	refused func(error)
 }
 
-func newLoader(shard server.Endpoint, keys *atomic.Int64, refused func(error)) *loader {
-	l := &loader{shard: shard, free: make(chan *chunk, loadConns*(loadWindow+1)), out: make(chan *chunk), keys: keys, refused: refused}
+func newLoader(shard server.Endpoint, dbs bool, keys *atomic.Int64, refused func(error)) *loader {
+	l := &loader{shard: shard, dbs: dbs, free: make(chan *chunk, loadConns*(loadWindow+1)), out: make(chan *chunk), keys: keys, refused: refused}
 	for range cap(l.free) {
 		l.free <- new(chunk)
 	}
 	return l
 }
 
-// room is where the next command goes. It waits while all chunks are under way.
-func (l *loader) room(ctx context.Context) (*chunk, error) {
+// room is where the next command goes, about a key of a db. It waits while all chunks are
+// under way.
+func (l *loader) room(ctx context.Context, db int) (*chunk, error) {
+	if l.now != nil && l.now.db != db {
+		if err := l.flush(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if l.now != nil && l.now.db != db {
+		l.now.begin(db, l.dbs) // it was empty
+	}
 	if l.now == nil {
 		select {
 		case l.now = <-l.free:
-			*l.now = chunk{buf: l.now.buf[:0]}
-			if l.dbs {
-				l.now.db = anyDB
-			}
+			l.now.begin(db, l.dbs)
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
 	}
 	return l.now, nil
-}
-
-// roomIn is room for a command in that db.
-func (l *loader) roomIn(ctx context.Context, db int) (*chunk, error) {
-	x, err := l.room(ctx)
-	if err != nil || x.db == db {
-		return x, err
-	}
-	l.dbs = true
-	x.buf = resp.AppendCommand(x.buf, "SELECT", strconv.Itoa(db))
-	x.db = db
-	x.n++
-	x.selects++
-	return x, nil
 }
 
 // added is called when a command was appended to the chunk.
@@ -148,7 +147,7 @@ func (l *loader) send(ctx context.Context, left *[]*chunk) error {
 				continue
 			}
 			l.refused(nil)
-			l.keys.Add(int64(x.n - x.selects))
+			l.keys.Add(int64(x.n))
 			l.free <- x
 		}
 		done <- failed
@@ -188,7 +187,7 @@ func (l *loader) next(again *[]*chunk, broken <-chan struct{}) (x *chunk, ok boo
 
 // replies reads those to a chunk.
 func (l *loader) replies(c *conn, x *chunk) error {
-	for i := range x.n {
+	for i := range x.head + x.n {
 		if i%64 == 0 {
 			if err := c.SetReadDeadline(time.Now().Add(silence)); err != nil {
 				return err

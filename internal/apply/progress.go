@@ -34,8 +34,17 @@ type SourceProgress struct {
 	Begun      bool           `json:"begun"` // every lane has its checkpoint
 	Lanes      []LaneProgress `json:"lanes"`
 	Had        []Had          `json:"had"` // where the slots stood when the generation began
+	// Ahead are the keys that are ahead, see ahead.go, as long as the checkpoints of the
+	// generation have not been written.
+	Ahead []AheadKey `json:"ahead,omitempty"`
 	// Renew are slots whose keys are to be carried by value once more, see renew.go.
 	Renew []topology.SlotRange `json:"renew,omitempty"`
+}
+
+// AheadKey is a key that is ahead up to an offset.
+type AheadKey struct {
+	Name []byte `json:"name"` // see carrier.name: of any bytes
+	At   int64  `json:"at"`
 }
 
 // ShardProgress is what is known of a source that is a shard of a cluster.
@@ -57,8 +66,10 @@ type LaneProgress struct {
 type Had struct {
 	Slots []topology.SlotRange `json:"slots"`
 	At    int64                `json:"at"`
+	DB    int                  `json:"db,omitempty"` // that is selected there
 	// Sound is up to where they are known to be right, see sound.go.
-	Sound int64 `json:"sound"`
+	Sound   int64 `json:"sound"`
+	SoundDB int   `json:"sound_db,omitempty"` // that is selected there
 	// InDoubt tells that a part of the command after it was carried out, too.
 	InDoubt bool `json:"in_doubt,omitempty"`
 }

@@ -99,14 +99,22 @@ func (r *renewer) run(ctx context.Context) (keys int, err error) {
 	}
 	defer func() { _ = source.Close() }() // every reply was read
 	for i, shard := range r.now.primaries {
-		if err := r.extra(ctx, i, shard, source); err != nil {
-			return 0, err
+		for _, db := range d.route.Targets() {
+			if err := r.extra(ctx, i, shard, db, source); err != nil {
+				return 0, err
+			}
 		}
 	}
-	all := func(_ context.Context, names [][]byte) ([][]byte, error) { return names, nil }
-	keys, err = r.scan(ctx, source, source, func(of uint16) bool { return r.slots[of] }, all)
-	if err != nil {
-		return keys, err
+	for _, way := range d.route.Ways() {
+		if way.Stays {
+			continue
+		}
+		n, err := r.scan(ctx, source, source, way.From, func(names [][]byte) ([]wanted, error) {
+			return r.chosen(d.atTarget(way, names)), nil
+		})
+		if keys += n; err != nil {
+			return keys, err
+		}
 	}
 	var last []int64
 	err = d.between(ctx, func(context.Context) error {
@@ -127,8 +135,19 @@ func (r *renewer) run(ctx context.Context) (keys int, err error) {
 	return keys, err
 }
 
-// extra carries what a shard has and the source has not, or had not a moment ago.
-func (r *renewer) extra(ctx context.Context, i int, shard server.Endpoint, source *refresh.Conn) error {
+// chosen are keys of slots that are being renewed.
+func (r *renewer) chosen(x wanted) []wanted {
+	some := wanted{db: x.db, from: x.from}
+	for i, key := range x.keys {
+		if r.slots[slot.Of(key)] {
+			some.keys, some.names = append(some.keys, key), append(some.names, x.names[i])
+		}
+	}
+	return []wanted{some}
+}
+
+// extra carries what a shard has in a db and the source has not, or had not a moment ago.
+func (r *renewer) extra(ctx context.Context, i int, shard server.Endpoint, db int, source *refresh.Conn) error {
 	in := func(of uint16) bool { return r.slots[of] && int(r.now.of[of]) == i }
 	if len(rangesOf(in)) == 0 {
 		return nil
@@ -138,48 +157,62 @@ func (r *renewer) extra(ctx context.Context, i int, shard server.Endpoint, sourc
 		return err
 	}
 	defer func() { _ = target.Close() }() // every reply was read
-	_, err = r.scan(ctx, target, source, in, func(ctx context.Context, names [][]byte) (extra [][]byte, err error) {
-		exists := make([][][]byte, len(names))
-		for i, name := range names {
-			exists[i] = [][]byte{[]byte("EXISTS"), name}
-		}
-		err = source.Pipe(ctx, 0, exists, func(i int, reply resp.Reply, conn *resp.ReplyReader) error {
-			if reply.N == 0 {
-				extra = append(extra, names[i])
+	_, err = r.scan(ctx, target, source, db, func(keys [][]byte) ([]wanted, error) {
+		keys = slices.DeleteFunc(keys, func(key []byte) bool { return !in(slot.Of(key)) })
+		all := r.to.atSource(db, keys, len(keys))
+		for n, x := range all {
+			if all[n], err = r.missing(ctx, source, x); err != nil {
+				return nil, err
 			}
-			return conn.Skip(reply)
-		})
-		if err == nil && len(extra) > 0 && r.link.several {
-			r.link.log.Warn("keys of slots that have moved are not at this source", "source", r.to.source.Address,
-				"keys", len(extra), "first", fmt.Sprintf("%.200q", extra[0]))
-			extra = nil // another source may have them
 		}
-		return extra, err
+		return all, nil
 	})
 	return err
 }
 
-// scan carries keys that a server has in some slots, those that choose leaves of them.
-func (r *renewer) scan(ctx context.Context, where, source *refresh.Conn, in func(of uint16) bool, choose func(context.Context, [][]byte) ([][]byte, error)) (keys int, err error) {
+// missing are those of some keys of the target that the source has not got.
+func (r *renewer) missing(ctx context.Context, source *refresh.Conn, x wanted) (wanted, error) {
+	exists := make([][][]byte, len(x.names))
+	for i, name := range x.names {
+		exists[i] = [][]byte{[]byte("EXISTS"), name}
+	}
+	extra := wanted{db: x.db, from: x.from}
+	err := source.Pipe(ctx, x.from, exists, func(i int, reply resp.Reply, conn *resp.ReplyReader) error {
+		if reply.N == 0 {
+			extra.keys, extra.names = append(extra.keys, x.keys[i]), append(extra.names, x.names[i])
+		}
+		return conn.Skip(reply)
+	})
+	if err == nil && len(extra.keys) > 0 && r.link.several {
+		r.link.log.Warn("keys of slots that have moved are not at this source", "source", r.to.source.Address,
+			"keys", len(extra.keys), "first", fmt.Sprintf("%.200q", extra.keys[0]))
+		return wanted{}, nil // another source may have them
+	}
+	return extra, err
+}
+
+// scan carries keys that a server has in a db, those that choose leaves of them.
+func (r *renewer) scan(ctx context.Context, where, source *refresh.Conn, db int, choose func([][]byte) ([]wanted, error)) (keys int, err error) {
 	for cursor := uint64(0); ; {
-		next, found, err := where.Scan(ctx, 0, cursor, "", renewScan)
+		next, found, err := where.Scan(ctx, db, cursor, "", renewScan)
 		if err != nil {
 			return keys, err
 		}
 		var names [][]byte
 		for _, key := range found {
-			if in(slot.Of(key)) && !reserved.Is(key) {
+			if !reserved.Is(key) {
 				names = append(names, bytes.Clone(key))
 			}
 		}
-		if len(names) > 0 {
-			if names, err = choose(ctx, names); err != nil {
+		chosen, err := choose(names)
+		if err != nil {
+			return keys, err
+		}
+		for _, x := range chosen {
+			keys += len(x.keys)
+			if err := r.carry(ctx, source, x); err != nil {
 				return keys, err
 			}
-		}
-		keys += len(names)
-		if err := r.carry(ctx, source, names); err != nil {
-			return keys, err
 		}
 		if cursor = next; cursor == 0 {
 			return keys, nil
@@ -189,30 +222,30 @@ func (r *renewer) scan(ctx context.Context, where, source *refresh.Conn, in func
 
 // carry has the dispatcher carry keys, a few at a time. In between the stream has as
 // much time as they took.
-func (r *renewer) carry(ctx context.Context, source *refresh.Conn, names [][]byte) error {
-	if len(names) == 0 {
+func (r *renewer) carry(ctx context.Context, source *refresh.Conn, x wanted) error {
+	if len(x.keys) == 0 {
 		return nil
 	}
-	sizes, err := source.Sizes(ctx, 0, names)
+	sizes, err := source.Sizes(ctx, x.from, x.names)
 	if err != nil {
 		return err
 	}
-	for len(names) > 0 {
+	for keys := x.keys; len(keys) > 0; {
 		n := 0
-		for size := int64(0); n < min(len(names), renewKeys) && (n == 0 || size+sizes[n] <= renewBytes); n++ {
+		for size := int64(0); n < min(len(keys), renewKeys) && (n == 0 || size+sizes[n] <= renewBytes); n++ {
 			size += sizes[n]
 		}
 		var took time.Duration
 		err := r.to.between(ctx, func(ctx context.Context) error {
 			began := time.Now()
-			err := r.to.carry(ctx, names[:n])
+			err := r.to.byValue(ctx, x.db, keys[:n], true)
 			took = time.Since(began)
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		names, sizes = names[n:], sizes[n:]
+		keys, sizes = keys[n:], sizes[n:]
 		if !wait(ctx, took) {
 			return context.Cause(ctx)
 		}
@@ -222,15 +255,16 @@ func (r *renewer) carry(ctx context.Context, source *refresh.Conn, names [][]byt
 
 // unsettled is the key on which a shard refused a command because it has not got it as
 // the source has, perhaps, for its slot has moved; nil if that is not the cause.
-func (l *Link) unsettled(err error) []byte {
+func (l *Link) unsettled(err error) *keyOf {
 	var refused *CommandError
 	if !errors.As(err, &refused) || refused.Key == nil || refused.again() {
 		return nil
 	}
-	key, of := refused.Key, slot.Of(refused.Key)
+	of := slot.Of(refused.Key)
+	before := func(k keyOf) bool { return k.db == refused.DB && bytes.Equal(k.key, refused.Key) }
 	for _, r := range l.Renewing() {
-		if of >= r.First && of <= r.Last && !slices.ContainsFunc(l.refused, func(k []byte) bool { return bytes.Equal(k, key) }) {
-			return key
+		if of >= r.First && of <= r.Last && !slices.ContainsFunc(l.refused, before) {
+			return &keyOf{refused.DB, refused.Key}
 		}
 	}
 	return nil

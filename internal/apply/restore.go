@@ -19,6 +19,7 @@ type restorer struct {
 	large  bytes.Buffer    // a value that came in several spans
 	from   rdb.Format      // the source's, likewise
 	later  bool            // times are put off, see file_times.go
+	name   []byte          // scratch: that a key has at the target
 }
 
 // begin is called when the format of the snapshot is known.
@@ -33,8 +34,9 @@ func (r *restorer) begin(from rdb.Format, o rdb.TranscoderOptions) {
 
 // item is a key of the snapshot, without its value.
 type item struct {
-	key        []byte
+	key        []byte // at the target
 	db         int
+	to         int // db of the target
 	t          rdb.Type
 	attributes rdb.Attributes
 	module     rdb.ModuleID // of TypeModule2

@@ -203,9 +203,16 @@ type value struct {
 	until int64 // milliseconds since 1970
 }
 
-// keysOf reads all keys of servers by value, without godwit's own. What one of the
+// keysOf reads all keys of db 0 of servers by value, without godwit's own. What one of the
 // formats cannot hold does not count.
 func keysOf(t testing.TB, formats []rdb.Format, servers ...server.Endpoint) map[string]value {
+	t.Helper()
+	return keysIn(t, formats, []int{0}, func(_ int, key []byte) (string, bool) { return string(key), true }, servers...)
+}
+
+// keysIn is keysOf of several dbs. name is by what name a key counts, false for one that
+// does not.
+func keysIn(t testing.TB, formats []rdb.Format, dbs []int, name func(db int, key []byte) (string, bool), servers ...server.Endpoint) map[string]value {
 	t.Helper()
 	all := map[string]value{}
 	payloads := digest.NewPayloads(digest.Options{NoEntriesRead: true, Formats: formats})
@@ -215,33 +222,36 @@ func keysOf(t testing.TB, formats []rdb.Format, servers ...server.Endpoint) map[
 			t.Fatal(err)
 		}
 		here := map[string]value{} // SCAN may give a key twice
-		for cursor := uint64(0); ; {
-			next, keys, err := c.Scan(t.Context(), 0, cursor, "", 500)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var names [][]byte
-			for _, k := range keys {
-				if !strings.HasPrefix(string(k), "godwit:") {
-					names = append(names, bytes.Clone(k))
-				}
-			}
-			values, err := c.Look(t.Context(), 0, names)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, v := range values {
-				if !v.Exists() {
-					continue
-				}
-				sum, err := payloads.Sum(v.Payload)
+		for _, db := range dbs {
+			for cursor := uint64(0); ; {
+				next, keys, err := c.Scan(t.Context(), db, cursor, "", 500)
 				if err != nil {
 					t.Fatal(err)
 				}
-				here[string(v.Key)] = value{sum, v.ExpireAt}
-			}
-			if cursor = next; cursor == 0 {
-				break
+				var names [][]byte
+				for _, k := range keys {
+					if !strings.HasPrefix(string(k), "godwit:") {
+						names = append(names, bytes.Clone(k))
+					}
+				}
+				values, err := c.Look(t.Context(), db, names)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, v := range values {
+					as, counts := name(db, v.Key)
+					if !counts || !v.Exists() {
+						continue
+					}
+					sum, err := payloads.Sum(v.Payload)
+					if err != nil {
+						t.Fatal(err)
+					}
+					here[as] = value{sum, v.ExpireAt}
+				}
+				if cursor = next; cursor == 0 {
+					break
+				}
 			}
 		}
 		if err := c.Close(); err != nil {
@@ -277,19 +287,28 @@ func same(t testing.TB, source *sandbox.Server, target *sandbox.Cluster, known f
 // sameServers compares what several servers have with what several others have.
 func sameServers(t testing.TB, sources, targets []*sandbox.Server, known func(key string, want, got value) bool) int {
 	t.Helper()
-	endpoints := func(servers []*sandbox.Server) []server.Endpoint {
-		var all []server.Endpoint
-		for _, s := range servers {
-			all = append(all, s.Endpoint())
-		}
-		return all
-	}
 	formats := []rdb.Format{formatOf(t, sources[0]), formatOf(t, targets[0])}
+	return sameSides(t,
+		func() map[string]value { return keysOf(t, formats, endpoints(sources)...) },
+		func() map[string]value { return keysOf(t, formats, endpoints(targets)...) }, known)
+}
+
+func endpoints(servers []*sandbox.Server) []server.Endpoint {
+	var all []server.Endpoint
+	for _, s := range servers {
+		all = append(all, s.Endpoint())
+	}
+	return all
+}
+
+// sameSides compares what two sides have.
+func sameSides(t testing.TB, sources, targets func() map[string]value, known func(key string, want, got value) bool) int {
+	t.Helper()
 	// A field of a hash whose TTL is over is still in the value until the server sees to it,
 	// each in its own time: what differs is read again.
 	for again := 10; ; again-- {
-		want := keysOf(t, formats, endpoints(sources)...)
-		differing, excused := differences(want, keysOf(t, formats, endpoints(targets)...), known)
+		want := sources()
+		differing, excused := differences(want, targets(), known)
 		if len(differing) > 0 && again > 0 {
 			<-time.After(200 * time.Millisecond)
 			continue

@@ -11,9 +11,11 @@ import (
 // ARGV: the checkpoint's key; who is to own it; the place where it must stand: an
 // offset of the source and how many parts of the next command; up to where the shard
 // is sound, which is only noted; then for each
-// command how many arguments it has, plus 65536 for each db before its own; how
-// many bytes of the source's stream end with it (0 if more is to come of the
-// command that the source sent, -1 if this one does not count); and its arguments.
+// command how many arguments it has, plus 65536 for each db before the one that is
+// selected at the source; how many bytes of the source's stream end with it (0 if more
+// is to come of the command that the source sent, -1 if this one does not count); and
+// its arguments. A SELECT that does not count is of the target's dbs: the checkpoint is
+// in db 0.
 //
 // It returns how many commands were carried out, the shard's time, in milliseconds
 // since 1970, and what the next command was answered if that was an error. A
@@ -29,11 +31,11 @@ import (
 const applyScript = `
 if redis.replicate_commands then redis.replicate_commands() end
 local key, owner, base, more = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local was = redis.call('HMGET', key, 'owner', 'at', 'more')
+local was = redis.call('HMGET', key, 'owner', 'at', 'more', 'db')
 if was[1] ~= owner or was[2] ~= ARGV[3] or was[3] ~= ARGV[4] then
   return {0, 0, 'GODWIT-ELSEWHERE ' .. tostring(was[1]) .. ' ' .. tostring(was[2]) .. ' ' .. tostring(was[3])}
 end
-local i, last, done, at, db, failed = 6, #ARGV, 0, 0, 0, nil
+local i, last, done, at, db, failed, away = 6, #ARGV, 0, 0, was[4] or 0, nil, false
 while i < last do
   local n, size = tonumber(ARGV[i]), tonumber(ARGV[i+1])
   local args = n % 65536
@@ -41,10 +43,13 @@ while i < last do
     local r = redis.pcall(unpack(ARGV, i+2, i+1+args))
     if type(r) == 'table' and r.err then failed = r.err break end
   end
-  done, db = done + 1, (n - args) / 65536
-  if size > 0 then at, more = at + size, 0 elseif size == 0 then more = more + 1 end
+  done = done + 1
+  if size > 0 then at, more, db = at + size, 0, (n - args) / 65536
+  elseif size == 0 then more = more + 1
+  elseif ARGV[i+2] == 'SELECT' then away = true end
   i = i + 2 + args
 end
+if away then redis.call('SELECT', '0') end
 if done > 0 then
   redis.call('HSET', key, 'at', string.format('%.0f', base + at), 'more', string.format('%.0f', more), 'db', string.format('%.0f', db), 'safe', ARGV[5])
 end

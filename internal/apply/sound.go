@@ -1,8 +1,8 @@
 package apply
 
 import (
-	"bytes"
 	"context"
+	"maps"
 	"math"
 	"slices"
 	"sync/atomic"
@@ -90,8 +90,8 @@ func (a *alarm) waiting(ctx context.Context) (context.Context, context.CancelFun
 
 // doubts are keys of commands that a shard had before it was known to be sound.
 type doubts struct {
-	until int64 // the end of the last such command
-	keys  map[string]struct{}
+	until int64               // the end of the last such command
+	keys  map[string]struct{} // by the names of carrier.name
 }
 
 // suspect notes the keys that a command found, of slots that have had it and may have
@@ -102,9 +102,10 @@ func (d *dispatcher) suspect(args [][]byte) error {
 		return err
 	}
 	for _, key := range d.late {
-		if had := d.had[d.mark[slot.Of(key)]]; d.end <= had.at && d.end > had.sound {
-			d.doubts.keys[string(key)] = struct{}{}
-			d.gone[string(key)] = struct{}{}
+		if had := d.had[d.mark[slot.Of(key)]]; d.end <= had.at && d.end > had.sound.at {
+			name := string(d.values.name(d.to, key))
+			d.doubts.keys[name] = struct{}{}
+			d.gone[name] = struct{}{}
 		}
 	}
 	return nil
@@ -123,13 +124,17 @@ func (d *dispatcher) attend(ctx context.Context) error {
 	if d.doubts.keys == nil || d.offset < d.doubts.until {
 		return nil
 	}
-	var keys [][]byte
-	for key := range d.doubts.keys {
-		if _, gone := d.gone[key]; gone { // else it was seen to meanwhile
-			keys = append(keys, []byte(key))
+	keys := map[int][][]byte{}
+	for _, name := range slices.Sorted(maps.Keys(d.doubts.keys)) {
+		if _, gone := d.gone[name]; !gone {
+			continue // it was seen to meanwhile
 		}
+		db, key, err := named(name)
+		if err != nil {
+			return err
+		}
+		keys[db] = append(keys[db], key)
 	}
-	slices.SortFunc(keys, bytes.Compare)
 	if err := d.carry(ctx, keys); err != nil {
 		return err
 	}

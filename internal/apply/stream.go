@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"sync/atomic"
 	"time"
 
 	"godwit/internal/command"
 	"godwit/internal/reserved"
 	"godwit/internal/resp"
+	"godwit/internal/route"
 	"godwit/internal/server"
 	"godwit/internal/slot"
 )
@@ -19,7 +19,9 @@ import (
 // dispatcher cuts the commands out of a source's stream and gives each to the lane
 // of its slot.
 type dispatcher struct {
-	several bool          // there are sources beside this one that have nothing to do with it
+	several bool // there are sources beside this one that have nothing to do with it
+	route   route.Route
+	renamer route.Renamer
 	slots   *slotTable    // nil unless the source is a shard of a cluster
 	held    *atomic.Int64 // see Link
 	log     *slog.Logger
@@ -36,8 +38,8 @@ type dispatcher struct {
 	// doubtful are marks of slots that were in doubt about the command at hand.
 	doubtful []uint16
 
-	// gone are keys that the target may have lost, see keyspace.go; lost is set when
-	// lanes were told of others.
+	// gone are keys that the target may have lost, see keyspace.go, by the names of
+	// carrier.name; lost is set when lanes were told of others.
 	gone map[string]struct{}
 	lost alarm
 	// heard is the offset from which on the lanes were told of every loss.
@@ -55,8 +57,8 @@ type dispatcher struct {
 	rewriter *command.Rewriter
 	values   *carrier
 
-	read   *atomic.Int64 // told how far it has come
-	db     int
+	read *atomic.Int64 // told how far it has come
+	selection
 	offset int64 // of the source, up to which commands were given to lanes
 	end    int64 // where the command at hand ends
 	inside bool  // a transaction of the source
@@ -66,6 +68,7 @@ type dispatcher struct {
 	rest      []byte   // of buf, behind the command at hand
 	ahead     [][]byte // scratch
 	args      [][]byte
+	renamed   []byte   // the command at hand by the target's names
 	made      []byte   // what the rewriter makes of a command
 	parts     [][]byte // arguments of one of these
 	size      int      // of it, in bytes
@@ -177,6 +180,15 @@ func (d *dispatcher) commands(ctx context.Context) (int, error) {
 func (d *dispatcher) command(ctx context.Context, args [][]byte, raw []byte) error {
 	d.counts.commands++
 	placing, of, err := d.placer.Place(args)
+	if err == nil && !d.plain && keyed(placing) {
+		var left bool
+		if args, raw, left, err = d.rename(args, raw); left {
+			return nil
+		}
+		if err == nil {
+			placing, of, err = d.placer.Place(args)
+		}
+	}
 	if err != nil {
 		return d.broken(err)
 	}
@@ -246,14 +258,14 @@ func (d *dispatcher) effect(ctx context.Context, args [][]byte) error {
 	if late, err = d.foresee(late); err != nil {
 		return err
 	}
-	return d.byValues(ctx, late, needed, false)
+	return d.byValues(ctx, d.to, late, needed, false)
 }
 
 // behind are those of some keys that have not had the effect of the command at hand.
 func (d *dispatcher) behind(keys [][]byte) [][]byte {
 	late := keys[:0]
 	for _, key := range keys {
-		if d.end > d.had[d.mark[slot.Of(key)]].at && !d.values.has(d.db, key, d.end) {
+		if d.end > d.had[d.mark[slot.Of(key)]].at && !d.values.has(d.to, key, d.end) {
 			late = append(late, key)
 		}
 	}
@@ -315,33 +327,10 @@ func (d *dispatcher) expires(args [][]byte) int64 {
 	at := expiry(args)
 	if at > 0 && d.offset < d.heard && at <= time.Now().UnixMilli() {
 		for _, key := range mortal(args) {
-			d.gone[string(key)] = struct{}{}
+			d.gone[string(d.values.name(d.to, key))] = struct{}{}
 		}
 	}
 	return at
-}
-
-// beyond carries a command that concerns two dbs.
-func (d *dispatcher) beyond(ctx context.Context, args [][]byte) error {
-	b, err := d.placer.Beyond(args)
-	switch {
-	case err != nil:
-		return err
-	case b.Key == nil:
-		return fmt.Errorf("%s: %w", args[0], errCopyAgain)
-	}
-	if d.written, err = d.placer.AppendWritten(d.written[:0], args); err != nil {
-		return err
-	}
-	if len(d.written) > 0 {
-		if err := d.byValue(ctx, d.written, false); err != nil || b.DB == d.db {
-			return err
-		}
-	}
-	selected := d.db
-	defer func() { d.db = selected }()
-	d.db = b.DB
-	return d.byValue(ctx, [][]byte{b.Key}, false)
 }
 
 // otherwise tells whether a command is not to be carried out as the source did. About
@@ -351,7 +340,7 @@ func (d *dispatcher) beyond(ctx context.Context, args [][]byte) error {
 func (d *dispatcher) otherwise(ctx context.Context, of uint16, args [][]byte) (bool, error) {
 	at := d.mark[of]
 	if d.end <= d.had[at].at {
-		if d.end > d.had[at].sound {
+		if d.end > d.had[at].sound.at {
 			return true, d.suspect(args)
 		}
 		return true, nil
@@ -373,7 +362,7 @@ func (d *dispatcher) otherwise(ctx context.Context, of uint16, args [][]byte) (b
 			return false, err
 		}
 		for _, at := range d.positions {
-			ahead = ahead || d.values.has(d.db, args[at], d.end)
+			ahead = ahead || d.values.has(d.to, args[at], d.end)
 		}
 	}
 	others, err := d.makesOthers(of, args)
@@ -390,7 +379,7 @@ func (d *dispatcher) otherwise(ctx context.Context, of uint16, args [][]byte) (b
 	if len(late) == 0 {
 		return true, nil
 	}
-	return true, d.byValue(ctx, late, false)
+	return true, d.byValue(ctx, d.to, late, false)
 }
 
 // one gives a command, or a part of one, to the lane of a slot, unless the slot has
@@ -407,6 +396,9 @@ func (d *dispatcher) one(ctx context.Context, of uint16, n int, body []byte, exp
 		end = d.end
 	} else {
 		d.touched[i] = true
+	}
+	if err := l.enter(ctx, d.to); err != nil {
+		return err
 	}
 	if err := l.add(ctx, n, body, d.db, end, expires, d.inside); err != nil {
 		return err
@@ -436,10 +428,7 @@ func (d *dispatcher) settle(ctx context.Context) error {
 // state follows what the source's connection is in.
 func (d *dispatcher) state(args [][]byte) {
 	switch name := args[0]; {
-	case is(name, "select"):
-		if n, err := strconv.Atoi(string(args[1])); err == nil {
-			d.db = n
-		}
+	case d.follow(d.route, args):
 	case is(name, "multi"):
 		d.inside = true
 	case is(name, "exec"):

@@ -73,7 +73,7 @@ func (l *Link) recheck(at *standing) error {
 		return nil
 	}
 	_, err := l.slots.unsettle(func(of uint16) bool {
-		return int(l.slots.owner[of].Load()) == l.index && at.had[at.mark[of]].sound < l.slots.until[of].Load()
+		return int(l.slots.owner[of].Load()) == l.index && at.had[at.mark[of]].sound.at < l.slots.until[of].Load()
 	})
 	return err
 }

@@ -249,15 +249,8 @@ func (c *carrier) play(conn *redis.Conn, args [][]byte) error {
 
 // everywhere has every node play a command, and a FLUSHDB empty what is that db's.
 func (c *carrier) everywhere(args [][]byte) error {
-	emptied := route.Emptied{}
-	if strings.EqualFold(string(args[0]), "FLUSHDB") {
-		var err error
-		if emptied, err = c.route.Emptied(c.db); err != nil {
-			return err
-		}
-	}
 	for _, node := range c.nodes {
-		if !emptied.Scan {
+		if !strings.EqualFold(string(args[0]), "FLUSHDB") {
 			if err := c.play(node, args); err != nil {
 				return err
 			}
@@ -268,8 +261,7 @@ func (c *carrier) everywhere(args [][]byte) error {
 			return err
 		}
 		for _, key := range keys {
-			but := slices.ContainsFunc(emptied.But, func(but []byte) bool { return strings.HasPrefix(key, string(but)) })
-			if strings.HasPrefix(key, string(emptied.Prefix)) && !but {
+			if from, _, ok := c.route.Back(0, []byte(key)); ok && from == c.db {
 				if err := node.Del(c.t.Context(), key).Err(); err != nil {
 					return err
 				}

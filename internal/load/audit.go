@@ -42,10 +42,16 @@ const (
 // cluster in the end, and compares. The load must have been stopped. With a Mix it
 // waits until the keys that were given a short life are dead.
 func (l *Load) Audit(ctx context.Context, endpoints ...server.Endpoint) (Report, error) {
+	return l.AuditAs(ctx, "", endpoints...)
+}
+
+// AuditAs is Audit where the names of all keys have something before them, as in
+// Config.Before.
+func (l *Load) AuditAs(ctx context.Context, before string, endpoints ...server.Endpoint) (Report, error) {
 	if l.stopped.Load() == 0 {
 		return Report{}, errors.New("load: audit before the load was stopped")
 	}
-	a := &audit{load: l}
+	a := &audit{load: l, before: before}
 	if err := a.run(ctx, endpoints); err != nil {
 		return Report{}, fmt.Errorf("load: audit of %v: %w", endpoints, err)
 	}
@@ -54,6 +60,7 @@ func (l *Load) Audit(ctx context.Context, endpoints ...server.Endpoint) (Report,
 
 type audit struct {
 	load    *Load
+	before  string // the names of the keys
 	session *shards.Session
 	report  Report
 }
@@ -71,6 +78,7 @@ func (a *audit) run(ctx context.Context, endpoints []server.Endpoint) error {
 		return err
 	}
 	defer a.session.Close()
+	a.session.Rename(a.load.config.Prefix, a.before)
 	for _, w := range a.load.writers {
 		a.report.Attempted += w.attempted
 		for _, acks := range w.acked {

@@ -25,12 +25,14 @@ type Config struct {
 	// Endpoints are the candidates for the primary, the present one first, or nodes of
 	// a cluster, or both. Their DB and credentials are used.
 	Endpoints []server.Endpoint
-	Mix       Mix           // what is written; default Counters
-	Writers   int           // connections, each with one write at a time; default 8
-	Rate      int           // writes a second of all writers together; 0: as fast as they can
-	Prefix    string        // of every key, before the name of the run; default "load:"
-	TTL       time.Duration // of the keys that are set once, longer than the load and its audit; 0: none
-	Timeout   time.Duration // a writer gives up on a reply after this, at the latest after twice this; default 5 s
+	Mix       Mix    // what is written; default Counters
+	Writers   int    // connections, each with one write at a time; default 8
+	Rate      int    // writes a second of all writers together; 0: as fast as they can
+	Prefix    string // of every key, before the name of the run; default "load:"
+	// Before is what each of the endpoints has before the names of all keys; nil for nothing.
+	Before  []string
+	TTL     time.Duration // of the keys that are set once, longer than the load and its audit; 0: none
+	Timeout time.Duration // a writer gives up on a reply after this, at the latest after twice this; default 5 s
 }
 
 func (c *Config) setDefaults() error {
@@ -45,6 +47,9 @@ func (c *Config) setDefaults() error {
 	}
 	if c.Prefix == "" {
 		c.Prefix = "load:"
+	}
+	if c.Before != nil && len(c.Before) != len(c.Endpoints) {
+		return fmt.Errorf("load: names at %d endpoints of %d", len(c.Before), len(c.Endpoints))
 	}
 	if c.Timeout == 0 {
 		c.Timeout = 5 * time.Second

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"godwit/internal/resp"
 	"godwit/internal/server"
 	"godwit/internal/shards"
 	"godwit/internal/slot"
@@ -32,7 +33,36 @@ func (r *router) route(key []byte) route {
 	if r.slots == nil {
 		return route{}
 	}
-	return route{address: r.slots[slot.Of(key)]}
+	return route{address: r.slots[slot.Of([]byte(r.name(string(key))))]}
+}
+
+// name is what a key of the load is called at the endpoint.
+func (r *router) name(key string) string {
+	if r.config.Before == nil || !shards.Begins(key, r.config.Prefix) {
+		return key
+	}
+	return r.config.Before[r.endpoint] + key
+}
+
+// wire are commands by the names that their keys have at the endpoint.
+func (r *router) wire(commands []byte) []byte {
+	if r.config.Before == nil || r.config.Before[r.endpoint] == "" {
+		return commands
+	}
+	var renamed []byte
+	for len(commands) > 0 {
+		e, err := resp.Scan(commands, nil)
+		if err != nil {
+			break // it was encoded here
+		}
+		args := make([]string, len(e.Args))
+		for i, arg := range e.Args {
+			args[i] = r.name(string(arg))
+		}
+		renamed = append(renamed, encode(args...)...)
+		commands = commands[e.Size:]
+	}
+	return renamed
 }
 
 // at is the server of a route.

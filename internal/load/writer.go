@@ -188,7 +188,7 @@ func (a *attempt) try(ctx context.Context) (done, ok bool) {
 	if err != nil {
 		return a.unreachable(ctx, err)
 	}
-	wire, replies := a.write.wire, a.write.replies
+	wire, replies := a.router.wire(a.write.wire), a.write.replies
 	if a.to.asking {
 		wire, replies = append(encode("ASKING"), wire...), replies+1
 	}

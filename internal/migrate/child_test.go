@@ -18,6 +18,7 @@ import (
 
 	"godwit/internal/migrate"
 	"godwit/internal/rdb"
+	"godwit/internal/route"
 	"godwit/internal/server"
 	"godwit/internal/verify"
 )
@@ -36,6 +37,7 @@ type order struct {
 	SpoolMemory, SpoolDisk int64
 	Drop                   []rdb.Feature
 	Verify                 migrate.VerifyMode
+	DBMap                  []string
 	KillAt                 string // the point of Config.Trace at which it kills itself
 }
 
@@ -60,6 +62,9 @@ func beChild() error {
 	c.StateDir, c.Announce, c.ListenPort, c.MaxPause = o.StateDir, o.Announce, o.ListenPort, o.MaxPause
 	c.SpoolMemory, c.SpoolDisk, c.Drop, c.Verify = o.SpoolMemory, o.SpoolDisk, o.Drop, o.Verify
 	var err error
+	if c.Route, err = route.Parse(o.DBMap); err != nil {
+		return err
+	}
 	if c.From, err = server.ParseEndpoint(o.From); err != nil {
 		return err
 	}
@@ -145,7 +150,7 @@ func startChild(t *testing.T, c migrate.Config, killAt string) *child {
 	t.Helper()
 	text, err := json.Marshal(order{
 		StateDir: c.StateDir, From: c.From.String(), To: c.To.String(), Announce: c.Announce, ListenPort: c.ListenPort,
-		MaxPause: c.MaxPause, SpoolMemory: c.SpoolMemory, SpoolDisk: c.SpoolDisk, Drop: c.Drop, Verify: c.Verify, KillAt: killAt,
+		MaxPause: c.MaxPause, SpoolMemory: c.SpoolMemory, SpoolDisk: c.SpoolDisk, Drop: c.Drop, Verify: c.Verify, DBMap: c.Route.Flags(), KillAt: killAt,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 
 	"godwit/internal/command"
 	"godwit/internal/rdb"
+	"godwit/internal/route"
 	"godwit/internal/server"
 )
 
@@ -64,6 +65,7 @@ type Config struct {
 	AbortOnExit    bool          // an interruption before the switch detaches the target
 	Drop           []rdb.Feature // what is left out where the server that receives it lacks it
 	AcceptModules  []string      // modules that may be of another version at the other server
+	Route          route.Route   // where the source's dbs go in a cluster
 
 	SpoolMemory, SpoolDisk    int64  // bytes
 	ListenerCert, ListenerKey string // PEM files for servers that replicate over TLS

@@ -53,6 +53,7 @@ type header struct {
 	Events   []Event       `json:"events"`
 	Error    string        `json:"error,omitempty"`
 	Hint     string        `json:"hint,omitempty"`
+	DBMap    []string      `json:"db_map,omitempty"` // Config.Route, as flags
 	// Announced is where each server was last sent to find the listener; one
 	// that was let go again is not in it.
 	Announced map[Side]string `json:"announced,omitempty"`

@@ -75,6 +75,8 @@ func (m *Migration) begin() error {
 		}
 	case r.From != from || r.To != to || r.Engine == plan.Apply:
 		return &ConflictError{Name: m.cfg.Name, From: r.From, To: r.To, Phase: r.Phase}
+	case m.cfg.Route.Maps():
+		return &DBMapError{Name: m.cfg.Name, Now: m.cfg.Route.Flags()}
 	default:
 		if r.RunIDs == nil {
 			r.RunIDs = map[Side]string{}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -95,9 +96,12 @@ func (m *Sharded) begin() error {
 		}
 		m.rec = shardedRecord{header: header{
 			Name: m.cfg.Name, From: from, To: to, Engine: plan.Apply, Phase: Planned, Primary: Source, Started: time.Now(),
+			DBMap: m.cfg.Route.Flags(),
 		}}
 	case r.From != from || r.To != to || r.Engine != plan.Apply:
 		return &ConflictError{Name: m.cfg.Name, From: r.From, To: r.To, Phase: r.Phase}
+	case !slices.Equal(r.DBMap, m.cfg.Route.Flags()):
+		return &DBMapError{Name: m.cfg.Name, Was: r.DBMap, Now: m.cfg.Route.Flags()}
 	default:
 		r.Verify.killed()
 	}
@@ -312,6 +316,7 @@ func (m *Sharded) newEngine(to server.Endpoint) *apply.Engine {
 			Endpoint: m.source.endpoint, Capabilities: source.Capabilities(), Version: number(source.Version),
 			Now: m.source.clock.now, AnnounceHost: host, AnnouncePort: port,
 		}},
+		Route: m.cfg.Route,
 		Spool: spool.Options{Dir: m.cfg.dir(), MemoryLimit: m.cfg.SpoolMemory, DiskLimit: m.cfg.SpoolDisk},
 		Log:   m.log, Progress: progress,
 		Save: func(p apply.Progress) error {

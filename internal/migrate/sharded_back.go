@@ -100,7 +100,7 @@ func (m *Sharded) startFeed(back *wayBack, resume bool) *feedRun {
 	knows.Module = source.LoadsModulesOf(target, m.cfg.AcceptModules)
 	run := &feedRun{done: make(chan struct{})}
 	run.feed = apply.NewFeed(apply.FeedConfig{
-		Name: m.cfg.Name, Owner: back.Owner, Replica: m.source.endpoint, Knows: knows,
+		Name: m.cfg.Name, Owner: back.Owner, Own: m.cluster.own(), Replica: m.source.endpoint, Knows: knows, Route: m.cfg.Route,
 		Cluster: apply.Source{
 			Endpoint: m.cfg.To, Capabilities: target.Capabilities(), Version: number(target.Version), Now: m.source.clock.now,
 		},

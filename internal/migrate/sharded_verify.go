@@ -74,7 +74,7 @@ func (m *Sharded) verifyPrepare(ctx context.Context, v *verifying) error {
 	if err != nil {
 		return err
 	}
-	v.between.target = verify.Side{Name: m.cfg.To.String(), Shards: d.Primaries, Slots: d.Slots}
+	v.between.target = verify.Side{Name: m.cfg.To.String(), Shards: d.Primaries, Slots: d.Slots, Route: m.cfg.Route}
 	if v.options.Repair {
 		nodes := make([]string, len(d.Primaries))
 		for i, e := range d.Primaries {

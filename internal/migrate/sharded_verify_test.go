@@ -89,6 +89,25 @@ func (c *toCluster) plantAll(m *running) (keys []string) {
 // a new user, whom godwit has not refused yet.
 func (c *toCluster) write(key string, command ...any) {
 	c.t.Helper()
+	c.writeIn(0, key, command...)
+}
+
+// inDB does something in a db.
+func inDB(t *testing.T, c *server.Client, db int, command ...any) (any, error) {
+	t.Helper()
+	if db == 0 {
+		return c.Do(t.Context(), command...)
+	}
+	replies, err := c.Transaction(t.Context(), []any{"SELECT", db}, command, []any{"SELECT", 0})
+	if err != nil {
+		return nil, err
+	}
+	return replies[1], nil
+}
+
+// writeIn is write in a db.
+func (c *toCluster) writeIn(db int, key string, command ...any) {
+	c.t.Helper()
 	admin := c.at(key)
 	e := admin.Endpoint()
 	e.Username, e.Password = "planter", "planter"
@@ -96,7 +115,7 @@ func (c *toCluster) write(key string, command ...any) {
 		if _, err := admin.Do(c.t.Context(), "ACL", "SETUSER", e.Username, "reset", "on", ">"+e.Password, "~*", "+@all"); err != nil {
 			c.t.Fatal(err)
 		}
-		_, err := c.dial(e).Do(c.t.Context(), command...)
+		_, err := inDB(c.t, c.dial(e), db, command...)
 		return err == nil
 	})
 	if _, err := admin.Do(c.t.Context(), "ACL", "DELUSER", e.Username); err != nil {

@@ -36,7 +36,8 @@ type Status struct {
 	Copy      CopyStatus      `json:"copy"`
 	Links     []LinkStatus    `json:"links"`
 	Spool     SpoolStatus     `json:"spool"`
-	Dropped   []DroppedStatus `json:"dropped"` // by feature; empty if nothing was left out
+	Dropped   []DroppedStatus `json:"dropped"`          // by feature; empty if nothing was left out
+	DBMap     []string        `json:"db_map,omitempty"` // where the source's dbs go, as --db-map
 	Cutover   CutoverStatus   `json:"cutover"`
 	Verify    VerifyStatus    `json:"verify"`
 	NextSteps []string        `json:"next_steps"`

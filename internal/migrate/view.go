@@ -241,7 +241,7 @@ func (r *header) status() Status {
 	s.Events = append([]Event{}, r.Events...)
 	s.Error, s.Hint = r.Error, r.Hint
 	s.StartedAt, s.At = r.Started, r.Updated
-	s.Source.URL, s.Target.URL = r.From, r.To
+	s.Source.URL, s.Target.URL, s.DBMap = r.From, r.To, r.DBMap
 	if s.Links == nil {
 		s.Links = []LinkStatus{}
 	}

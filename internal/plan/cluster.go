@@ -88,18 +88,6 @@ func clusterRules() []rule {
 			}
 			return "slots of the target are on the move: godwit follows them, but the copy waits for keys that are between two shards", "let the move end first"
 		}},
-		{"cluster-dbs", blocker, func(in *input) (string, string) {
-			if !in.toCluster() || in.Source.HighestDB() <= 0 {
-				return "", ""
-			}
-			var dbs []string
-			for _, db := range in.Source.DBs {
-				if db.Number != 0 {
-					dbs = append(dbs, fmt.Sprintf("db %d (%s)", db.Number, count(db.Keys, "key", "keys")))
-				}
-			}
-			return "a cluster has one db, and the source has keys in " + list(dbs) + " as well", "move them to db 0 by other names, or to a server of their own"
-		}},
 		{"cluster-modules", blocker, func(in *input) (string, string) {
 			if !in.toCluster() {
 				return "", ""

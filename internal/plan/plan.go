@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"godwit/internal/rdb"
+	"godwit/internal/route"
 	"godwit/internal/topology"
 )
 
@@ -51,6 +52,7 @@ type Wants struct {
 	RollbackWindow         time.Duration
 	Drop                   []rdb.Feature // what the target lacks and may be left out
 	AcceptModules          []string      // modules that may be of another version at the target
+	Route                  route.Route   // where the source's dbs go in a cluster
 	SpoolMemory, SpoolDisk int64         // bytes
 }
 
@@ -205,7 +207,7 @@ func (p *Plan) judge(in *input) bool {
 // ruleGroups are all rules, those about the servers' identity first.
 func ruleGroups(in *input) [][]rule {
 	return [][]rule{
-		identityRules(), jointRules(), clusterRules(), roleRules(), dataRules(), memoryRules(), versionRules(), featureRules(),
+		identityRules(), jointRules(), clusterRules(), dbMapRules(), roleRules(), dataRules(), memoryRules(), versionRules(), featureRules(),
 		replicationRules(), networkRules(), permissionRules(in), verifyRules(),
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"godwit/internal/rdb"
+	"godwit/internal/route"
 	"godwit/internal/topology"
 )
 
@@ -86,6 +87,33 @@ var ruleTests = []struct {
 		clustered(f, redis70)
 		f.Source.DBs = append(f.Source.DBs, topology.DB{Number: 3, Keys: 7})
 	}, blockers: []string{"cluster-dbs"}, warnings: []string{"cluster-clients"}, says: "db 3 (7 keys)"},
+	{name: "dbs that a cluster has, but nobody has said so", change: func(f *Facts, _ *Wants) {
+		clustered(f, valkey91)
+		for i := range f.Shards {
+			f.Shards[i].Settings["cluster-databases"] = "4"
+		}
+		f.Source.DBs = append(f.Source.DBs, topology.DB{Number: 3, Keys: 7}, topology.DB{Number: 5, Keys: 1})
+	}, blockers: []string{"cluster-dbs"}, warnings: []string{"cluster-clients", "way-back-commands"},
+		says: "--db-map 3:prefix=db3: --db-map 5:prefix=db5: to have them in db 0 by names that begin so, or --db-map 3:drop --db-map 5:drop to leave them behind, or, as the cluster has 4 dbs, --db-map 3:3"},
+	{name: "dbs that are mapped", change: func(f *Facts, w *Wants) {
+		clustered(f, redis70)
+		f.Source.DBs = append(f.Source.DBs, topology.DB{Number: 1, Keys: 7}, topology.DB{Number: 2, Keys: 8})
+		w.Route = mapped("1:prefix=db1: 2:drop")
+	}, warnings: []string{"cluster-clients", "db-map-drop"}, notes: []string{"db-map"}, says: `db 1 (7 keys) to db 0 by names that begin with "db1:"; a key`},
+	{name: "a mapping to dbs that the cluster has not", change: func(f *Facts, w *Wants) {
+		clustered(f, redis70)
+		w.Route = mapped("1:1")
+	}, blockers: []string{"db-map-target"}, warnings: []string{"cluster-clients"}, notes: []string{"db-map"}, says: "the target has no db 1, only 1"},
+	{name: "a mapping that has no way back", change: func(f *Facts, w *Wants) {
+		clustered(f, redis70)
+		w.Route = mapped("0:prefix=db0: 1:prefix=db1:")
+	}, blockers: []string{"db-map-way-back"}, warnings: []string{"cluster-clients"}, notes: []string{"db-map"}, says: "say --rollback-window 0"},
+	{name: "a mapping that needs no way back", change: func(f *Facts, w *Wants) {
+		clustered(f, redis70)
+		w.Route, w.RollbackWindow = mapped("0:prefix=db0: 1:prefix=db1:"), 0
+	}, warnings: []string{"cluster-clients"}, notes: []string{"db-map"}, noBack: true},
+	{name: "a mapping for a server", change: func(_ *Facts, w *Wants) { w.Route = mapped("1:drop") },
+		blockers: []string{"db-map-relay"}, says: "passes the source's stream on as it is"},
 	{name: "a shard that lacks a module", change: func(f *Facts, _ *Wants) {
 		clustered(f, redis70)
 		search := topology.Module{Name: "search", Version: 20000}
@@ -498,4 +526,12 @@ func TestEveryRuleIsTested(t *testing.T) {
 			}
 		}
 	}
+}
+
+func mapped(flags string) route.Route {
+	r, err := route.Parse(strings.Fields(flags))
+	if err != nil {
+		panic(err)
+	}
+	return r
 }

@@ -3,7 +3,6 @@ package route_test
 import (
 	"bytes"
 	"errors"
-	"slices"
 	"strings"
 	"testing"
 
@@ -119,29 +118,6 @@ func TestFits(t *testing.T) {
 	}
 	if err := r.Fits(5); err == nil || err.Error() != "--db-map 3:5: the target has no db 5, only 5" {
 		t.Errorf("%v", err)
-	}
-}
-
-func TestEmptied(t *testing.T) {
-	r := parse(t, "1:prefix=db1: 2:drop 3:5 4:prefix=db1:x:")
-	for db, want := range map[int]route.Emptied{
-		0: {Scan: true, But: [][]byte{[]byte("db1:"), []byte("db1:x:")}},
-		1: {Scan: true, Prefix: []byte("db1:"), But: [][]byte{[]byte("db1:x:")}},
-		2: {Stays: true},
-		3: {DB: 5},
-		4: {Scan: true, Prefix: []byte("db1:x:")},
-	} {
-		got, err := r.Emptied(db)
-		if err != nil || got.Stays != want.Stays || got.DB != want.DB || got.Scan != want.Scan || !bytes.Equal(got.Prefix, want.Prefix) || !slices.EqualFunc(got.But, want.But, bytes.Equal) {
-			t.Errorf("db %d: %+v, %v; want %+v", db, got, err, want)
-		}
-	}
-	if _, err := r.Emptied(9); err == nil {
-		t.Error("db 9 can be emptied")
-	}
-	alone := parse(t, "0:drop 1:prefix=p 2:drop")
-	if got, err := alone.Emptied(1); err != nil || !got.Scan { // others may write to the target, too
-		t.Errorf("%+v, %v", got, err)
 	}
 }
 

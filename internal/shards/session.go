@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -34,6 +35,31 @@ type Session struct {
 	deployment *Deployment
 	conns      []*redis.Conn
 	found      map[string]int // of a set of servers: where Locate found keys
+	prefix     string         // see Rename
+	before     string         // likewise
+}
+
+// Rename has commands say something before each key that begins with a prefix.
+func (s *Session) Rename(prefix, before string) { s.prefix, s.before = prefix, before }
+
+// Begins tells whether a key does so with a prefix, be it in a hash tag.
+func Begins(key, prefix string) bool { return strings.HasPrefix(strings.TrimPrefix(key, "{"), prefix) }
+
+// renamed are commands as Rename wants them.
+func (s *Session) renamed(commands []Command) []Command {
+	if s.before == "" {
+		return commands
+	}
+	list := make([]Command, len(commands))
+	for i, c := range commands {
+		list[i] = slices.Clone(c)
+		for j, arg := range c {
+			if key, ok := arg.(string); ok && Begins(key, s.prefix) {
+				list[i][j] = s.before + key
+			}
+		}
+	}
+	return list
 }
 
 // Session opens connections that have selected the db.
@@ -101,6 +127,7 @@ func (s *Session) Locate(ctx context.Context, keys []string) (twice []string, er
 // shard, and gives the replies in their order: string, int64, []any or nil. An error
 // reply to any of them is an error.
 func (s *Session) Ask(ctx context.Context, commands []Command) ([]any, error) {
+	commands = s.renamed(commands)
 	if len(s.conns) == 1 || len(commands) == 0 {
 		return s.AskShard(ctx, 0, commands)
 	}

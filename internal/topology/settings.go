@@ -43,6 +43,7 @@ func settingNames() []string {
 	return []string{
 		"appendonly",
 		"client-output-buffer-limit",
+		"cluster-databases",
 		"databases",
 		importMode,
 		"masteruser",

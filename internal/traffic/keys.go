@@ -96,7 +96,7 @@ func dbMakers() []maker {
 	return []maker{
 		{command: "swapdb", weight: 1, make: func(g *generator) {
 			dbs := g.options.DBs
-			if n := len(dbs) - 1; n > 1 { // not the last one, so that FLUSHDB finds it
+			if n := len(dbs) - 1; n > 1 && !g.options.NoSwap { // not the last one, so that FLUSHDB finds it
 				i := g.IntN(n)
 				g.do("SWAPDB", dbs[i], dbs[(i+1)%n])
 			}

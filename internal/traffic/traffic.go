@@ -48,6 +48,7 @@ type Options struct {
 	Without  []Feature // to send nothing of
 	FlushAll bool      // send one FLUSHALL, early on
 	NoFlush  bool      // send no FLUSHDB
+	NoSwap   bool      // send no SWAPDB
 }
 
 // Count is what became of commands.

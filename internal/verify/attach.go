@@ -135,7 +135,7 @@ func (r *run) attachAligned(ctx context.Context, l *look) (_ *attached, err erro
 			"it has another primary than godwit, or takes its snapshots for others too",
 		}
 	}
-	l.aligned, l.ahead = true, stand.Ahead
+	l.aligned, l.ahead = true, r.ahead(stand.Ahead)
 	if len(a.source) == 1 {
 		l.replid, l.offset = a.source[0].answer.ReplID, a.source[0].answer.Offset
 	}

@@ -195,7 +195,8 @@ func (e *explainer) contrastLarge(ctx context.Context, d *Difference) (contrast,
 }
 
 func (e *explainer) piece(ctx context.Context, r *reader, db int, key []byte, at int64) ([]byte, error) {
-	c, err := r.conn(ctx, r.conns, r.shardOf(key))
+	db, key = r.side.hereOne(db, key)
+	c, err := r.conn(ctx, r.conns, r.shardHere(key))
 	if err != nil {
 		return nil, err
 	}

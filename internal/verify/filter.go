@@ -15,6 +15,7 @@ type filter struct {
 	keys  string // glob, "" for all
 	names glob.Pattern
 	dbs   []int // nil for all
+	left  []int // that stay behind, and are not to be at the target
 }
 
 func newFilter(o Options) filter {
@@ -45,4 +46,6 @@ func (r *run) keeps(db int, key []byte) bool {
 }
 
 // keepsDB tells whether any key of a db is compared.
-func (f *filter) keepsDB(db int) bool { return f.dbs == nil || slices.Contains(f.dbs, db) }
+func (f *filter) keepsDB(db int) bool {
+	return (f.dbs == nil || slices.Contains(f.dbs, db)) && !slices.Contains(f.left, db)
+}

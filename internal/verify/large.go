@@ -37,7 +37,8 @@ var errTorn = errors.New("changed while it was read")
 
 // lookLarge reads a key in pieces.
 func (r *reader) lookLarge(ctx context.Context, db int, key []byte, size int64) (keyState, error) {
-	c, err := r.conn(ctx, r.conns, r.shardOf(key))
+	db, key = r.side.hereOne(db, key)
+	c, err := r.conn(ctx, r.conns, r.shardHere(key))
 	if err != nil {
 		return keyState{}, err
 	}

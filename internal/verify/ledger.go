@@ -37,6 +37,7 @@ type batch struct {
 	number int // in the order of SCAN
 	line   *line
 	runID  string
+	db     int // of the keys
 	keys   [][]byte
 	// cursor is where SCAN goes on after the batch; whole says that nothing else
 	// that was read with it is still to come.

@@ -66,7 +66,7 @@ func (m *mender) hold(ctx context.Context, db int, keys []*ailing) (again, err e
 	case err != nil:
 		return nil, err
 	}
-	newAhead(at.Ahead).replace(values)
+	newAhead(m.run.ahead(at.Ahead)).replace(values)
 	var had []refresh.Value // of a large value it is not asked: that it was found to differ must do
 	var stood bool
 	if len(keys) > 1 || len(values[0].Payload) < lookBytes {
@@ -278,13 +278,14 @@ func (m *mender) write(ctx context.Context, db int, write writing) error {
 		}
 		return nil
 	}
-	return target.eachShard(ctx, db, namesOf(write.keys), func(c *refresh.Conn, _ [][]byte, at []int) error {
+	values := target.side.placed(write.values)
+	return target.eachShard(ctx, db, namesOf(write.keys), func(c *refresh.Conn, _ int, _ [][]byte, at []int) error {
 		if at == nil {
-			return refusedValues(write.keys, c.Write(ctx, write.values))
+			return refusedValues(write.keys, c.Write(ctx, values))
 		}
 		var own writing
 		for _, i := range at {
-			own.keys, own.values = append(own.keys, write.keys[i]), append(own.values, write.values[i])
+			own.keys, own.values = append(own.keys, write.keys[i]), append(own.values, values[i])
 		}
 		return refusedValues(own.keys, c.Write(ctx, own.values))
 	})
@@ -296,12 +297,15 @@ func (r *reader) values(ctx context.Context, db int, keys [][]byte) ([]refresh.V
 	if lacks, err := r.lacks(ctx, db); lacks || err != nil {
 		return notThere(db, keys), err
 	}
-	err := r.eachShard(ctx, db, keys, func(c *refresh.Conn, keys [][]byte, at []int) error {
+	err := r.eachShard(ctx, db, keys, func(c *refresh.Conn, db int, keys [][]byte, at []int) error {
 		values, err := c.Look(ctx, db, keys)
 		for i, v := range values {
 			all[place(at, i)] = v
 		}
 		return err
 	})
+	if err == nil {
+		r.side.named(all, db, keys)
+	}
 	return all, err
 }

@@ -5,9 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -114,33 +111,33 @@ func (r *reader) conn(ctx context.Context, conns []*refresh.Conn, shard int) (*r
 
 // connOf is the connection to the shard that serves a key.
 func (r *reader) connOf(ctx context.Context, db int, key []byte) (*refresh.Conn, error) {
-	if db == libraries {
-		return r.conn(ctx, r.conns, 0)
-	}
-	return r.conn(ctx, r.conns, r.shardOf(key))
+	return r.conn(ctx, r.conns, r.shardOf(db, key))
 }
 
-// shardOf is the shard that serves a key.
-func (r *reader) shardOf(key []byte) int {
-	if r.side.Slots == nil {
+// shardOf is the shard that serves a key; of a library, the first.
+func (r *reader) shardOf(db int, key []byte) int {
+	if db == libraries {
 		return 0
 	}
-	return r.side.Slots(slot.Of(key))
+	_, name := r.side.hereOne(db, key)
+	return r.shardHere(name)
 }
 
-// eachShard gives do the keys that each shard serves, with their places in keys.
-// Libraries are on every shard: the first one's count.
-func (r *reader) eachShard(ctx context.Context, db int, keys [][]byte, do func(c *refresh.Conn, keys [][]byte, at []int) error) error {
+// eachShard gives do the keys that each shard serves, by the names and in the db that
+// they have there, with their places in keys. Libraries are on every shard: the first
+// one's count.
+func (r *reader) eachShard(ctx context.Context, db int, keys [][]byte, do func(c *refresh.Conn, db int, keys [][]byte, at []int) error) error {
+	db, keys, _ = r.side.here(db, keys)
 	if len(r.side.Shards) == 1 || db == libraries {
 		c, err := r.conn(ctx, r.conns, 0)
 		if err != nil {
 			return err
 		}
-		return do(c, keys, nil)
+		return do(c, db, keys, nil)
 	}
 	at := make([][]int, len(r.side.Shards))
 	for i, key := range keys {
-		shard := r.shardOf(key)
+		shard := r.shardHere(key)
 		at[shard] = append(at[shard], i)
 	}
 	for shard, places := range at {
@@ -155,7 +152,7 @@ func (r *reader) eachShard(ctx context.Context, db int, keys [][]byte, do func(c
 		for i, place := range places {
 			own[i] = keys[place]
 		}
-		if err := do(c, own, places); err != nil {
+		if err := do(c, db, own, places); err != nil {
 			return err
 		}
 	}
@@ -176,7 +173,7 @@ func (r *reader) exist(ctx context.Context, db int, keys [][]byte) ([]bool, erro
 	if lacks, err := r.lacks(ctx, db); lacks || err != nil {
 		return there, err
 	}
-	err := r.eachShard(ctx, db, keys, func(c *refresh.Conn, keys [][]byte, at []int) error {
+	err := r.eachShard(ctx, db, keys, func(c *refresh.Conn, db int, keys [][]byte, at []int) error {
 		commands := make([][][]byte, len(keys))
 		for i, key := range keys {
 			commands[i] = [][]byte{[]byte("EXISTS"), key}
@@ -190,56 +187,6 @@ func (r *reader) exist(ctx context.Context, db int, keys [][]byte) ([]bool, erro
 		return nil, err
 	}
 	return there, r.took(ctx, bytesOf(keys))
-}
-
-// dbs are those in which the side has keys that are compared.
-func (r *reader) dbs(ctx context.Context) ([]int, error) {
-	var dbs []int
-	for shard := range r.side.Shards {
-		c, err := r.conn(ctx, r.conns, shard)
-		if err != nil {
-			return nil, err
-		}
-		info, err := infoOf(ctx, c, "keyspace")
-		if err != nil {
-			return nil, err
-		}
-		for name := range info {
-			if number, ok := strings.CutPrefix(name, "db"); ok {
-				if db, err := strconv.Atoi(number); err == nil && r.filter.keepsDB(db) && !slices.Contains(dbs, db) {
-					dbs = append(dbs, db)
-				}
-			}
-		}
-	}
-	slices.Sort(dbs)
-	return dbs, nil
-}
-
-// lacks tells whether the side has no such db, and so nothing in it: its setting
-// databases is smaller, or it is a cluster (db.c selectCommand).
-func (r *reader) lacks(ctx context.Context, db int) (bool, error) {
-	if db <= 0 { // libraries, and what every server has
-		return false, nil
-	}
-	lacks, known := r.without[db]
-	if known {
-		return lacks, nil
-	}
-	c, err := r.conn(ctx, r.conns, 0)
-	if err != nil {
-		return false, err
-	}
-	err = c.Pipe(ctx, db, nil, nil)
-	var refused *server.Error
-	if errors.As(err, &refused) &&
-		(strings.Contains(refused.Message, "DB index is out of range") || strings.Contains(refused.Message, "not allowed in cluster mode")) {
-		lacks, err = true, nil
-	}
-	if err == nil {
-		r.without[db] = lacks
-	}
-	return lacks, err
 }
 
 // notThere are keys that are not there.
@@ -308,14 +255,15 @@ func (r *reader) now() int64 { return time.Now().Add(r.ahead).UnixMilli() }
 // lookSmall reads keys of so many bytes as they are dumped.
 func (r *reader) lookSmall(ctx context.Context, db int, keys [][]byte, bytes int64, to []keyState) error {
 	return r.holding(ctx, bytes, func() error {
-		return r.eachShard(ctx, db, keys, func(c *refresh.Conn, keys [][]byte, at []int) error {
-			values, err := c.Look(ctx, db, keys)
+		return r.eachShard(ctx, db, keys, func(c *refresh.Conn, here int, names [][]byte, at []int) error {
+			values, err := c.Look(ctx, here, names)
 			if err != nil {
 				return err
 			}
 			defer c.Forget()
 			now := r.now()
 			for i := range values {
+				r.side.named(values[i:i+1], db, keys[place(at, i):])
 				if to[place(at, i)], err = r.sum(ctx, &values[i], now); err != nil {
 					return err
 				}
@@ -391,14 +339,19 @@ func (r *reader) readAt(ctx context.Context, db int, keys [][]byte) ([]refresh.V
 	if lacks, err := r.lacks(ctx, db); err != nil {
 		return nil, refresh.Place{}, err
 	} else if lacks {
-		at, err := r.where(ctx, r.shardOf(keys[0]))
+		at, err := r.where(ctx, r.shardOf(db, keys[0]))
 		return notThere(db, keys), at, err
 	}
 	c, err := r.connOf(ctx, db, keys[0])
 	if err != nil {
 		return nil, refresh.Place{}, err
 	}
-	return c.Read(ctx, db, keys)
+	here, names, _ := r.side.here(db, keys)
+	values, at, err := c.Read(ctx, here, names)
+	if err == nil {
+		r.side.named(values, db, keys)
+	}
+	return values, at, err
 }
 
 // together is the end of the keys from start on that are read together: as many as

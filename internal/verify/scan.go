@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"bytes"
 	"context"
 	"slices"
 	"sync"
@@ -163,7 +162,7 @@ func (s *scanning) pass(ctx context.Context, target bool) error {
 	if target {
 		scanned = s.scanner.target
 	}
-	dbs, err := scanned.dbs(ctx)
+	dbs, err := scanned.ownDBs(ctx)
 	if err != nil {
 		return err
 	}
@@ -216,21 +215,33 @@ func (s *scanning) line(ctx context.Context, r *reader, line *line, batches chan
 	}
 	runID := info["run_id"]
 	cursor, count := s.ledger.at(line, runID), batchKeys
+	pattern := r.filter.keys
+	if r.side.Route.Maps() {
+		pattern = "" // it is for the names that they have at the source
+	}
 	for {
 		if err := s.ledger.awaitRoom(ctx); err != nil {
 			return err
 		}
-		next, found, err := c.Scan(ctx, line.DB, cursor, r.filter.keys, count)
+		next, found, err := c.Scan(ctx, line.DB, cursor, pattern, count)
 		if err != nil {
 			return err
 		}
-		keys := s.kept(r, line, found)
-		kept := len(keys)
-		for first := true; first || len(keys) > 0; first = false {
-			n := min(len(keys), batchKeys)
-			b := &batch{number: s.number, line: line, runID: runID, keys: keys[:n], cursor: next, whole: n == len(keys)}
+		kept := 0
+		var read []*batch
+		for _, g := range s.groups(r, line, found) {
+			kept += len(g.keys)
+			for keys := range slices.Chunk(g.keys, batchKeys) {
+				read = append(read, &batch{line: line, runID: runID, db: g.db, keys: keys, cursor: next})
+			}
+		}
+		if len(read) == 0 {
+			read = append(read, &batch{line: line, runID: runID, cursor: next})
+		}
+		read[len(read)-1].whole = true
+		for _, b := range read {
+			b.number = s.number
 			s.number++
-			keys = keys[n:]
 			select {
 			case <-ctx.Done():
 				return context.Cause(ctx)
@@ -247,17 +258,6 @@ func (s *scanning) line(ctx context.Context, r *reader, line *line, batches chan
 			count = max(count/2, minCount)
 		}
 	}
-}
-
-// kept are the keys that are compared, in memory of their own.
-func (s *scanning) kept(r *reader, line *line, found [][]byte) [][]byte {
-	var keys [][]byte
-	for _, key := range found {
-		if s.run.keeps(line.DB, key) && r.side.owns(line.Shard, line.DB, key) {
-			keys = append(keys, bytes.Clone(key))
-		}
-	}
-	return keys
 }
 
 // compareAll compares batches until there are no more.
@@ -325,7 +325,7 @@ func (s *scanning) checkpoints(ctx context.Context, settled <-chan struct{}) err
 
 // compare reads a batch of the source's keys on both sides.
 func (p *pair) compare(ctx context.Context, b *batch) error {
-	sizes, err := p.sizes(ctx, b.line.DB, b.keys)
+	sizes, err := p.sizes(ctx, b.db, b.keys)
 	if err != nil {
 		return err
 	}
@@ -338,14 +338,14 @@ func (p *pair) compare(ctx context.Context, b *batch) error {
 			small, smallSizes = append(small, key), append(smallSizes, sizes[i])
 		}
 	}
-	source, target, err := p.lookSized(ctx, b.line.DB, small, smallSizes)
+	source, target, err := p.lookSized(ctx, b.db, small, smallSizes)
 	if err != nil {
 		return err
 	}
 	now := p.now()
 	for i, key := range small {
 		if source[i].torn || target[i].torn || p.differ(source[i], target[i], now) != "" {
-			b.suspects = append(b.suspects, suspect{DB: b.line.DB, Key: key})
+			b.suspects = append(b.suspects, suspect{DB: b.db, Key: key})
 		}
 		b.source.count(source[i])
 		b.target.count(target[i])
@@ -361,7 +361,7 @@ func (p *pair) compare(ctx context.Context, b *batch) error {
 
 // compareLarge reads a key piece by piece: equal is what did not change meanwhile.
 func (p *pair) compareLarge(ctx context.Context, b *batch, key []byte, sizes []int64) error {
-	seen, unchanged, err := p.lookWatched(ctx, b.line.DB, [][]byte{key}, sizes, 0)
+	seen, unchanged, err := p.lookWatched(ctx, b.db, [][]byte{key}, sizes, 0)
 	if err != nil {
 		return err
 	}
@@ -369,20 +369,20 @@ func (p *pair) compareLarge(ctx context.Context, b *batch, key []byte, sizes []i
 	b.source.count(source)
 	b.target.count(target)
 	if !unchanged || source.torn || target.torn || p.differ(source, target, p.now()) != "" {
-		b.suspects = append(b.suspects, suspect{DB: b.line.DB, Key: key})
+		b.suspects = append(b.suspects, suspect{DB: b.db, Key: key})
 	}
 	return nil
 }
 
 // findExtra looks for a batch of the target's keys at the source.
 func (p *pair) findExtra(ctx context.Context, b *batch) error {
-	there, err := p.source.exist(ctx, b.line.DB, b.keys)
+	there, err := p.source.exist(ctx, b.db, b.keys)
 	if err != nil {
 		return err
 	}
 	for i, key := range b.keys {
 		if !there[i] {
-			b.suspects = append(b.suspects, suspect{DB: b.line.DB, Key: key})
+			b.suspects = append(b.suspects, suspect{DB: b.db, Key: key})
 		}
 	}
 	return nil

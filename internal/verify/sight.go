@@ -206,7 +206,7 @@ func (s *settling) holdOnce(ctx context.Context, db int, keys [][]byte, to sight
 	if err != nil {
 		return err
 	}
-	newAhead(stand.Ahead).replace(inSource)
+	newAhead(s.run.ahead(stand.Ahead)).replace(inSource)
 	inTarget, err := p.target.values(ctx, db, keys)
 	if err == nil {
 		err = held.Err()
@@ -232,10 +232,7 @@ func (s *settling) holdOnce(ctx context.Context, db int, keys [][]byte, to sight
 // feedOf is what feeds the target with a key; all keys of one call of readAt have the
 // same.
 func (r *run) feedOf(source *reader, db int, key []byte) Feed {
-	if db == libraries {
-		return r.cfg.Feeds[0]
-	}
-	return r.cfg.Feeds[source.shardOf(key)]
+	return r.cfg.Feeds[source.shardOf(db, key)]
 }
 
 // holdLarge is for values that take longer to be read than a feed may be held: they

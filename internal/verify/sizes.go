@@ -19,7 +19,7 @@ func (r *reader) sizes(ctx context.Context, db int, keys [][]byte) ([]int64, err
 	if lacks, err := r.lacks(ctx, db); lacks || err != nil || db == libraries {
 		return all, err
 	}
-	err := r.eachShard(ctx, db, keys, func(c *refresh.Conn, keys [][]byte, at []int) (err error) {
+	err := r.eachShard(ctx, db, keys, func(c *refresh.Conn, db int, keys [][]byte, at []int) (err error) {
 		var sizes []int64
 		if !r.noMemory {
 			sizes, err = c.Sizes(ctx, db, keys)

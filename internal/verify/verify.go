@@ -16,6 +16,7 @@ import (
 
 	"godwit/internal/hold"
 	"godwit/internal/rdb"
+	"godwit/internal/route"
 	"godwit/internal/server"
 )
 
@@ -38,9 +39,12 @@ func Kinds() []Kind { return []Kind{Missing, Extra, OtherDB, Type, Changed, TTL,
 
 // Difference is one key that is not the same on both sides.
 type Difference struct {
-	Kind Kind   `json:"kind"`
-	DB   int    `json:"db"`  // of the source, or of the target for an extra key; -1 for a function library
-	Key  Binary `json:"key"` // as it is
+	Kind Kind `json:"kind"`
+	// DB is of the source, or of the target for an extra key; -1 for a function library. Where
+	// the keys have other names at the target, it goes by the source's db and name; a key of
+	// the target that belongs to none of these has -2 for db 0 of the target, -3 for 1, ….
+	DB  int    `json:"db"`
+	Key Binary `json:"key"` // as it is
 	// TargetDB is where the target has a key of the kind OtherDB, and else DB.
 	TargetDB int    `json:"target_db"`
 	Source   *Found `json:"source,omitempty"` // nil where it is not there
@@ -94,6 +98,8 @@ type Side struct {
 	Shards []server.Endpoint // its primaries; of a cluster more than one
 	// Slots tells which of Shards serves a hash slot; nil where there is only one.
 	Slots func(slot uint16) int
+	// Route is by which the other side's keys have their names and dbs here, of the target.
+	Route route.Route
 }
 
 // Feed is what feeds the target from one shard of the source, and can stop at an

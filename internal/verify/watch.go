@@ -43,9 +43,10 @@ func (r *reader) watch(ctx context.Context, db int, keys [][]byte) error {
 	if lacks, err := r.lacks(ctx, db); lacks || err != nil || db == libraries {
 		return err
 	}
+	db, keys, _ = r.side.here(db, keys)
 	shards := make(map[int][][][]byte)
 	for _, key := range keys {
-		shard := r.shardOf(key)
+		shard := r.shardHere(key)
 		shards[shard] = append(shards[shard], [][]byte{[]byte("WATCH"), key})
 	}
 	for shard, commands := range shards {

@@ -173,8 +173,11 @@ func writeCounts(b *strings.Builder, r *verify.Report) {
 	writeTable(b, rows, func(column int) bool { return column > 0 })
 }
 
-// dbName is how a db is called; function libraries belong to none.
+// dbName is how a db of a difference is called; function libraries belong to none.
 func dbName(db int) string {
+	if own, homeless := verify.Homeless(db); homeless {
+		return fmt.Sprintf("target's db %d", own)
+	}
 	if db < 0 {
 		return "functions"
 	}

@@ -1,0 +1,149 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"godwit/internal/route"
+	"godwit/internal/server"
+	"godwit/internal/topology"
+)
+
+// dbMapRules see that every db of the source has a place in a cluster, of its own or by
+// another name, and that nobody takes a mapping for carried out that is not.
+func dbMapRules() []rule {
+	return []rule{
+		{"db-map-relay", blocker, func(in *input) (string, string) {
+			if in.toCluster() || !in.Route.Maps() {
+				return "", ""
+			}
+			return "--db-map " + in.Route.String() + ": the target is to be a replica of godwit, which passes the source's stream on as it is, so every db gets to the same number",
+				"leave --db-map out; it is for clusters as targets"
+		}},
+		{"cluster-dbs", blocker, func(in *input) (string, string) {
+			if !in.toCluster() {
+				return "", ""
+			}
+			var found, prefixes, same, drops []string
+			for _, db := range in.Source.DBs {
+				if _, err := in.Route.Of(db.Number); err == nil {
+					continue
+				}
+				found = append(found, keysOfDB(db))
+				prefixes = append(prefixes, fmt.Sprintf("--db-map %d:prefix=db%d:", db.Number, db.Number))
+				drops = append(drops, fmt.Sprintf("--db-map %d:drop", db.Number))
+				if db.Number < in.clusterDBs() {
+					same = append(same, fmt.Sprintf("--db-map %d:%d", db.Number, db.Number))
+				}
+			}
+			if found == nil {
+				return "", ""
+			}
+			hint := "say where they go: " + strings.Join(prefixes, " ") + " to have them in db 0 by names that begin so, or " + strings.Join(drops, " ") + " to leave them behind"
+			if len(same) > 0 {
+				hint += fmt.Sprintf(", or, as the cluster has %d dbs, %s", in.clusterDBs(), strings.Join(same, " "))
+			}
+			return "a cluster has one db by default, and the source has keys in " + list(found) + " as well", hint
+		}},
+		{"db-map-target", blocker, func(in *input) (string, string) {
+			if !in.toCluster() {
+				return "", ""
+			}
+			return found(in.Route.Fits(in.clusterDBs()))
+		}},
+		{"db-map-way-back", blocker, func(in *input) (string, string) {
+			if !in.toCluster() || !in.wantsBack() {
+				return "", ""
+			}
+			return found(in.Route.OneWay())
+		}},
+		{"db-map-drop", warning, func(in *input) (string, string) {
+			var left []string
+			for _, way := range in.mapped() {
+				if way.Stays {
+					left = append(left, keysOfDB(in.db(way.From)))
+				}
+			}
+			if left == nil {
+				return "", ""
+			}
+			return "what the source has, and gets, in " + list(left) + " stays behind (--db-map)", ""
+		}},
+		{"db-map", note, func(in *input) (string, string) {
+			var moved []string
+			prefixed := false
+			for _, way := range in.mapped() {
+				if !way.Stays {
+					moved = append(moved, keysOfDB(in.db(way.From))+" to "+placeOf(way))
+					prefixed = prefixed || len(way.Others) > 0
+				}
+			}
+			if moved == nil {
+				return "", ""
+			}
+			text := "keys go from " + list(moved)
+			if prefixed {
+				text += "; a key whose name would begin with the prefix of another db is named, and stops the migration"
+			}
+			return text, ""
+		}},
+	}
+}
+
+// found is a finding of package route, nothing if there is none.
+func found(err error) (text, hint string) {
+	if err == nil {
+		return "", ""
+	}
+	var hinted interface{ HintText() string }
+	if errors.As(err, &hinted) {
+		hint = hinted.HintText()
+	}
+	return err.Error(), hint
+}
+
+// mapped are the ways of a mapping that counts.
+func (in *input) mapped() []*route.Way {
+	if !in.toCluster() || !in.Route.Maps() {
+		return nil
+	}
+	return in.Route.Ways()
+}
+
+// clusterDBs is how many dbs every shard of the target has: one, but for Valkey from 9.0
+// on with cluster-databases.
+func (in *input) clusterDBs() int {
+	least := 0
+	for _, n := range in.Shards {
+		dbs, known := n.Settings.Int("cluster-databases")
+		if n.Version.Product != server.Valkey || !n.Version.AtLeast(9, 0) || !known {
+			return 1
+		}
+		if least == 0 || int(dbs) < least {
+			least = int(dbs)
+		}
+	}
+	return max(least, 1)
+}
+
+// db is what the source has in one.
+func (in *input) db(number int) topology.DB {
+	for _, db := range in.Source.DBs {
+		if db.Number == number {
+			return db
+		}
+	}
+	return topology.DB{Number: number}
+}
+
+func keysOfDB(db topology.DB) string {
+	return fmt.Sprintf("db %d (%s)", db.Number, count(db.Keys, "key", "keys"))
+}
+
+func placeOf(way *route.Way) string {
+	if len(way.Prefix) > 0 {
+		return fmt.Sprintf("db %d by names that begin with %q", way.To, way.Prefix)
+	}
+	return fmt.Sprintf("db %d", way.To)
+}

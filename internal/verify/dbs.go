@@ -1,0 +1,80 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+
+	"godwit/internal/server"
+)
+
+// dbs are those of the source by which keys that the side has are compared.
+func (r *reader) dbs(ctx context.Context) ([]int, error) {
+	own, err := r.ownDBs(ctx)
+	if err != nil || !r.side.Route.Maps() {
+		return own, err
+	}
+	var dbs []int
+	for _, way := range r.side.Route.Ways() {
+		if !way.Stays && slices.Contains(own, way.To) && r.filter.keepsDB(way.From) {
+			dbs = append(dbs, way.From)
+		}
+	}
+	return dbs, nil
+}
+
+// ownDBs are those of the side that have keys, which may be compared.
+func (r *reader) ownDBs(ctx context.Context) ([]int, error) {
+	var dbs []int
+	for shard := range r.side.Shards {
+		c, err := r.conn(ctx, r.conns, shard)
+		if err != nil {
+			return nil, err
+		}
+		info, err := infoOf(ctx, c, "keyspace")
+		if err != nil {
+			return nil, err
+		}
+		for name := range info {
+			if number, ok := strings.CutPrefix(name, "db"); ok {
+				if db, err := strconv.Atoi(number); err == nil && (r.side.Route.Maps() || r.filter.keepsDB(db)) && !slices.Contains(dbs, db) {
+					dbs = append(dbs, db)
+				}
+			}
+		}
+	}
+	slices.Sort(dbs)
+	return dbs, nil
+}
+
+// lacks tells whether the side has no such db, and so nothing in it: its setting
+// databases is smaller, or it is a cluster (db.c selectCommand).
+func (r *reader) lacks(ctx context.Context, db int) (bool, error) {
+	db, _, known := r.side.here(db, nil)
+	if !known {
+		return true, nil
+	}
+	if db <= 0 { // libraries, and what every server has
+		return false, nil
+	}
+	lacks, asked := r.without[db]
+	if asked {
+		return lacks, nil
+	}
+	c, err := r.conn(ctx, r.conns, 0)
+	if err != nil {
+		return false, err
+	}
+	err = c.Pipe(ctx, db, nil, nil)
+	var refused *server.Error
+	if errors.As(err, &refused) &&
+		(strings.Contains(refused.Message, "DB index is out of range") || strings.Contains(refused.Message, "not allowed in cluster mode")) {
+		lacks, err = true, nil
+	}
+	if err == nil {
+		r.without[db] = lacks
+	}
+	return lacks, err
+}
