@@ -34,7 +34,9 @@ func (m *Joint) Complete(ctx context.Context, dryRun bool) (EndResult, error) {
 	defer m.interruptVerify(ctx, "the end of the migration")()
 	m.stopEngine()
 	run := newRunner(result.Steps)
-	if err := run.do(func() error { return errors.Join(m.unfence(ctx, Target), m.clean(ctx, Target)) }); err != nil {
+	if err := run.do(func() error {
+		return errors.Join(m.unfence(ctx, Target), m.clean(ctx, Target), m.sides[Target].forget(ctx))
+	}); err != nil {
 		return result, err
 	}
 	old := m.sides[Source]

@@ -193,8 +193,8 @@ func (m *Joint) reversed(ctx context.Context, next *successor) error {
 }
 
 // recover takes a switch back that a crash interrupted: its commit is an entry of the
-// journal, by which there is no switch any more. What one that was committed may have left
-// paused is seen to, too.
+// journal, by which there is no switch any more. What one that was committed may have left,
+// a pause and godwit's own user at the side that serves, is seen to, too.
 func (m *Joint) recover(ctx context.Context) error {
 	r := m.record()
 	old := m.sides[r.Primary]
@@ -204,6 +204,9 @@ func (m *Joint) recover(ctx context.Context) error {
 		}
 		if err := m.secondary().unpause(ctx); err != nil {
 			m.log.Debug("what may be paused still", "error", err) // it ends by itself
+		}
+		if err := m.primary().forget(ctx); err != nil {
+			m.log.Debug("godwit's own user is still there", "error", err) // until the migration ends
 		}
 		m.tidied = true
 		return nil

@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"testing"
 	"time"
 
@@ -58,9 +57,9 @@ func (j *journey) killed(rng *rand.Rand, n kills) {
 		j.run.kill()
 		died[j.p.status().Phase]++
 	}
-	for range n.copying {
+	for i := range n.copying { // each a little later, so that not all of them come too late
 		j.begin()
-		within(startTime + time.Duration(j.keys)*keyTime)
+		within((startTime + time.Duration(j.keys)*keyTime) * time.Duration(i+1) / time.Duration(n.copying))
 		kill()
 	}
 	for range n.following {
@@ -102,19 +101,33 @@ func (j *journey) settled(s migrate.Status) bool {
 	return s.Running && (s.Ready || s.Phase == migrate.Switched && j.shape.noWay)
 }
 
-// asked has the run do a switch, and meanwhile does something else; what becomes of the
-// switch is for the next run to say.
-func (j *journey) asked(do func(*status.Client, context.Context, migrate.SwitchOptions) (migrate.SwitchResult, error), meanwhile func()) {
+// asked has the run do a switch, and does something else once that is under way; what
+// becomes of the switch is for the next run to say.
+func (j *journey) asked(do func(*status.Client, context.Context, migrate.SwitchOptions) (migrate.SwitchResult, error), then func()) {
 	j.t.Helper()
 	c, err := status.Dial(j.t.Context(), j.p.stateDir, "default")
 	if err != nil {
 		j.t.Fatal(err)
 	}
 	defer c.Close()
-	var wg sync.WaitGroup
-	wg.Go(func() { _, _ = do(c, j.t.Context(), migrate.SwitchOptions{MaxPauseMS: 15_000}) })
-	meanwhile()
-	wg.Wait()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = do(c, j.t.Context(), migrate.SwitchOptions{MaxPauseMS: 15_000})
+	}()
+	before, err := c.Status(j.t.Context())
+	for now, waits := before, err == nil; waits && now.Phase == before.Phase; {
+		select {
+		case <-done:
+			waits = false // it is over
+		case <-time.After(time.Millisecond):
+			if now, err = c.Status(j.t.Context()); err != nil {
+				waits = false
+			}
+		}
+	}
+	then()
+	<-done
 }
 
 // Within these times after the beginning of a part of a migration godwit is killed: they
@@ -123,5 +136,5 @@ const (
 	startTime  = 300 * time.Millisecond // of the program
 	keyTime    = 20 * time.Microsecond  // of the copy
 	followTime = 800 * time.Millisecond
-	switchTime = 60 * time.Millisecond
+	switchTime = 40 * time.Millisecond
 )

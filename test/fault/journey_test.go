@@ -136,12 +136,17 @@ func (j *journey) begin() {
 // maxPause is for switches of which not the speed is the question.
 const maxPause = "15s"
 
-// audited wants each acknowledged write found at the side that serves, once.
-func (j *journey) audited(serves *deployed) {
+// audited wants each acknowledged write found at the side that serves, once; of the first
+// loads, what the source itself had when they had ended.
+func (j *journey) audited(serves *deployed, had ...load.Report) {
 	j.t.Helper()
-	for _, l := range j.loads {
+	for i, l := range j.loads {
 		report, err := l.Audit(j.t.Context(), serves.primaries()...)
-		if err != nil || report.Acked == 0 || !report.Clean() {
+		good := report.Clean()
+		if i < len(had) {
+			good = report.Found == had[i].Found && report.Lost == had[i].Lost && report.Doubled == had[i].Doubled && report.Reordered == had[i].Reordered
+		}
+		if err != nil || report.Acked == 0 || !good {
 			j.t.Fatalf("audit: %v, %v: %q; the load: %+v", report, err, report.Samples, l.Snapshot())
 		}
 		j.t.Logf("audit: %v", report)
@@ -183,8 +188,8 @@ func (j *journey) verifies() {
 
 // ends has the migration cut over, back and forth where there is a way back, and
 // completed: no write is lost or doubled, both sides are equal, and nothing of godwit's is
-// left.
-func (j *journey) ends() {
+// left. What the source had of the first loads may be given, see audited.
+func (j *journey) ends(had ...load.Report) {
 	j.t.Helper()
 	if j.p.status().Phase != migrate.Switched {
 		j.p.ready()
@@ -199,7 +204,7 @@ func (j *journey) ends() {
 	}
 	time.Sleep(200 * time.Millisecond) // the writers are at the target
 	j.still()
-	j.audited(j.to)
+	j.audited(j.to, had...)
 	if !j.shape.noWay {
 		j.equal()
 	}
