@@ -47,6 +47,9 @@ type checkpoint struct {
 func (l *Link) stand(ctx context.Context, now *shards) (*standing, error) {
 	p := l.progress()
 	s := &standing{ahead: map[string]int64{}, claim: l.owner + claimed + rand.Text()}
+	for _, a := range p.Ahead {
+		s.ahead[string(a.Name)] = a.At
+	}
 	base := [slot.Count]past{}
 	for _, h := range p.Had {
 		m := past{mark{at: h.At}, h.Sound}
@@ -190,6 +193,9 @@ func (l *Link) regroup(ctx context.Context, now *shards) error {
 			Slots: rangesOf(func(of uint16) bool { return int(s.mark[of]) == i }), At: m.at, Sound: m.sound, InDoubt: m.more != 0,
 		})
 	}
+	for _, name := range slices.Sorted(maps.Keys(s.ahead)) {
+		next.Ahead = append(next.Ahead, Ahead{Name: []byte(name), At: s.ahead[name]})
+	}
 	next.Lanes = now.lanes(l.name, next.Generation, ids)
 	if err := l.save(next); err != nil {
 		return err
@@ -243,7 +249,7 @@ func (l *Link) found(ctx context.Context, now *shards, p SourceProgress, s *stan
 			return err
 		}
 	}
-	p.Begun = true
+	p.Begun, p.Ahead = true, nil
 	return l.save(p)
 }
 

@@ -34,6 +34,8 @@ type SourceProgress struct {
 	Begun      bool           `json:"begun"` // every lane has its checkpoint
 	Lanes      []LaneProgress `json:"lanes"`
 	Had        []Had          `json:"had"` // where the slots stood when the generation began
+	// Ahead are keys that were carried by value, see carrier, until the checkpoints have it.
+	Ahead []Ahead `json:"ahead,omitempty"`
 	// Renew are slots whose keys are to be carried by value once more, see renew.go.
 	Renew []topology.SlotRange `json:"renew,omitempty"`
 }
@@ -61,6 +63,13 @@ type Had struct {
 	Sound int64 `json:"sound"`
 	// InDoubt tells that a part of the command after it was carried out, too.
 	InDoubt bool `json:"in_doubt,omitempty"`
+}
+
+// Ahead is a key, by its name of carrier.name, that has the effects of all commands up to
+// an offset.
+type Ahead struct {
+	Name []byte `json:"name"`
+	At   int64  `json:"at"`
 }
 
 // copied tells whether every source's snapshot is on the target as a whole.
