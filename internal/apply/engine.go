@@ -27,6 +27,9 @@ type Config struct {
 	Sources []Source
 	Cluster *ClusterSource  // in their place
 	Target  server.Endpoint // any node of the cluster, or a standalone server
+	// OwnUser says that the caller gives every node of the target the user of Target, again
+	// where one was started again, which has forgotten it: it is waited for.
+	OwnUser bool
 
 	Capabilities command.Capabilities // of the target
 	Transcoder   rdb.TranscoderOptions
@@ -86,6 +89,7 @@ func (e *Engine) link(i int, source Source, find func(context.Context) (server.E
 		},
 		change:   func(f func(*SourceProgress) bool) error { return e.change(i, f) },
 		changed:  e.changed,
+		lasting:  e.lasting,
 		renewals: make(chan struct{}, 1),
 	}
 	if command.SaysRelativeTTLs(source.Capabilities.Version) {
@@ -138,7 +142,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case err != nil && !lasting(err):
+		case err != nil && !e.lasting(err):
 			e.cfg.Log.Warn("it is begun again", "cause", err)
 			for _, l := range e.all() {
 				l.set(Broken, err)
@@ -213,6 +217,11 @@ func (e *Engine) follow(parent context.Context) error {
 
 // lastCopy is the longest pause between two copies, each of which has the source fork.
 const lastCopy = 10 * time.Second
+
+// lasting is the function of that name, but for a user that is about to be there.
+func (e *Engine) lasting(err error) bool {
+	return lasting(err) && (!e.cfg.OwnUser || !server.IsCode(err, "WRONGPASS"))
+}
 
 // lasting tells of an error that waiting would not mend.
 func lasting(err error) bool {

@@ -59,9 +59,11 @@ func (e *CommandError) Error() string {
 func (e *CommandError) elsewhere() bool { return strings.Contains(e.Reply, "GODWIT-ELSEWHERE") }
 
 // moved tells that the shard does not serve the key's slot, or not this key (any
-// more): script.c scriptVerifyClusterState, of 6.0 scripting.c luaRedisGenericCommand.
+// more): script.c scriptVerifyClusterState, of 6.0 scripting.c luaRedisGenericCommand; of a
+// command by itself cluster.c clusterRedirectClient.
 func (e *CommandError) moved() bool {
-	return strings.Contains(e.Reply, "access a non local key") || strings.Contains(e.Reply, "during rehashing of the slot")
+	return strings.HasPrefix(e.Reply, "MOVED ") || strings.HasPrefix(e.Reply, "ASK ") ||
+		strings.Contains(e.Reply, "access a non local key") || strings.Contains(e.Reply, "during rehashing of the slot")
 }
 
 // again tells that it may well be carried out when it is tried again.

@@ -66,6 +66,7 @@ type Link struct {
 	change   func(func(*SourceProgress) bool) error // saves what it was changed to, if f says that it was
 	renewals chan struct{}                          // tells that there are slots to be renewed
 	changed  func(node, was string) error           // is told before a setting of the target is changed
+	lasting  func(error) bool                       // tells of an error that waiting would not mend
 
 	in      *intake
 	running atomic.Pointer[running]
@@ -105,7 +106,7 @@ func (l *Link) follow(ctx context.Context) error {
 		}
 		if key := l.unsettled(err); key != nil {
 			l.refused = append(l.refused, key)
-		} else if errors.Is(err, errCopyAgain) || lasting(err) {
+		} else if errors.Is(err, errCopyAgain) || l.lasting(err) {
 			return err
 		}
 		if err != nil {
