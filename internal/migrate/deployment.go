@@ -287,7 +287,7 @@ func (d *deployment) fence(ctx context.Context, r rules) (*cutover.ACLFence, err
 		closeAll(nodes)
 		return nil, err
 	}
-	return &cutover.ACLFence{Nodes: nodes, User: d.user(), Rules: maps.Clone(r)}, nil
+	return &cutover.ACLFence{Nodes: nodes, User: d.user(), Cluster: d.isCluster(), Rules: maps.Clone(r)}, nil
 }
 
 // raise has it refuse writes, at nodes that have joined or were started again as well.

@@ -311,7 +311,7 @@ func (m *Joint) newEngine(from Side, progress apply.Progress, to server.Endpoint
 	knows := target.found().Capabilities()
 	knows.Module = target.found().LoadsModulesOf(source.found(), m.cfg.AcceptModules)
 	c := apply.Config{
-		Name: m.cfg.Name, Target: to, Capabilities: knows, KeepTarget: from == Target,
+		Name: m.cfg.Name, Target: to, OwnUser: true, Capabilities: knows, KeepTarget: from == Target,
 		Transcoder: rdb.TranscoderOptions{Drop: m.cfg.Drop, Module: knows.Module},
 		Spool:      spool.Options{Dir: m.cfg.dir(), MemoryLimit: m.cfg.SpoolMemory, DiskLimit: m.cfg.SpoolDisk},
 		Log:        m.log, Progress: progress,

@@ -89,7 +89,7 @@ func (m *Joint) carryOut(ctx context.Context, result SwitchResult, next *success
 	defer m.interruptVerify(ctx, "a "+result.Direction)()
 	r := m.record()
 	old := m.sides[r.Primary]
-	fence := &cutover.ACLFence{Nodes: nodes, User: old.user(), Rules: r.Fences[old.side]}
+	fence := &cutover.ACLFence{Nodes: nodes, User: old.user(), Cluster: old.isCluster(), Rules: r.Fences[old.side]}
 	if err := fence.Prepare(ctx, old.password); err != nil {
 		return result, err
 	}

@@ -306,7 +306,7 @@ func (m *Sharded) newEngine(to server.Endpoint) *apply.Engine {
 	knows.Module = target.LoadsModulesOf(source, m.cfg.AcceptModules)
 	host, port := m.source.announced()
 	return apply.New(apply.Config{
-		Name: m.cfg.Name, Target: to, Capabilities: knows,
+		Name: m.cfg.Name, Target: to, OwnUser: to.Username == m.cluster.user(), Capabilities: knows,
 		Transcoder: rdb.TranscoderOptions{Drop: m.cfg.Drop, Module: knows.Module},
 		Sources: []apply.Source{{
 			Endpoint: m.source.endpoint, Capabilities: source.Capabilities(), Version: number(source.Version),

@@ -257,7 +257,7 @@ func (m *Sharded) mayGoBack() error {
 // goBack runs the machine between two journal entries.
 func (m *Sharded) goBack(ctx context.Context, result SwitchResult, primaries, nodes []*server.Client, next *oldPrimary, limits cutover.Limits) (SwitchResult, error) {
 	defer m.interruptVerify(ctx, "a "+result.Direction)()
-	fence := &cutover.ACLFence{Nodes: nodes, User: m.cluster.user()}
+	fence := &cutover.ACLFence{Nodes: nodes, User: m.cluster.user(), Cluster: true}
 	if err := fence.Prepare(ctx, m.cluster.password); err != nil {
 		return result, err
 	}
