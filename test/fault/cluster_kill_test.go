@@ -38,7 +38,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			t.Run(fmt.Sprint(s.name, ", ", version), func(t *testing.T) {
 				t.Parallel()
 				t.Logf("-seed %d", row)
-				j := newJourney(t, s, version, keys)
+				j := newJourney(t, s, version, keys, true)
 				j.killed(rand.New(rand.NewPCG(row, 0)), n)
 				j.ends()
 			})

@@ -86,12 +86,12 @@ func (d *deployed) primaries() []server.Endpoint {
 	return list
 }
 
-// fill gives it keys of all types: a cluster by a migration that is aborted.
-func (d *deployed) fill(keys int) {
+// fill gives it keys of all types, and functions: a cluster by a migration that is aborted.
+func (d *deployed) fill(keys int, functions bool) {
 	d.t.Helper()
 	if d.cluster != nil {
 		from := startServers(d.t, d.version, 1)
-		from.fill(keys)
+		from.fill(keys, functions)
 		p := newProgramOf(d.t, from.given(), d.given()[0])
 		run := p.start("")
 		p.until("following", func(s migrate.Status) bool { return s.Phase == migrate.Following })
@@ -102,7 +102,7 @@ func (d *deployed) fill(keys int) {
 		return
 	}
 	for i, s := range d.servers {
-		o := dataset.Options{Keys: keys, Seed: uint64(i), Prefix: fmt.Sprint("d", i, ":"), NoFunctions: len(d.servers) > 1}
+		o := dataset.Options{Keys: keys, Seed: uint64(i), Prefix: fmt.Sprint("d", i, ":"), NoFunctions: !functions}
 		if err := dataset.Fill(d.t.Context(), s.Endpoint(), o); err != nil {
 			d.t.Fatal(err)
 		}
@@ -119,8 +119,11 @@ func (d *deployed) left(fenced bool) {
 		}
 		c := sandboxtest.Client(d.t, n)
 		users, err := c.Do(d.t.Context(), "ACL", "LIST")
-		if list := fmt.Sprint(users); err != nil || strings.Contains(list, "godwit") || strings.Contains(list, "-@write") != fenced {
+		if list := fmt.Sprint(users); err != nil || strings.Contains(list, "godwit") {
 			d.t.Errorf("%s: %s %v", n.Address(), list, err)
+		}
+		if may, err := c.Do(d.t.Context(), "ACL", "DRYRUN", "default", "SET", "k", "v"); err != nil || (may != "OK") != fenced {
+			d.t.Errorf("%s: a write: %v %v", n.Address(), may, err)
 		}
 		keys, err := c.Do(d.t.Context(), "KEYS", "godwit:*")
 		if list, _ := keys.([]any); err != nil || len(list) > 0 {

@@ -53,10 +53,10 @@ type journey struct {
 	traffic []func() // ends it
 }
 
-func newJourney(t *testing.T, s shape, version string, keys int) *journey {
+func newJourney(t *testing.T, s shape, version string, keys int, functions bool) *journey {
 	t.Helper()
 	j := &journey{t: t, shape: s, keys: keys, from: s.from(t, version), to: s.to(t, version)}
-	j.from.fill(keys)
+	j.from.fill(keys, functions && len(j.from.servers) < 2)
 	j.p = newProgramOf(t, j.from.given(), j.to.given()[0])
 	return j
 }
