@@ -44,7 +44,7 @@ const (
 // Link carries one source to the shards of the target. It belongs to an Engine.
 type Link struct {
 	source  Source // where it is, is guarded by mu
-	target  server.Endpoint
+	target  func() server.Endpoint
 	name    string // of the migration and the source: in the names of checkpoints
 	index   int    // among the sources
 	owner   string
@@ -146,7 +146,7 @@ func (l *Link) stream(parent context.Context) error {
 	if err := l.locate(ctx); err != nil {
 		return err
 	}
-	now, err := readShards(ctx, l.target)
+	now, err := readShards(ctx, l.target())
 	if err != nil {
 		return err
 	}

@@ -39,6 +39,8 @@ type deployment struct {
 	node    topology.Node // as the rules of a plan look at it, see plan.Together
 	clocks  map[string]*clock
 	seen    shardsSeen
+	reached string   // address of the node of a cluster that is asked, empty for the one of the URL
+	known   []string // addresses of all nodes of a cluster
 }
 
 // shardsSeen are the primaries as they were last seen.
@@ -56,6 +58,57 @@ func newDeployment(s Side, c Config, endpoints ...server.Endpoint) *deployment {
 
 // first is by what it is called.
 func (d *deployment) first() server.Endpoint { return d.endpoints[0] }
+
+// entry is by what it is reached: the first, or another node of the cluster while that one
+// does not answer.
+func (d *deployment) entry() server.Endpoint {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	e := d.first()
+	if d.reached != "" {
+		e.Address = d.reached
+	}
+	return e
+}
+
+// knows tells of nodes that a cluster had, by what the journal has of each.
+func (d *deployment) knows(r rules) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.known = slices.Sorted(maps.Keys(r))
+}
+
+// resolve finds its servers. The node that was given need not be there for ever: where it
+// does not answer, the others that are known are asked.
+func (d *deployment) resolve(ctx context.Context) (topology.Deployment, error) {
+	now := d.entry()
+	found, err := topology.Resolve(ctx, now)
+	d.mu.Lock()
+	others := slices.Clone(d.known)
+	d.mu.Unlock()
+	for _, address := range others {
+		if err == nil || ctx.Err() != nil {
+			break
+		}
+		other := d.first()
+		other.Address = address
+		if f, failed := topology.Resolve(ctx, other); failed == nil && f.Cluster != nil {
+			found, now, err = f, other, nil
+		}
+	}
+	if err != nil || found.Cluster == nil {
+		return found, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.reached, d.known = now.Address, nil
+	for _, s := range found.Cluster.Shards() {
+		for _, n := range append([]topology.ClusterNode{s.Primary}, s.Replicas...) {
+			d.known = append(d.known, n.Endpoint.Address)
+		}
+	}
+	return found, nil
+}
 
 // address names it in what is shown.
 func (d *deployment) address() string {
@@ -80,9 +133,9 @@ func urls(endpoints []server.Endpoint) string {
 // user is by which godwit writes to it while it takes no one else's writes.
 func (d *deployment) user() string { return "godwit:" + d.migration }
 
-// own is the first endpoint, by that user.
+// own is its entry, by that user.
 func (d *deployment) own() server.Endpoint {
-	e := d.first()
+	e := d.entry()
 	e.Username, e.Password = d.user(), d.password
 	return e
 }
@@ -91,7 +144,7 @@ func (d *deployment) clientName() string { return "godwit:" + d.migration }
 
 // inspect finds out what there is: its primaries, and the map of a cluster.
 func (d *deployment) inspect(ctx context.Context) (primaries []topology.Node, cluster *topology.ClusterMap, err error) {
-	found, err := topology.Resolve(ctx, d.first())
+	found, err := d.resolve(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -146,7 +199,11 @@ func (d *deployment) look(ctx context.Context) {
 	var seen shardsSeen
 	var failed error
 	for _, e := range d.endpoints {
-		r, err := topology.Resolve(ctx, e)
+		resolve := d.resolve
+		if len(d.endpoints) > 1 {
+			resolve = func(ctx context.Context) (topology.Deployment, error) { return topology.Resolve(ctx, e) }
+		}
+		r, err := resolve(ctx)
 		if failed = err; failed != nil {
 			break
 		}
@@ -233,7 +290,7 @@ func (d *deployment) setClocks(ctx context.Context, servers ...server.Endpoint) 
 // nodes are clients of its primaries, and of all its nodes. The caller closes all.
 func (d *deployment) nodes(ctx context.Context) (primaries, all []*server.Client, err error) {
 	if len(d.endpoints) == 1 {
-		found, err := topology.Resolve(ctx, d.first())
+		found, err := d.resolve(ctx)
 		if err != nil {
 			return nil, nil, err
 		}

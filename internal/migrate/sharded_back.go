@@ -102,7 +102,7 @@ func (m *Sharded) startFeed(back *wayBack, resume bool) *feedRun {
 	run.feed = apply.NewFeed(apply.FeedConfig{
 		Name: m.cfg.Name, Owner: back.Owner, Replica: m.source.endpoint, Knows: knows,
 		Cluster: apply.Source{
-			Endpoint: m.cfg.To, Capabilities: target.Capabilities(), Version: number(target.Version), Now: m.source.clock.now,
+			Endpoint: m.cluster.entry(), Capabilities: target.Capabilities(), Version: number(target.Version), Now: m.source.clock.now,
 		},
 		Transcoder: rdb.TranscoderOptions{Drop: m.cfg.Drop, Module: knows.Module},
 		From:       back.From, Resume: resume,
@@ -294,7 +294,7 @@ func (m *Sharded) forthAgain(ctx context.Context) error {
 	if info["role"] != "master" || at.Offset < 0 {
 		return fmt.Errorf("%s: unexpected role %s, second_repl_offset %s", m.source.address(), info["role"], info["second_repl_offset"])
 	}
-	progress, err := apply.ProgressAt(ctx, m.cfg.Name, m.cfg.To, []apply.Stand{at})
+	progress, err := apply.ProgressAt(ctx, m.cfg.Name, m.cluster.entry(), []apply.Stand{at})
 	if err != nil {
 		return err
 	}

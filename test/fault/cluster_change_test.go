@@ -34,8 +34,12 @@ func crash(name string, shard int) change {
 // added is what happens where there are no functions: who adds a shard loads them there.
 const added = "a shard is added"
 
-func changes() (given, other, slots, atOnce, refused, shard change) {
+func changes() (given, gone, other, slots, atOnce, refused, shard change) {
 	given = crash("the primary that was given dies", 0)
+	gone = change{name: "the primary that was given is gone", loses: true, happens: func(ctx context.Context, c *sandbox.Cluster) error {
+		_, err := c.Crash(ctx, 0)
+		return err
+	}}
 	other = crash("a primary dies", 1)
 	slots = change{name: "slots move", happens: func(ctx context.Context, c *sandbox.Cluster) error {
 		return c.Move(ctx, sandbox.SlotRange{First: 0, Last: 80}, 2, sandbox.MoveOptions{})
@@ -57,7 +61,7 @@ func changes() (given, other, slots, atOnce, refused, shard change) {
 		}
 		return c.Move(ctx, sandbox.SlotRange{First: 0, Last: 80}, i, sandbox.MoveOptions{})
 	}}
-	return given, other, slots, atOnce, refused, shard
+	return given, gone, other, slots, atOnce, refused, shard
 }
 
 // changed is a row of a table: what happens where and when.
@@ -70,7 +74,7 @@ type changed struct {
 }
 
 func changedRows() []changed {
-	given, other, slots, atOnce, refused, shard := changes()
+	given, gone, other, slots, atOnce, refused, shard := changes()
 	const (
 		toCluster, apart      = "standalone to cluster", "2 servers to cluster"
 		toAnother, toOne      = "cluster of 3 to cluster of 5", "cluster to standalone"
@@ -87,6 +91,8 @@ func changedRows() []changed {
 		{valkey, toCluster, target, following, given},
 		{redis, toCluster, target, copying, given},
 		{redis, toAnother, target, following, given},
+		{redis, toCluster, target, following, gone},
+		{valkey, toAnother, target, copying, gone},
 		{redis, toCluster, target, copying, slots},
 		{valkey, toCluster, target, following, slots},
 		{newest, toCluster, target, copying, refused},
@@ -99,6 +105,7 @@ func changedRows() []changed {
 		{valkey, toOne, source, following, other},
 		{newest, toAnother, source, following, given},
 		{redis, toOne, source, copying, given},
+		{redis, toAnother, source, following, gone},
 		{redis, toAnother, source, copying, slots},
 		{valkey, toOne, source, following, slots},
 		{newest, toAnother, source, copying, atOnce},
@@ -134,6 +141,11 @@ func TestClusterChanges(t *testing.T) {
 				}
 				t.Logf("it happened from %s, %d keys, to %s", before.Phase, before.Copy.Keys, j.p.status().Phase)
 				j.p.ready()
+				if row.side == migrate.Target { // the next run knows as much
+					j.run.kill()
+					j.begin()
+					j.p.ready()
+				}
 				j.still()
 				j.equal()
 				lost := j.lost(row)
