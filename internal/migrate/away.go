@@ -11,7 +11,7 @@ import (
 // connected to, to be told: such a node may never be back, and if it was only started
 // again it has lost the setting, so the end need not wait for it.
 func notesOfAway(err error) (notes []string, rest error) {
-	if several, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // each of them is looked at
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
 		var left []error
 		for _, e := range several.Unwrap() {
 			more, e := notesOfAway(e)

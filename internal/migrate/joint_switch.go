@@ -189,7 +189,7 @@ func (m *Joint) reversed(ctx context.Context, next *successor) error {
 	}
 	ahead := next.ahead
 	next.ahead = nil
-	return errors.Join(err, m.start(ahead))
+	return errors.Join(err, m.start(ahead)) //nolint:contextcheck // it lives as long as Run, not as its caller
 }
 
 // recover takes a switch back that a crash interrupted: its commit is an entry of the
