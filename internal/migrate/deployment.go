@@ -59,57 +59,6 @@ func newDeployment(s Side, c Config, endpoints ...server.Endpoint) *deployment {
 // first is by what it is called.
 func (d *deployment) first() server.Endpoint { return d.endpoints[0] }
 
-// entry is by what it is reached: the first, or another node of the cluster while that one
-// does not answer.
-func (d *deployment) entry() server.Endpoint {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	e := d.first()
-	if d.reached != "" {
-		e.Address = d.reached
-	}
-	return e
-}
-
-// knows tells of nodes that a cluster had, by what the journal has of each.
-func (d *deployment) knows(r rules) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.known = slices.Sorted(maps.Keys(r))
-}
-
-// resolve finds its servers. The node that was given need not be there for ever: where it
-// does not answer, the others that are known are asked.
-func (d *deployment) resolve(ctx context.Context) (topology.Deployment, error) {
-	now := d.entry()
-	found, err := topology.Resolve(ctx, now)
-	d.mu.Lock()
-	others := slices.Clone(d.known)
-	d.mu.Unlock()
-	for _, address := range others {
-		if err == nil || ctx.Err() != nil {
-			break
-		}
-		other := d.first()
-		other.Address = address
-		if f, failed := topology.Resolve(ctx, other); failed == nil && f.Cluster != nil {
-			found, now, err = f, other, nil
-		}
-	}
-	if err != nil || found.Cluster == nil {
-		return found, err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.reached, d.known = now.Address, nil
-	for _, s := range found.Cluster.Shards() {
-		for _, n := range append([]topology.ClusterNode{s.Primary}, s.Replicas...) {
-			d.known = append(d.known, n.Endpoint.Address)
-		}
-	}
-	return found, nil
-}
-
 // address names it in what is shown.
 func (d *deployment) address() string {
 	var all []string

@@ -124,7 +124,7 @@ func TestClusterChanges(t *testing.T) {
 			}
 			t.Run(row.name+" at the "+string(row.side)+" while "+string(row.during)+", "+s.name+", "+row.version, func(t *testing.T) {
 				t.Parallel()
-				j := newJourney(t, s, row.version, 40_000, row.name != added)
+				j := newJourney(t, s, row.version, 25_000, row.name != added)
 				j.write()
 				j.bustle()
 				j.begin()

@@ -20,10 +20,6 @@ type kills struct{ copying, following, switching int }
 // Killed at any moment of the copy, of the follow and of the switches, the same `godwit
 // run` goes on: every write is there once, and both sides are equal.
 func TestKilledAtAnyMoment(t *testing.T) {
-	first := *seed
-	if first == 0 {
-		first = rand.Uint64() >> 32
-	}
 	versions, keys, n := []string{"redis-7.0"}, 3000, kills{1, 1, 1}
 	if long {
 		versions, keys, n = []string{"redis-7.0", "valkey-8.1", "valkey-9.1"}, 40_000, kills{7, 6, 7}
@@ -33,8 +29,10 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			if !long && s.name != "standalone to cluster" {
 				continue
 			}
-			row := first
-			first++
+			row := *seed
+			if row == 0 {
+				row = rand.Uint64() >> 32
+			}
 			t.Run(fmt.Sprint(s.name, ", ", version), func(t *testing.T) {
 				t.Parallel()
 				t.Logf("-seed %d", row)
@@ -136,5 +134,5 @@ const (
 	startTime  = 300 * time.Millisecond // of the program
 	keyTime    = 20 * time.Microsecond  // of the copy
 	followTime = 800 * time.Millisecond
-	switchTime = 40 * time.Millisecond
+	switchTime = 80 * time.Millisecond
 )

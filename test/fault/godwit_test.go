@@ -115,7 +115,7 @@ func (p *program) status() migrate.Status {
 // until waits until the status is as wanted.
 func (p *program) until(what string, ok func(migrate.Status) bool) migrate.Status {
 	p.t.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		s := p.status()
 		if ok(s) {
 			return s
