@@ -196,6 +196,10 @@ func (l *Link) stream(parent context.Context) error {
 		if err := l.in.attach(parent, p.ReplID, d.offset); err != nil {
 			return err
 		}
+	} else if !l.in.attached() { // something else ended tend while it tried to
+		if err := l.in.again(parent); err != nil {
+			return err
+		}
 	}
 	if err := l.inherit(ctx, d.values.until); err != nil {
 		return err
