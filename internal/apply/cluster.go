@@ -142,7 +142,7 @@ func (e *Engine) left(ctx context.Context, i int) error {
 	l := e.link(i, Source{}, nil)
 	l.owner = p.Owner
 	defer l.close()
-	now, err := readShards(ctx, e.cfg.Target)
+	now, err := readShards(ctx, e.target())
 	if err != nil {
 		return err
 	}

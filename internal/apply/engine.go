@@ -28,6 +28,12 @@ type Config struct {
 	Sources []Source
 	Cluster *ClusterSource  // in their place
 	Target  server.Endpoint // any node of the cluster, or a standalone server
+	// Reach is Target by a node that answers now, where the one of Target may be gone; nil
+	// where Target will do.
+	Reach func() server.Endpoint
+	// OwnUser says that the caller gives every node of the target the user of Target, again
+	// where one was started again, which has forgotten it: it is waited for.
+	OwnUser bool
 
 	Capabilities command.Capabilities // of the target
 	Transcoder   rdb.TranscoderOptions
@@ -79,7 +85,7 @@ func (e *Engine) link(i int, source Source, find func(context.Context) (server.E
 	o := e.cfg.Spool
 	o.Dir = filepath.Clean(o.Dir)
 	l := &Link{
-		source: source, find: find, target: e.cfg.Target, name: sourceName(e.cfg.Name, i), index: i, slots: e.slots,
+		source: source, find: find, target: e.target, name: sourceName(e.cfg.Name, i), index: i, slots: e.slots,
 		knows: e.cfg.Capabilities, coding: e.cfg.Transcoder, route: e.cfg.Route, spool: o, crc: e.crc, log: e.cfg.Log, state: Attaching,
 		in:       newIntake(source, o, e.cfg.Log),
 		progress: func() SourceProgress { return e.of(i) },
@@ -88,6 +94,7 @@ func (e *Engine) link(i int, source Source, find func(context.Context) (server.E
 		},
 		change:   func(f func(*SourceProgress) bool) error { return e.change(i, f) },
 		changed:  e.changed,
+		lasting:  e.lasting,
 		renewals: make(chan struct{}, 1),
 	}
 	if command.SaysRelativeTTLs(source.Capabilities.Version) {
@@ -143,7 +150,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case err != nil && !lasting(err):
+		case err != nil && !e.lasting(err):
 			e.cfg.Log.Warn("it is begun again", "cause", err)
 			for _, l := range e.all() {
 				l.set(Broken, err)
@@ -219,6 +226,19 @@ func (e *Engine) follow(parent context.Context) error {
 // lastCopy is the longest pause between two copies, each of which has the source fork.
 const lastCopy = 10 * time.Second
 
+// target is by what the target is reached now.
+func (e *Engine) target() server.Endpoint {
+	if e.cfg.Reach == nil {
+		return e.cfg.Target
+	}
+	return e.cfg.Reach()
+}
+
+// lasting is the function of that name, but for a user that is about to be there.
+func (e *Engine) lasting(err error) bool {
+	return lasting(err) && (!e.cfg.OwnUser || !server.IsCode(err, "WRONGPASS"))
+}
+
 // lasting tells of an error that waiting would not mend.
 func lasting(err error) bool {
 	var refused *CommandError
@@ -266,7 +286,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 		}
 	}
 	links := e.all()
-	now, err := readShards(ctx, e.cfg.Target)
+	now, err := readShards(ctx, e.target())
 	if err != nil {
 		return err
 	}

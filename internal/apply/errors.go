@@ -61,9 +61,10 @@ func (e *CommandError) Error() string {
 func (e *CommandError) elsewhere() bool { return strings.Contains(e.Reply, "GODWIT-ELSEWHERE") }
 
 // moved tells that the shard does not serve the key's slot, or not this key (any
-// more): script.c scriptVerifyClusterState, of 6.0 scripting.c luaRedisGenericCommand.
+// more): script.c scriptVerifyClusterState, of 6.0 scripting.c luaRedisGenericCommand; of a
+// command by itself cluster.c clusterRedirectClient.
 func (e *CommandError) moved() bool {
-	return strings.HasPrefix(e.Reply, "MOVED ") || strings.HasPrefix(e.Reply, "ASK ") || // to a RESTORE
+	return strings.HasPrefix(e.Reply, "MOVED ") || strings.HasPrefix(e.Reply, "ASK ") ||
 		strings.Contains(e.Reply, "access a non local key") || strings.Contains(e.Reply, "during rehashing of the slot")
 }
 

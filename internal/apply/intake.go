@@ -243,6 +243,10 @@ func (in *intake) leave() {
 	}
 }
 
+// attached tells whether there is a connection, or failed is about to tell that it has
+// ended.
+func (in *intake) attached() bool { return in.cancel != nil }
+
 // detach ends the connection, if there is one.
 func (in *intake) detach() {
 	if in.cancel == nil {

@@ -45,7 +45,7 @@ const (
 // Link carries one source to the shards of the target. It belongs to an Engine.
 type Link struct {
 	source  Source // where it is, is guarded by mu
-	target  server.Endpoint
+	target  func() server.Endpoint
 	name    string // of the migration and the source: in the names of checkpoints
 	index   int    // among the sources
 	owner   string
@@ -68,6 +68,7 @@ type Link struct {
 	change   func(func(*SourceProgress) bool) error // saves what it was changed to, if f says that it was
 	renewals chan struct{}                          // tells that there are slots to be renewed
 	changed  func(node, was string) error           // is told before a setting of the target is changed
+	lasting  func(error) bool                       // tells of an error that waiting would not mend
 
 	in      *intake
 	running atomic.Pointer[running]
@@ -108,7 +109,7 @@ func (l *Link) follow(ctx context.Context) error {
 		}
 		if key := l.unsettled(err); key != nil {
 			l.refused = append(l.refused, *key)
-		} else if errors.Is(err, errCopyAgain) || lasting(err) {
+		} else if errors.Is(err, errCopyAgain) || l.lasting(err) {
 			return err
 		}
 		if err != nil {
@@ -148,7 +149,7 @@ func (l *Link) stream(parent context.Context) error {
 	if err := l.locate(ctx); err != nil {
 		return err
 	}
-	now, err := readShards(ctx, l.target)
+	now, err := readShards(ctx, l.target())
 	if err != nil {
 		return err
 	}
@@ -196,6 +197,10 @@ func (l *Link) stream(parent context.Context) error {
 	}
 	if _, there := l.in.position(d.offset); !there || !l.atSource() {
 		if err := l.in.attach(parent, p.ReplID, d.offset); err != nil {
+			return err
+		}
+	} else if !l.in.attached() { // something else ended tend while it tried to
+		if err := l.in.again(parent); err != nil {
 			return err
 		}
 	}

@@ -48,13 +48,33 @@ func parseRules(line string) (UserRules, error) {
 	return u, nil
 }
 
-// fence takes the right to write from the user.
-func (u UserRules) fence() []any {
+// fence takes the right to write from the user. MIGRATE, and RESTORE-ASKING, as which a
+// key arrives (cluster.c migrateCommand), are writes, too, but none that an application
+// sends.
+func (f *ACLFence) fence(u UserRules) []any {
 	args := []any{"ACL", "SETUSER", u.User, "-@write"}
+	for _, command := range []string{"migrate", "restore-asking"} {
+		if f.Cluster && u.may(command) {
+			args = append(args, "+"+command)
+		}
+	}
 	if len(u.Selectors) > 0 {
 		args = append(args, "clearselectors")
 	}
 	return args
+}
+
+// may tells whether the user had the right to MIGRATE or RESTORE-ASKING, which are of the
+// same categories on all versions: the last rule about them decides.
+func (u UserRules) may(command string) bool {
+	allowed := false
+	for _, rule := range u.Commands {
+		switch rule[1:] {
+		case command, "@all", "@keyspace", "@write", "@slow", "@dangerous":
+			allowed = rule[0] == '+'
+		}
+	}
+	return allowed
 }
 
 // lift gives the user the rights back that it had.
@@ -87,6 +107,8 @@ func (u UserRules) Restore() []string {
 type ACLFence struct {
 	Nodes []*server.Client // replicas, too: one of them may be promoted
 	User  string           // godwit's own, by which it goes on writing
+	// Cluster tells that slots may be moved between the nodes, by who might before.
+	Cluster bool
 	// Rules are those of each node, by its address, as they were; Prepare reads them
 	// where there are none.
 	Rules map[string][]UserRules
@@ -161,7 +183,7 @@ func (f *ACLFence) read(ctx context.Context, c *server.Client, into *[]UserRules
 func (f *ACLFence) Set(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, c := range f.Nodes {
-		g.Go(func() error { return change(ctx, c, f.Rules[c.Endpoint().Address], UserRules.fence) })
+		g.Go(func() error { return change(ctx, c, f.Rules[c.Endpoint().Address], f.fence) })
 	}
 	return g.Wait()
 }

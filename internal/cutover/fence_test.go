@@ -39,7 +39,7 @@ func TestFence(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = writer.Close() }()
-			f := &cutover.ACLFence{Nodes: []*server.Client{c}, User: "godwit:test"}
+			f := &cutover.ACLFence{Nodes: []*server.Client{c}, User: "godwit:test", Cluster: true}
 			if err := f.Prepare(t.Context(), "password"); err != nil {
 				t.Fatal(err)
 			}
@@ -57,6 +57,15 @@ func TestFence(t *testing.T) {
 					t.Errorf("GET: %v, %v", v, err)
 				}
 			}
+			// Slots may be moved by who might before.
+			for client, want := range map[*server.Client]string{c: "NOKEY", writer: "NOPERM"} {
+				if _, err := client.Do(t.Context(), "MIGRATE", "127.0.0.1", s.Port(), "absent", 0, 100); want == "NOPERM" != server.IsCode(err, "NOPERM") {
+					t.Errorf("MIGRATE: %v, want %s", err, want)
+				}
+				if _, err := client.Do(t.Context(), "RESTORE-ASKING", "absent", 0, "x"); err == nil || want == "NOPERM" != server.IsCode(err, "NOPERM") {
+					t.Errorf("RESTORE-ASKING: %v", err)
+				}
+			}
 			if _, err := c.Do(t.Context(), "EVAL", "return redis.call('SET', 'app:1', 'x')", "0"); err == nil || !strings.Contains(err.Error(), "can't run this command") && !strings.Contains(err.Error(), "NOPERM") && !strings.Contains(err.Error(), "o permissions") {
 				t.Errorf("EVAL: %v", err)
 			}
@@ -71,7 +80,7 @@ func TestFence(t *testing.T) {
 				t.Error(err)
 			}
 			// A later process has the rules from its journal.
-			later := &cutover.ACLFence{Nodes: f.Nodes, User: f.User, Rules: f.Rules}
+			later := &cutover.ACLFence{Nodes: f.Nodes, User: f.User, Cluster: true, Rules: f.Rules}
 			later.Rules["10.0.0.1:6379"] = []cutover.UserRules{{User: "away"}}
 			if err := later.Prepare(t.Context(), "another"); err != nil {
 				t.Fatal(err)

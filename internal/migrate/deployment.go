@@ -39,6 +39,8 @@ type deployment struct {
 	node    topology.Node // as the rules of a plan look at it, see plan.Together
 	clocks  map[string]*clock
 	seen    shardsSeen
+	reached string   // address of the node of a cluster that is asked, empty for the one of the URL
+	known   []string // addresses of all nodes of a cluster
 }
 
 // shardsSeen are the primaries as they were last seen.
@@ -80,9 +82,9 @@ func urls(endpoints []server.Endpoint) string {
 // user is by which godwit writes to it while it takes no one else's writes.
 func (d *deployment) user() string { return "godwit:" + d.migration }
 
-// own is the first endpoint, by that user.
+// own is its entry, by that user.
 func (d *deployment) own() server.Endpoint {
-	e := d.first()
+	e := d.entry()
 	e.Username, e.Password = d.user(), d.password
 	return e
 }
@@ -91,7 +93,7 @@ func (d *deployment) clientName() string { return "godwit:" + d.migration }
 
 // inspect finds out what there is: its primaries, and the map of a cluster.
 func (d *deployment) inspect(ctx context.Context) (primaries []topology.Node, cluster *topology.ClusterMap, err error) {
-	found, err := topology.Resolve(ctx, d.first())
+	found, err := d.resolve(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -146,7 +148,11 @@ func (d *deployment) look(ctx context.Context) {
 	var seen shardsSeen
 	var failed error
 	for _, e := range d.endpoints {
-		r, err := topology.Resolve(ctx, e)
+		resolve := d.resolve
+		if len(d.endpoints) > 1 {
+			resolve = func(ctx context.Context) (topology.Deployment, error) { return topology.Resolve(ctx, e) }
+		}
+		r, err := resolve(ctx)
 		if failed = err; failed != nil {
 			break
 		}
@@ -233,7 +239,7 @@ func (d *deployment) setClocks(ctx context.Context, servers ...server.Endpoint) 
 // nodes are clients of its primaries, and of all its nodes. The caller closes all.
 func (d *deployment) nodes(ctx context.Context) (primaries, all []*server.Client, err error) {
 	if len(d.endpoints) == 1 {
-		found, err := topology.Resolve(ctx, d.first())
+		found, err := d.resolve(ctx)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -287,7 +293,7 @@ func (d *deployment) fence(ctx context.Context, r rules) (*cutover.ACLFence, err
 		closeAll(nodes)
 		return nil, err
 	}
-	return &cutover.ACLFence{Nodes: nodes, User: d.user(), Rules: maps.Clone(r)}, nil
+	return &cutover.ACLFence{Nodes: nodes, User: d.user(), Cluster: d.isCluster(), Rules: maps.Clone(r)}, nil
 }
 
 // raise has it refuse writes, at nodes that have joined or were started again as well.

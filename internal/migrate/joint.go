@@ -94,6 +94,9 @@ func (m *Joint) begin() error {
 	default:
 		r.Verify.killed()
 	}
+	for side, rules := range m.rec.Fences {
+		m.sides[side].knows(rules)
+	}
 	return nil
 }
 
@@ -311,7 +314,7 @@ func (m *Joint) newEngine(from Side, progress apply.Progress, to server.Endpoint
 	knows := target.found().Capabilities()
 	knows.Module = target.found().LoadsModulesOf(source.found(), m.cfg.AcceptModules)
 	c := apply.Config{
-		Name: m.cfg.Name, Target: to, Capabilities: knows, KeepTarget: from == Target,
+		Name: m.cfg.Name, Target: to, Reach: target.own, OwnUser: true, Capabilities: knows, KeepTarget: from == Target,
 		Transcoder: rdb.TranscoderOptions{Drop: m.cfg.Drop, Module: knows.Module},
 		Spool:      spool.Options{Dir: m.cfg.dir(), MemoryLimit: m.cfg.SpoolMemory, DiskLimit: m.cfg.SpoolDisk},
 		Log:        m.log, Progress: progress,
@@ -328,7 +331,7 @@ func (m *Joint) newEngine(from Side, progress apply.Progress, to server.Endpoint
 		},
 	}
 	if source.isCluster() {
-		c.Cluster = &apply.ClusterSource{Endpoint: source.first(), Describe: source.describe}
+		c.Cluster = &apply.ClusterSource{Endpoint: source.entry(), Describe: source.describe}
 		return apply.New(c)
 	}
 	for _, e := range source.endpoints {

@@ -34,7 +34,10 @@ func (m *Joint) Complete(ctx context.Context, dryRun bool) (EndResult, error) {
 	defer m.interruptVerify(ctx, "the end of the migration")()
 	m.stopEngine()
 	run := newRunner(result.Steps)
-	if err := run.do(func() error { return errors.Join(m.unfence(ctx, Target), m.clean(ctx, Target)) }); err != nil {
+	if err := run.do(func() (err error) {
+		result.Notes, err = notesOfAway(errors.Join(m.unfence(ctx, Target), m.clean(ctx, Target), m.sides[Target].forget(ctx)))
+		return err
+	}); err != nil {
 		return result, err
 	}
 	old := m.sides[Source]
@@ -77,7 +80,9 @@ func (m *Joint) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 	run := newRunner(result.Steps)
 	for _, side := range []Side{Target, Source}[:len(result.Steps)] {
 		if err := run.do(func() error {
-			return errors.Join(m.unfence(ctx, side), m.clean(ctx, side), m.sides[side].forget(ctx))
+			notes, err := notesOfAway(errors.Join(m.unfence(ctx, side), m.clean(ctx, side), m.sides[side].forget(ctx)))
+			result.Notes = append(result.Notes, notes...)
+			return err
 		}); err != nil {
 			return result, err
 		}
@@ -97,6 +102,9 @@ func (m *Joint) clean(ctx context.Context, side Side) error {
 	d := m.sides[side]
 	for _, e := range d.endpoints {
 		own := e
+		if len(d.endpoints) == 1 {
+			own = d.entry()
+		}
 		if len(m.record().Fences[side]) > 0 { // nobody else may
 			own.Username, own.Password = d.user(), d.password
 			if err := d.introduce(ctx); err != nil {

@@ -89,7 +89,7 @@ func (m *Joint) carryOut(ctx context.Context, result SwitchResult, next *success
 	defer m.interruptVerify(ctx, "a "+result.Direction)()
 	r := m.record()
 	old := m.sides[r.Primary]
-	fence := &cutover.ACLFence{Nodes: nodes, User: old.user(), Rules: r.Fences[old.side]}
+	fence := &cutover.ACLFence{Nodes: nodes, User: old.user(), Cluster: old.isCluster(), Rules: r.Fences[old.side]}
 	if err := fence.Prepare(ctx, old.password); err != nil {
 		return result, err
 	}
@@ -194,8 +194,8 @@ func (m *Joint) reversed(ctx context.Context, next *successor) error {
 }
 
 // recover takes a switch back that a crash interrupted: its commit is an entry of the
-// journal, by which there is no switch any more. What one that was committed may have left
-// paused is seen to, too.
+// journal, by which there is no switch any more. What one that was committed may have left,
+// a pause and godwit's own user at the side that serves, is seen to, too.
 func (m *Joint) recover(ctx context.Context) error {
 	r := m.record()
 	old := m.sides[r.Primary]
@@ -205,6 +205,9 @@ func (m *Joint) recover(ctx context.Context) error {
 		}
 		if err := m.secondary().unpause(ctx); err != nil {
 			m.log.Debug("what may be paused still", "error", err) // it ends by itself
+		}
+		if err := m.primary().forget(ctx); err != nil {
+			m.log.Debug("godwit's own user is still there", "error", err) // until the migration ends
 		}
 		m.tidied = true
 		return nil

@@ -32,7 +32,7 @@ func (m *Joint) verifyBetween(v *verifying) error {
 func (m *Joint) verifyPrepare(ctx context.Context, v *verifying) error {
 	serves, other := m.primary(), m.secondary()
 	var err error
-	if v.between.source, err = side(ctx, serves, serves.first()); err != nil {
+	if v.between.source, err = side(ctx, serves, serves.entry()); err != nil {
 		return err
 	}
 	v.between.target, err = side(ctx, other, other.own())

@@ -81,6 +81,7 @@ func OpenSharded(_ context.Context, c Config, log *slog.Logger) (*Sharded, error
 	m.core = newCore(c, log, j, &m.rec.header)
 	m.persist = m.saveLocked
 	m.cluster = newDeployment(Target, c, c.To)
+	m.cluster.knows(rec.Fence)
 	if err := m.begin(); err != nil {
 		return nil, errors.Join(err, j.close())
 	}
@@ -280,7 +281,7 @@ func (m *Sharded) startEngine(ctx context.Context) {
 			m.event(slog.LevelWarn, fmt.Sprintf("%s does not tell its time, so its TTLs go by the clock of this machine: %v", m.source.address(), err))
 		}
 	}
-	run := &engineRun{engine: m.newEngine(m.cluster.own()), done: make(chan struct{})}
+	run := &engineRun{engine: m.newEngine(m.cluster.own), done: make(chan struct{})}
 	m.mu.Lock()
 	base := m.base
 	m.mu.Unlock()
@@ -300,7 +301,8 @@ func (m *Sharded) startEngine(ctx context.Context) {
 }
 
 // newEngine is one that goes on from where the journal says.
-func (m *Sharded) newEngine(to server.Endpoint) *apply.Engine {
+func (m *Sharded) newEngine(reach func() server.Endpoint) *apply.Engine {
+	to := reach()
 	source := m.source.found()
 	target := m.cluster.found()
 	m.mu.Lock()
@@ -310,7 +312,7 @@ func (m *Sharded) newEngine(to server.Endpoint) *apply.Engine {
 	knows.Module = target.LoadsModulesOf(source, m.cfg.AcceptModules)
 	host, port := m.source.announced()
 	return apply.New(apply.Config{
-		Name: m.cfg.Name, Target: to, Capabilities: knows,
+		Name: m.cfg.Name, Target: to, Reach: reach, OwnUser: to.Username == m.cluster.user(), Capabilities: knows,
 		Transcoder: rdb.TranscoderOptions{Drop: m.cfg.Drop, Module: knows.Module},
 		Sources: []apply.Source{{
 			Endpoint: m.source.endpoint, Capabilities: source.Capabilities(), Version: number(source.Version),

@@ -102,7 +102,7 @@ func (m *Sharded) startFeed(back *wayBack, resume bool) *feedRun {
 	run.feed = apply.NewFeed(apply.FeedConfig{
 		Name: m.cfg.Name, Owner: back.Owner, Own: m.cluster.own(), Replica: m.source.endpoint, Knows: knows, Route: m.cfg.Route,
 		Cluster: apply.Source{
-			Endpoint: m.cfg.To, Capabilities: target.Capabilities(), Version: number(target.Version), Now: m.source.clock.now,
+			Endpoint: m.cluster.entry(), Capabilities: target.Capabilities(), Version: number(target.Version), Now: m.source.clock.now,
 		},
 		Transcoder: rdb.TranscoderOptions{Drop: m.cfg.Drop, Module: knows.Module},
 		From:       back.From, Resume: resume,
@@ -257,7 +257,7 @@ func (m *Sharded) mayGoBack() error {
 // goBack runs the machine between two journal entries.
 func (m *Sharded) goBack(ctx context.Context, result SwitchResult, primaries, nodes []*server.Client, next *oldPrimary, limits cutover.Limits) (SwitchResult, error) {
 	defer m.interruptVerify(ctx, "a "+result.Direction)()
-	fence := &cutover.ACLFence{Nodes: nodes, User: m.cluster.user()}
+	fence := &cutover.ACLFence{Nodes: nodes, User: m.cluster.user(), Cluster: true}
 	if err := fence.Prepare(ctx, m.cluster.password); err != nil {
 		return result, err
 	}
@@ -294,7 +294,7 @@ func (m *Sharded) forthAgain(ctx context.Context) error {
 	if info["role"] != "master" || at.Offset < 0 {
 		return fmt.Errorf("%s: unexpected role %s, second_repl_offset %s", m.source.address(), info["role"], info["second_repl_offset"])
 	}
-	progress, err := apply.ProgressAt(ctx, m.cfg.Name, m.cfg.To, []apply.Stand{at})
+	progress, err := apply.ProgressAt(ctx, m.cfg.Name, m.cluster.entry(), []apply.Stand{at})
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func (m *Sharded) Complete(ctx context.Context, dryRun bool) (EndResult, error) 
 		return result, err
 	}
 	m.stopFeed()
-	if err := run.do(func() error { return m.clean(ctx) }); err != nil {
+	if err := run.do(func() (err error) { result.Notes, err = notesOfAway(m.clean(ctx)); return err }); err != nil {
 		return result, err
 	}
 	if err := m.restore(ctx, m.source); err != nil {
@@ -78,7 +78,7 @@ func (m *Sharded) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 	defer m.interruptVerify(ctx, "an abort")()
 	m.stopEngine()
 	run := newRunner(result.Steps)
-	if err := run.do(func() error { return m.clean(ctx) }); err != nil {
+	if err := run.do(func() (err error) { result.Notes, err = notesOfAway(m.clean(ctx)); return err }); err != nil {
 		return result, err
 	}
 	if err := m.restore(ctx, m.source); err != nil {
@@ -100,7 +100,7 @@ func (m *Sharded) clean(ctx context.Context) error {
 	if err := errors.Join(m.restoreShards(ctx), m.unfence(ctx)); err != nil {
 		return err
 	}
-	return m.newEngine(m.cfg.To).End(ctx)
+	return m.newEngine(m.cluster.entry).End(ctx)
 }
 
 func (m *Sharded) cleanStep() StepStatus {

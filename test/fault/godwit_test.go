@@ -1,8 +1,7 @@
-//go:build fault
-
 // Package fault runs the program itself, built with failpoints, against real
-// servers: what it exits with, what is left when it is killed, and how much
-// memory it takes. The tables of faults are in internal/migrate.
+// servers: what it exits with, what is left when it is killed, how much memory it
+// takes, and that it outlives what happens to clusters. Without the build tag fault
+// it is a row or two of each table; more tables of faults are in internal/migrate.
 package fault
 
 import (
@@ -12,8 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -22,7 +19,8 @@ import (
 	"go.uber.org/goleak"
 
 	"godwit/internal/migrate"
-	"godwit/internal/sandbox"
+	"godwit/internal/server"
+	"godwit/internal/verify"
 )
 
 func TestMain(m *testing.M) {
@@ -53,16 +51,21 @@ type program struct {
 	t        *testing.T
 	path     string
 	stateDir string
-	from, to *sandbox.Server
+	ends     []string // the flags that say from where to where
 }
 
-func newProgram(t *testing.T, from, to *sandbox.Server) *program {
+// newProgramOf has the program move one server, several, or a cluster by any of its nodes.
+func newProgramOf(t *testing.T, from []server.Endpoint, to server.Endpoint) *program {
 	t.Helper()
 	path, err := build()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &program{t: t, path: path, stateDir: t.TempDir(), from: from, to: to}
+	p := &program{t: t, path: path, stateDir: t.TempDir(), ends: []string{"--to", to.String()}}
+	for _, e := range from {
+		p.ends = append(p.ends, "--from", e.String())
+	}
+	return p
 }
 
 func (p *program) command(verb string, args ...string) *exec.Cmd {
@@ -112,7 +115,7 @@ func (p *program) status() migrate.Status {
 // until waits until the status is as wanted.
 func (p *program) until(what string, ok func(migrate.Status) bool) migrate.Status {
 	p.t.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		s := p.status()
 		if ok(s) {
 			return s
@@ -139,8 +142,7 @@ type process struct {
 // start begins a run that kills itself at a point, empty for never.
 func (p *program) start(killAt string, args ...string) *process {
 	p.t.Helper()
-	args = append([]string{"--from", p.from.Endpoint().String(), "--to", p.to.Endpoint().String()}, args...)
-	r := &process{t: p.t, cmd: p.command("run", args...)}
+	r := &process{t: p.t, cmd: p.command("run", append(p.ends, args...)...)}
 	r.cmd.Env = append(os.Environ(), "GODWIT_KILL_AT="+killAt)
 	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.out
 	if err := r.cmd.Start(); err != nil {
@@ -164,6 +166,12 @@ func (r *process) exit() int {
 	return r.cmd.ProcessState.ExitCode()
 }
 
+// kill ends it by SIGKILL.
+func (r *process) kill() {
+	r.signal(syscall.SIGKILL)
+	r.wait()
+}
+
 func (r *process) signal(s os.Signal) {
 	r.t.Helper()
 	if err := r.cmd.Process.Signal(s); err != nil {
@@ -171,22 +179,19 @@ func (r *process) signal(s os.Signal) {
 	}
 }
 
-// peakRSS is the most memory that the process has had in RAM, in bytes.
-func (r *process) peakRSS() int64 {
-	r.t.Helper()
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(r.cmd.Process.Pid) + "/status")
-	if err != nil {
-		r.t.Fatal(err)
+// verified runs `godwit verify` and returns what it found and its exit code.
+func (p *program) verified(args ...string) (verify.Report, int) {
+	p.t.Helper()
+	cmd := p.command("verify", append(args, "--json")...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	if _, ok := err.(*exec.ExitError); err != nil && !ok { //nolint:errorlint // never wrapped
+		p.t.Fatal(err)
 	}
-	for line := range strings.Lines(string(data)) {
-		if rest, found := strings.CutPrefix(line, "VmHWM:"); found {
-			kilobytes, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
-			if err != nil {
-				r.t.Fatal(err)
-			}
-			return kilobytes << 10
-		}
+	var r verify.Report
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+		p.t.Fatalf("godwit verify %v exits with %d: %v\n%s%s", args, cmd.ProcessState.ExitCode(), err, out.Bytes(), errs.Bytes())
 	}
-	r.t.Fatal("no VmHWM in /proc/PID/status")
-	return 0
+	return r, cmd.ProcessState.ExitCode()
 }

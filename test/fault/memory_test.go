@@ -4,6 +4,8 @@ package fault
 
 import (
 	"fmt"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -101,4 +103,24 @@ func TestLargestValue(t *testing.T) {
 	p.must("rollback")
 	p.ready()
 	equal(t, source, target)
+}
+
+// peakRSS is the most memory that the process has had in RAM, in bytes.
+func (r *process) peakRSS() int64 {
+	r.t.Helper()
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(r.cmd.Process.Pid) + "/status")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		if rest, found := strings.CutPrefix(line, "VmHWM:"); found {
+			kilobytes, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			return kilobytes << 10
+		}
+	}
+	r.t.Fatal("no VmHWM in /proc/PID/status")
+	return 0
 }

@@ -13,6 +13,11 @@ import (
 	"godwit/internal/server"
 )
 
+func newProgram(t *testing.T, from, to *sandbox.Server) *program {
+	t.Helper()
+	return newProgramOf(t, []server.Endpoint{from.Endpoint()}, to.Endpoint())
+}
+
 func startLoad(t *testing.T, servers ...*sandbox.Server) *load.Load {
 	t.Helper()
 	c := load.Config{Writers: 8, Rate: 4000}

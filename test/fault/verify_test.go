@@ -3,11 +3,8 @@
 package fault
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"math"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -19,23 +16,6 @@ import (
 	"godwit/internal/sandbox/sandboxtest"
 	"godwit/internal/verify"
 )
-
-// verified runs `godwit verify` and returns what it found and its exit code.
-func (p *program) verified(args ...string) (verify.Report, int) {
-	p.t.Helper()
-	cmd := p.command("verify", append(args, "--json")...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	if _, ok := err.(*exec.ExitError); err != nil && !ok { //nolint:errorlint // never wrapped
-		p.t.Fatal(err)
-	}
-	var r verify.Report
-	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
-		p.t.Fatalf("godwit verify %v exits with %d: %v\n%s%s", args, cmd.ProcessState.ExitCode(), err, out.Bytes(), errs.Bytes())
-	}
-	return r, cmd.ProcessState.ExitCode()
-}
 
 // Other limits than the source's: the same values have other encodings.
 func otherLimits() []string {
