@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"godwit/internal/rdb"
+	"godwit/internal/reserved"
 	"godwit/internal/resp"
 	"godwit/internal/slot"
 )
@@ -97,6 +98,9 @@ func (l *Link) scan(ctx context.Context, loaders []*loader, now *shards) error {
 		case rdb.KindKey:
 			if span.DB != 0 {
 				return fmt.Errorf("%s: key %.200q is in db %d", l.source.Endpoint.Address, span.Key, span.DB)
+			}
+			if reserved.Is(span.Key) {
+				continue // what an engine in the other direction has left
 			}
 			if mine, err := l.expects(slot.Of(span.Key)); err != nil {
 				return err

@@ -27,6 +27,9 @@ type Config struct {
 	Sources []Source
 	Cluster *ClusterSource  // in their place
 	Target  server.Endpoint // any node of the cluster, or a standalone server
+	// Find gives Target, or another node of the cluster while that one is out of reach; nil
+	// for Target.
+	Find func(context.Context) (server.Endpoint, error)
 
 	Capabilities command.Capabilities // of the target
 	Transcoder   rdb.TranscoderOptions
@@ -77,7 +80,7 @@ func (e *Engine) link(i int, source Source, find func(context.Context) (server.E
 	o := e.cfg.Spool
 	o.Dir = filepath.Clean(o.Dir)
 	l := &Link{
-		source: source, find: find, target: e.cfg.Target, name: sourceName(e.cfg.Name, i), index: i, slots: e.slots,
+		source: source, find: find, shards: e.shards, name: sourceName(e.cfg.Name, i), index: i, slots: e.slots,
 		knows: e.cfg.Capabilities, coding: e.cfg.Transcoder, spool: o, crc: e.crc, log: e.cfg.Log, state: Attaching,
 		in:       newIntake(source, o, e.cfg.Log),
 		progress: func() SourceProgress { return e.of(i) },
@@ -100,6 +103,18 @@ func (e *Engine) link(i int, source Source, find func(context.Context) (server.E
 func (l *Link) close() {
 	l.in.detach()
 	_ = l.in.spool.Close() // its file has no name any more
+}
+
+// shards are those of the target as they are now.
+func (e *Engine) shards(ctx context.Context) (*shards, error) {
+	at := e.cfg.Target
+	if e.cfg.Find != nil {
+		var err error
+		if at, err = e.cfg.Find(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return readShards(ctx, at)
 }
 
 // all are the links.
@@ -259,7 +274,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 		}
 	}
 	links := e.all()
-	now, err := readShards(ctx, e.cfg.Target)
+	now, err := e.shards(ctx)
 	if err != nil {
 		return err
 	}

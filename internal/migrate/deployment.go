@@ -39,6 +39,7 @@ type deployment struct {
 	node    topology.Node // as the rules of a plan look at it, see plan.Together
 	clocks  map[string]*clock
 	seen    shardsSeen
+	known   []string // addresses of nodes, to be asked where the endpoint does not answer
 }
 
 // shardsSeen are the primaries as they were last seen.
@@ -89,11 +90,90 @@ func (d *deployment) own() server.Endpoint {
 
 func (d *deployment) clientName() string { return "godwit:" + d.migration }
 
+// knew is told of the nodes that the journal names.
+func (d *deployment) knew(r rules) { d.known = slices.Sorted(maps.Keys(r)) }
+
+// resolve asks an endpoint what there is, or, where that one is out of reach and was a
+// node of a cluster, another node.
+func (d *deployment) resolve(ctx context.Context, e server.Endpoint) (topology.Deployment, error) {
+	found, err := topology.Resolve(ctx, e)
+	var out *server.ConnError
+	if errors.As(err, &out) && len(d.endpoints) == 1 {
+		d.mu.Lock()
+		known := d.known
+		d.mu.Unlock()
+		for _, e.Address = range known {
+			if other, failed := topology.Resolve(ctx, e); failed == nil && other.Cluster != nil {
+				found, err = other, nil
+				break
+			}
+		}
+	}
+	if err != nil || found.Cluster == nil {
+		return found, err
+	}
+	var known []string
+	for _, n := range found.Cluster.Nodes {
+		if n.Health != topology.Failed && n.Address != "" {
+			known = append(known, n.Endpoint.Address)
+		}
+	}
+	d.mu.Lock()
+	d.known = known
+	d.mu.Unlock()
+	return found, nil
+}
+
+// find gives an engine the endpoint, or another node of a cluster where that one is out of
+// reach.
+func (d *deployment) find(e server.Endpoint) func(context.Context) (server.Endpoint, error) {
+	return func(ctx context.Context) (server.Endpoint, error) {
+		client, err := server.Dial(ctx, e, d.clientName())
+		if err == nil {
+			return e, client.Close()
+		}
+		found, other := d.resolve(ctx, e)
+		if other != nil || found.Cluster == nil {
+			return e, err
+		}
+		at := e
+		at.Address = found.Primaries[0].Address
+		return at, nil
+	}
+}
+
+// away makes notes of what could not be put back at nodes that the cluster has given up,
+// or has no more. All else stays an error.
+func (d *deployment) away(ctx context.Context, failed error) (notes []string, err error) {
+	all, joined := failed.(interface{ Unwrap() []error }) //nolint:errorlint // as errors.Join makes it
+	if !joined || !d.isCluster() {
+		return nil, failed
+	}
+	_, there, err := d.nodes(ctx)
+	defer closeAll(there)
+	if err != nil {
+		return nil, errors.Join(failed, err)
+	}
+	var rest []error
+	for _, e := range all.Unwrap() {
+		var left *apply.RestoreError
+		if !errors.As(e, &left) || slices.ContainsFunc(there, func(c *server.Client) bool { return c.Endpoint().Address == left.Node }) {
+			rest = append(rest, e)
+			continue
+		}
+		notes = append(notes, left.Error()+"; "+left.HintText())
+	}
+	return notes, errors.Join(rest...)
+}
+
 // inspect finds out what there is: its primaries, and the map of a cluster.
 func (d *deployment) inspect(ctx context.Context) (primaries []topology.Node, cluster *topology.ClusterMap, err error) {
-	found, err := topology.Resolve(ctx, d.first())
+	found, err := d.resolve(ctx, d.first())
 	if err != nil {
 		return nil, nil, err
+	}
+	if found.Cluster != nil && len(d.endpoints) > 1 {
+		return nil, nil, hinted("a cluster is one source: give any one node of it", "%s is of a cluster, and one of several sources", d.first().Address)
 	}
 	asked := d.endpoints
 	if found.Cluster != nil {
@@ -146,7 +226,7 @@ func (d *deployment) look(ctx context.Context) {
 	var seen shardsSeen
 	var failed error
 	for _, e := range d.endpoints {
-		r, err := topology.Resolve(ctx, e)
+		r, err := d.resolve(ctx, e)
 		if failed = err; failed != nil {
 			break
 		}
@@ -233,7 +313,7 @@ func (d *deployment) setClocks(ctx context.Context, servers ...server.Endpoint) 
 // nodes are clients of its primaries, and of all its nodes. The caller closes all.
 func (d *deployment) nodes(ctx context.Context) (primaries, all []*server.Client, err error) {
 	if len(d.endpoints) == 1 {
-		found, err := topology.Resolve(ctx, d.first())
+		found, err := d.resolve(ctx, d.first())
 		if err != nil {
 			return nil, nil, err
 		}
@@ -306,20 +386,29 @@ func (d *deployment) raised(ctx context.Context, r rules, note func(rules) error
 	if f, err = d.fence(ctx, r); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
+	err = f.Prepare(ctx, d.password)
+	if len(f.Rules) != len(r) {
+		if noteErr := note(f.Rules); noteErr != nil {
 			closeAll(f.Nodes)
+			return nil, errors.Join(err, noteErr)
 		}
-	}()
-	if err := f.Prepare(ctx, d.password); err != nil {
+	}
+	// One that is out of reach does not keep the others from being told.
+	if err = errors.Join(err, f.Set(ctx), f.Unblock(ctx)); err != nil {
+		closeAll(f.Nodes)
 		return nil, err
 	}
-	if len(f.Rules) != len(r) {
-		if err := note(f.Rules); err != nil {
-			return nil, err
-		}
+	return f, nil
+}
+
+// unblock ends the waiting of clients that are connected still, see cutover.ACLFence.
+func (d *deployment) unblock(ctx context.Context) error {
+	f, err := d.fence(ctx, nil)
+	if err != nil {
+		return err
 	}
-	return f, f.Set(ctx)
+	defer closeAll(f.Nodes)
+	return f.Unblock(ctx)
 }
 
 // introduce has all nodes know godwit's own user.
@@ -380,6 +469,26 @@ func (d *deployment) unpause(ctx context.Context) error {
 		failed = append(failed, err)
 	}
 	return errors.Join(failed...)
+}
+
+// noOthers tells of a cluster's primary that has slots and is none of these: whoever got a
+// slot, or was promoted, since they were found.
+func (d *deployment) noOthers(ctx context.Context, primaries []*server.Client) error {
+	if !d.isCluster() {
+		return nil
+	}
+	now, others, err := d.nodes(ctx)
+	defer closeAll(others)
+	if err != nil {
+		return err
+	}
+	for _, c := range now {
+		address := c.Endpoint().Address
+		if !slices.ContainsFunc(primaries, func(p *server.Client) bool { return p.Endpoint().Address == address }) {
+			return fmt.Errorf("%s has slots by now, which it had not when the switch began", address)
+		}
+	}
+	return nil
 }
 
 // offsets are where the primaries stand, by their addresses, of those that answer.

@@ -72,6 +72,9 @@ func OpenJoint(_ context.Context, c Config, log *slog.Logger) (*Joint, error) {
 	m.core = newCore(c, log, j, &m.rec.header)
 	m.persist = m.saveLocked
 	m.sides = map[Side]*deployment{Source: newDeployment(Source, c, c.sources()...), Target: newDeployment(Target, c, c.To)}
+	for s, d := range m.sides {
+		d.knew(rec.Fences[s])
+	}
 	if err := m.begin(); err != nil {
 		return nil, errors.Join(err, j.close())
 	}
@@ -138,6 +141,11 @@ func (m *Joint) run(parent context.Context) error {
 
 	if err := m.recover(ctx); err != nil {
 		return err
+	}
+	if m.record().Switch == nil {
+		if err := m.goOn(); err != nil {
+			return err
+		}
 	}
 	together()
 	if fresh {
@@ -248,7 +256,7 @@ func (m *Joint) fenced(s Side) func(rules) error {
 				delete(rec.Fences, s)
 				return
 			}
-			rec.Fences[s] = r
+			rec.Fences[s], rec.Fenced = r, true
 		})
 	}
 }
@@ -311,7 +319,7 @@ func (m *Joint) newEngine(from Side, progress apply.Progress, to server.Endpoint
 	knows := target.found().Capabilities()
 	knows.Module = target.found().LoadsModulesOf(source.found(), m.cfg.AcceptModules)
 	c := apply.Config{
-		Name: m.cfg.Name, Target: to, Capabilities: knows, KeepTarget: from == Target,
+		Name: m.cfg.Name, Target: to, Find: target.find(to), Capabilities: knows, KeepTarget: from == Target,
 		Transcoder: rdb.TranscoderOptions{Drop: m.cfg.Drop, Module: knows.Module},
 		Spool:      spool.Options{Dir: m.cfg.dir(), MemoryLimit: m.cfg.SpoolMemory, DiskLimit: m.cfg.SpoolDisk},
 		Log:        m.log, Progress: progress,
@@ -328,7 +336,7 @@ func (m *Joint) newEngine(from Side, progress apply.Progress, to server.Endpoint
 		},
 	}
 	if source.isCluster() {
-		c.Cluster = &apply.ClusterSource{Endpoint: source.first(), Describe: source.describe}
+		c.Cluster = &apply.ClusterSource{Find: source.find(source.first()), Describe: source.describe}
 		return apply.New(c)
 	}
 	for _, e := range source.endpoints {

@@ -76,10 +76,12 @@ func OpenSharded(_ context.Context, c Config, log *slog.Logger) (*Sharded, error
 	if err != nil {
 		return nil, err
 	}
+	rec.Fenced = rec.Fenced || len(rec.Fence) > 0 // an earlier version did not note that
 	m := &Sharded{rec: rec}
 	m.core = newCore(c, log, j, &m.rec.header)
 	m.persist = m.saveLocked
 	m.cluster = newDeployment(Target, c, c.To)
+	m.cluster.knew(rec.Fence)
 	if err := m.begin(); err != nil {
 		return nil, errors.Join(err, j.close())
 	}
@@ -157,6 +159,11 @@ func (m *Sharded) run(parent context.Context) error {
 	m.tendVerify(ctx)
 	if err := m.recover(ctx); err != nil {
 		return err
+	}
+	if !m.pending() {
+		if err := m.goOn(); err != nil {
+			return err
+		}
 	}
 	together()
 	if fresh {
@@ -306,7 +313,7 @@ func (m *Sharded) newEngine(to server.Endpoint) *apply.Engine {
 	knows.Module = target.LoadsModulesOf(source, m.cfg.AcceptModules)
 	host, port := m.source.announced()
 	return apply.New(apply.Config{
-		Name: m.cfg.Name, Target: to, Capabilities: knows,
+		Name: m.cfg.Name, Target: to, Find: m.cluster.find(to), Capabilities: knows,
 		Transcoder: rdb.TranscoderOptions{Drop: m.cfg.Drop, Module: knows.Module},
 		Sources: []apply.Source{{
 			Endpoint: m.source.endpoint, Capabilities: source.Capabilities(), Version: number(source.Version),
