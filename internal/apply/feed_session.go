@@ -309,6 +309,9 @@ func (s *session) untouched(ctx context.Context, c *server.Client) error {
 	if n := info.Int("evicted_keys"); n != 0 {
 		return s.lost("it was a primary for a while, and has evicted %d keys", n)
 	}
+	if n := info.Int("unexpected_error_replies"); n != 0 { // see moved
+		return s.lost("its append-only file was cut within a transaction, of which it may have done a part twice when it was started: it met %d errors in it", n)
+	}
 	for field := range info {
 		name, counted := strings.CutPrefix(field, "cmdstat_")
 		if !counted {

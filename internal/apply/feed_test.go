@@ -138,6 +138,7 @@ func TestFeedThatIsLost(t *testing.T) {
 		name    string
 		happens func(t *testing.T, r *feedRig)
 		like    string
+		args    []string // of the old primary
 	}
 	for _, tt := range []lost{
 		{"a shard has forgotten", func(t *testing.T, r *feedRig) {
@@ -147,14 +148,14 @@ func TestFeedThatIsLost(t *testing.T) {
 				do(t, r.clients()[1], "SET", r.keyOf(1, 1), noise)
 			}
 			r.start()
-		}, "the shard of slots 5462-10923"},
+		}, "the shard of slots 5462-10923", nil},
 		{"a slot moves", func(t *testing.T, r *feedRig) {
 			of := slot.Of([]byte(r.keyOf(1, 1)))
 			do(t, r.clients()[1], "SET", r.keyOf(1, 1), "x")
 			if err := r.cluster.Move(t.Context(), sandbox.SlotRange{First: of, Last: of}, 2, sandbox.MoveOptions{}); err != nil {
 				t.Fatal(err)
 			}
-		}, "has moved to or from the shard of slots 10924-16383"},
+		}, "has moved to or from the shard of slots 10924-16383", nil},
 		{"the old primary has lost its data", func(t *testing.T, r *feedRig) {
 			if err := r.old.Restart(t.Context()); err != nil {
 				t.Fatal(err)
@@ -164,7 +165,7 @@ func TestFeedThatIsLost(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.do("REPLICAOF", host, port)
-		}, "and has no checkpoint"},
+		}, "and has no checkpoint", nil},
 		{"the old primary was written to", func(t *testing.T, r *feedRig) {
 			host, port, err := net.SplitHostPort(r.proxy.Address())
 			if err != nil {
@@ -173,11 +174,41 @@ func TestFeedThatIsLost(t *testing.T) {
 			r.do("REPLICAOF", "NO", "ONE")
 			r.do("SET", "stray", "x")
 			r.do("REPLICAOF", host, port)
-		}, "may have been written to"},
+		}, "may have been written to", nil},
+		{"the old primary may have done something twice", func(t *testing.T, r *feedRig) {
+			host, port, err := net.SplitHostPort(r.proxy.Address())
+			if err != nil {
+				t.Fatal(err)
+			}
+			key := r.keyOf(1, 1)
+			for _, restart := range []func() error{
+				func() error {
+					if err := r.old.Kill(); err != nil {
+						return err
+					}
+					cutWithinTransaction(t, r.old, key)
+					return r.old.Restart(t.Context())
+				},
+				func() error { return r.old.Restart(t.Context()) },
+			} {
+				n := do(t, r.clients()[1], "INCR", key)
+				until(t, func() (bool, string) {
+					got := r.do("GET", key)
+					return got == fmt.Sprint(n), fmt.Sprint(got)
+				})
+				if err := restart(); err != nil {
+					t.Fatal(err)
+				}
+				r.do("REPLICAOF", host, port)
+				if n == int64(1) {
+					r.streaming()
+				}
+			}
+		}, "append-only file was cut within a transaction", []string{"--appendonly yes"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			r := newFeedRig(t, feedOptions{old: "redis-7.0", cluster: "redis-7.0", keys: 300})
+			r := newFeedRig(t, feedOptions{old: "redis-7.0", cluster: "redis-7.0", keys: 300, oldArgs: tt.args})
 			r.streaming()
 			r.config.Resume = true
 			keys := r.do("DBSIZE").(int64)

@@ -191,10 +191,13 @@ func (l *Link) stream(parent context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, there := l.in.position(d.offset); !there {
+	if _, there := l.in.position(d.offset); !there || !l.atSource() {
 		if err := l.in.attach(parent, p.ReplID, d.offset); err != nil {
 			return err
 		}
+	}
+	if !l.atSource() {
+		return fmt.Errorf("%s: the stream goes on from %s", l.source.Endpoint.Address, l.in.source.Address)
 	}
 	if err := l.inherit(ctx, d.values.until); err != nil {
 		return err
@@ -235,6 +238,10 @@ func (l *Link) stream(parent context.Context) error {
 	}
 	return err
 }
+
+// atSource tells whether the stream is read where values are: a primary that was replaced
+// between the two questions goes on as a replica, and gives no values.
+func (l *Link) atSource() bool { return l.in.source.Address == l.source.Endpoint.Address }
 
 // dispatcher prepares to carry the stream to the shards as they are now.
 func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at *standing) (*dispatcher, error) {
@@ -293,7 +300,7 @@ func (l *Link) tend(ctx, parent context.Context) error {
 		}
 		for {
 			err := l.in.again(parent)
-			if err == nil && (l.in.source.Address != l.source.Endpoint.Address || l.in.history() != l.progress().ReplID) {
+			if err == nil && (!l.atSource() || l.in.history() != l.progress().ReplID) {
 				return fmt.Errorf("%s: the stream goes on from %s", l.source.Endpoint.Address, l.in.source.Address)
 			}
 			if err == nil {

@@ -16,6 +16,8 @@ type identity struct {
 	ReplID string `json:"replid"`  // of its replication history
 	Before string `json:"replid2"` // of the history that it goes on with, as a promoted replica does
 	Node   string `json:"node"`    // its address
+	// Cut tells that it has met an error in its append-only file when it started, see moved.
+	Cut bool `json:"-"`
 }
 
 // becomes tells whether a shard that was a is b by now. A replica that was promoted says
@@ -32,12 +34,8 @@ func (s *shards) identities(ctx context.Context) ([]identity, error) {
 		if err != nil {
 			return nil, err
 		}
-		own, err := c.Info(ctx, "server")
-		if err == nil {
-			var history server.Info
-			history, err = c.Info(ctx, "replication")
-			ids[i] = identity{own["run_id"], history["master_replid"], history["master_replid2"], e.Address}
-		}
+		own, err := c.Info(ctx, "server", "replication", "stats")
+		ids[i] = identity{own["run_id"], own["master_replid"], own["master_replid2"], e.Address, own.Int("unexpected_error_replies") > 0}
 		_ = c.Close() // nothing was left unsent
 		if err != nil {
 			return nil, err
@@ -47,11 +45,18 @@ func (s *shards) identities(ctx context.Context) ([]identity, error) {
 }
 
 // moved are the slots that another shard has by now than the one that had them with the
-// lanes.
+// lanes, and those of a shard that may have done something twice: an append-only file
+// that ends within a command of a transaction is cut after the command before it, not
+// before the MULTI (aof.c loadSingleAppendOnlyFile, readerr), and is then gone on with.
+// The next start finds a MULTI within a MULTI, which is an error, and executes what was
+// cut off together with the same when it was sent again.
 func (s *shards) moved(lanes []LaneProgress, ids []identity) []topology.SlotRange {
 	var gone [slot.Count]bool
 	for _, lane := range lanes {
-		each(lane.Slots, func(of uint16) { gone[of] = !lane.Shard.becomes(ids[s.of[of]]) })
+		each(lane.Slots, func(of uint16) {
+			is := ids[s.of[of]]
+			gone[of] = !lane.Shard.becomes(is) || is.Cut && is.RunID != lane.Shard.RunID
+		})
 	}
 	return rangesOf(func(of uint16) bool { return gone[of] })
 }

@@ -133,10 +133,14 @@ func run(t testing.TB, e *Engine) (stop func()) {
 // caughtUp waits until the target has all that the sources have said.
 func caughtUp(t testing.TB, e *Engine, sources ...*sandbox.Server) {
 	t.Helper()
+	clients := make([]*server.Client, len(sources))
+	for i, source := range sources {
+		clients[i] = sandboxtest.Client(t, source)
+	}
 	until(t, func() (bool, string) {
 		var how string
-		for _, source := range sources {
-			info, err := sandboxtest.Client(t, source).Info(t.Context(), "replication")
+		for i, source := range sources {
+			info, err := clients[i].Info(t.Context(), "replication")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -14,6 +14,7 @@ import (
 	"godwit/internal/load"
 	"godwit/internal/sandbox"
 	"godwit/internal/sandbox/sandboxtest"
+	"godwit/internal/server"
 	"godwit/internal/slot"
 )
 
@@ -82,18 +83,7 @@ func TestAClusterThatDoesNotRest(t *testing.T) {
 			l.Stop()
 			caughtUpCluster(t, e, source)
 			t.Logf("%d keys, %+v", sameServers(t, primaries(t, source), targets(), known), e.View())
-			want, err := l.Audit(ctx, source.Endpoints()...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, err := l.Audit(ctx, targets()[0].Endpoint())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got.Lost != want.Lost || got.Doubled != want.Doubled || !crashed && !got.Clean() {
-				t.Errorf("%v: %q\nat the source %v: %q", got, got.Samples, want, want.Samples)
-			}
-			t.Log(got)
+			asAtSource(t, l, source, targets()[0].Endpoint(), crashed)
 		})
 	}
 }
@@ -249,6 +239,24 @@ func TestPromotedReplicaLacksWrites(t *testing.T) {
 	}
 }
 
+// asAtSource sees that the target has what a cluster has kept of what it has acknowledged:
+// one that loses what it has acknowledged, when a primary crashes, loses it there, too.
+func asAtSource(t *testing.T, l *load.Load, source *sandbox.Cluster, target server.Endpoint, crashed bool) {
+	t.Helper()
+	want, err := l.Audit(t.Context(), source.Endpoints()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := l.Audit(t.Context(), target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Lost != want.Lost || got.Doubled != want.Doubled || !crashed && !got.Clean() {
+		t.Errorf("%v: %q\nat the source %v: %q", got, got.Samples, want, want.Samples)
+	}
+	t.Log(got)
+}
+
 // Slots move, and shards come and go, before the copy has ended.
 func TestClusterChangesDuringTheCopy(t *testing.T) {
 	for _, version := range []string{"redis-7.0", "valkey-9.1"} {
@@ -274,7 +282,7 @@ func TestClusterChangesDuringTheCopy(t *testing.T) {
 			l.Stop()
 			caughtUpCluster(t, e, source)
 			t.Logf("%d moves, %d keys, %+v", during, sameServers(t, primaries(t, source), targets(), nil), e.View())
-			found(t, l, targets()[0].Endpoint())
+			asAtSource(t, l, source, targets()[0].Endpoint(), false)
 		})
 	}
 }

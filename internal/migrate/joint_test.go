@@ -15,6 +15,7 @@ import (
 	"godwit/internal/sandbox"
 	"godwit/internal/sandbox/sandboxtest"
 	"godwit/internal/server"
+	"godwit/internal/verify"
 )
 
 // deployed is one side of a joint migration.
@@ -216,6 +217,9 @@ func TestFromACluster(t *testing.T) {
 			m := start(t, p.config)
 			m.ready()
 			for i := range 2 {
+				if report := m.compared(migrate.VerifyOptions{}); report.Result != verify.Equal {
+					t.Errorf("compared: %+v", report)
+				}
 				p.loads[0].ResetStall()
 				r := m.cutover()
 				time.Sleep(300 * time.Millisecond)
@@ -223,6 +227,9 @@ func TestFromACluster(t *testing.T) {
 				m.ready()
 				if i == 1 {
 					break
+				}
+				if report := m.compared(migrate.VerifyOptions{}); report.Result != verify.Equal {
+					t.Errorf("compared after the cutover: %+v", report)
 				}
 				p.loads[0].ResetStall()
 				r = m.rollback()

@@ -28,17 +28,23 @@ type verifyLeft struct {
 
 func (l verifyLeft) none() bool { return len(l.Delays) == 0 && len(l.Repaired) == 0 }
 
-// Verify compares the source with the cluster, as long as that is fed by the source.
-// See compare.
+// Verify compares the source with the cluster: at one offset as long as that is fed by
+// the source, and after the cutover by what has settled, as the old primary is fed by
+// several shards, which cannot be held at one offset. See compare.
 func (m *Sharded) Verify(ctx context.Context, o VerifyOptions) (*verify.Report, error) {
 	return m.compare(ctx, o, m)
 }
 
 func (m *Sharded) verifyBetween(v *verifying) error {
 	switch {
+	case m.rec.Primary == Target && v.options.Repair:
+		return hinted("compare without --repair, or repair after a rollback", "the old primary %s is fed by several shards, which cannot be held at one offset", m.source.address())
+	case m.rec.Primary == Target && (m.feed == nil || m.feed.feed.View().State != apply.Streaming):
+		return hinted("wait until it is: see `godwit status`", "the way back is not streaming")
 	case m.rec.Primary == Target:
-		return hinted("compare after a rollback, or any time with `godwit verify --from … --to …`, which reads again what seems to differ",
-			"the old primary %s is fed by several shards, which cannot be held at one offset", m.source.address())
+		v.source, v.target = m.cfg.To.Address, m.source.address()
+		v.between.target = alone(m.source)
+		return nil
 	case m.engine == nil || m.engine.engine.View()[0].State != apply.Streaming:
 		return hinted("wait until it is: see `godwit status`", "the link is not streaming")
 	}
@@ -59,6 +65,11 @@ func (m *Sharded) verifyBetween(v *verifying) error {
 // nobody else may write to them. It has them give their snapshots at once when they are
 // asked for one, and notes to which of them a repair will write.
 func (m *Sharded) verifyPrepare(ctx context.Context, v *verifying) error {
+	if v.feed == nil {
+		var err error
+		v.between.source, err = side(ctx, m.cluster, m.cluster.first())
+		return err
+	}
 	d, err := topology.Resolve(ctx, m.cluster.own())
 	if err != nil {
 		return err

@@ -202,8 +202,11 @@ func TestClusterVerified(t *testing.T) {
 			if v := m.Status().Verify; v.Verified || v.Stale == "" {
 				t.Errorf("after the cutover: %+v", v)
 			}
-			if _, err := m.Verify(t.Context(), migrate.VerifyOptions{}); err == nil || !strings.Contains(err.Error(), "several shards") {
-				t.Errorf("compared after the cutover: %v", err)
+			if _, err := m.Verify(t.Context(), migrate.VerifyOptions{Repair: true}); err == nil || !strings.Contains(err.Error(), "several shards") {
+				t.Errorf("repaired after the cutover: %v", err)
+			}
+			if report := m.compared(migrate.VerifyOptions{}); report.Result != verify.Equal {
+				t.Errorf("compared after the cutover: %+v", report)
 			}
 			m.rollback()
 			m.until("verified after the rollback", func(s migrate.Status) bool { return s.Ready && s.Verify.Verified && s.Verify.ID != before.ID })

@@ -59,16 +59,20 @@ func TestScanOfHotKeys(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		prepare func(*testing.T, *pair) verify.Config
-		args    []string
+		memory  string // maxmemory once it is filled; what is evicted before that the filling would miss
 	}{
 		{name: "replica", prepare: replicates},
 		{name: "fed", prepare: isFed},
 		{name: "replica under another name", prepare: replicatesUnseen},
-		{name: "replica of one that evicts", prepare: replicates, args: []string{"--maxmemory 20mb --maxmemory-policy allkeys-random"}},
+		{name: "replica of one that evicts", prepare: replicates, memory: "20mb"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := newPair(t, options{source: "redis-7.0", target: "redis-7.0", sourceArgs: tt.args})
+			p := newPair(t, options{source: "redis-7.0", target: "redis-7.0"})
 			fill(t, p.source, dataset.Options{Keys: keys, Now: time.Now()})
+			if tt.memory != "" {
+				do(t, p.from, "CONFIG", "SET", "maxmemory-policy", "allkeys-random")
+				do(t, p.from, "CONFIG", "SET", "maxmemory", tt.memory)
+			}
 			cfg := tt.prepare(t, p)
 			cfg.Options.Method = verify.Scan
 			load, hot := startLoad(t, p.source, 4_000, true), startHot(t, p.source, 3_000)
