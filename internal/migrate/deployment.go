@@ -145,7 +145,7 @@ func (d *deployment) find(e server.Endpoint) func(context.Context) (server.Endpo
 // away makes notes of what could not be put back at nodes that the cluster has given up,
 // or has no more. All else stays an error.
 func (d *deployment) away(ctx context.Context, failed error) (notes []string, err error) {
-	all, joined := failed.(interface{ Unwrap() []error }) //nolint:errorlint // as errors.Join makes it
+	all, joined := failed.(interface{ Unwrap() []error })
 	if !joined || !d.isCluster() {
 		return nil, failed
 	}

@@ -39,6 +39,8 @@ type Joint struct {
 	rates   rates
 	tidied  bool      // what a switch may have left paused was seen to, in this run
 	looked  time.Time // when the sides were asked last what they hold; of the keeper alone
+
+	complained string // what was said last of what is tried again; likewise
 }
 
 // jointRecord is what the journal holds. A switch is committed by the journal: Primary
@@ -115,6 +117,11 @@ func (m *Joint) run(parent context.Context) error {
 		return fmt.Errorf("state directory: %w", err)
 	}
 	fresh := m.phase() == Planned
+	if m.record().Switch != nil { // whatever else is out of order: clients may be waiting
+		if err := m.recover(parent); err != nil {
+			return err
+		}
+	}
 	if err := m.inspect(parent, fresh); err != nil {
 		return err
 	}

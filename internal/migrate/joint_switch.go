@@ -91,11 +91,14 @@ func (m *Joint) carryOut(ctx context.Context, result SwitchResult, next *success
 	r := m.record()
 	old := m.sides[r.Primary]
 	fence := &cutover.ACLFence{Nodes: nodes, User: old.user(), Rules: r.Fences[old.side]}
-	if err := fence.Prepare(ctx, old.password); err != nil {
-		return result, err
+	err := fence.Prepare(ctx, old.password)
+	if err == nil {
+		next.fence, err = next.side.raised(ctx, r.Fences[next.side.side], m.fenced(next.side.side))
 	}
-	var err error
-	if next.fence, err = next.side.raised(ctx, r.Fences[next.side.side], m.fenced(next.side.side)); err != nil {
+	if err != nil {
+		if left := fence.Forget(ctx); left != nil {
+			m.log.Debug("godwit's user may be left at some nodes until a switch", "error", left)
+		}
 		return result, err
 	}
 	defer closeAll(next.fence.Nodes)
@@ -217,12 +220,12 @@ func (m *Joint) recover(ctx context.Context) error {
 		m.tidied = true
 		return nil
 	}
-	m.event(slog.LevelWarn, fmt.Sprintf("the %s was interrupted before its commit; %s serves as before", r.Switch.Direction, old.address()))
 	left, err := old.lift(ctx, r.Fences[old.side])
 	if err = errors.Join(err, old.forget(ctx), old.unpause(ctx)); err != nil {
-		m.log.Warn("a switch is taken back as soon as every primary answers", "error", err)
+		m.complain(fmt.Sprintf("the %s was interrupted before its commit, and is taken back as soon as every node of %s answers: %v", r.Switch.Direction, old.address(), err))
 		return nil
 	}
+	m.event(slog.LevelWarn, fmt.Sprintf("the %s was interrupted before its commit; %s serves as before", r.Switch.Direction, old.address()))
 	return m.update(func(rec *jointRecord) {
 		delete(rec.Fences, old.side)
 		if left != nil {

@@ -89,7 +89,7 @@ func clusterRules() []rule {
 			return "slots of the target are on the move: godwit follows them, but the copy waits for keys that are between two shards", "let the move end first"
 		}},
 		{"cluster-dbs", blocker, func(in *input) (string, string) {
-			if !in.toCluster() || in.Source.HighestDB() <= 0 {
+			if !in.toCluster() && !in.joint() || in.Source.HighestDB() <= 0 {
 				return "", ""
 			}
 			var dbs []string
@@ -97,6 +97,9 @@ func clusterRules() []rule {
 				if db.Number != 0 {
 					dbs = append(dbs, fmt.Sprintf("db %d (%s)", db.Number, count(db.Keys, "key", "keys")))
 				}
+			}
+			if !in.toCluster() {
+				return "what several sources have is carried to db 0, and they have keys in " + list(dbs) + " as well", "move them to db 0 by other names"
 			}
 			return "a cluster has one db, and the source has keys in " + list(dbs) + " as well", "move them to db 0 by other names, or to a server of their own"
 		}},
