@@ -27,7 +27,7 @@ type intake struct {
 	spool  *spool.Spool
 	hurry  chan struct{} // an acknowledgement is wanted now
 
-	stream *psync.Stream
+	stream *psync.Stream // set while mu is held
 	wg     sync.WaitGroup
 	cancel context.CancelFunc
 	failed chan error // once, when the connection is of no use any more
@@ -215,7 +215,9 @@ func (in *intake) alive() { in.heard.Store(time.Now().UnixNano()) }
 
 func (in *intake) carry(ctx context.Context, stream *psync.Stream, snapshot bool) {
 	ctx, in.cancel = context.WithCancel(ctx)
+	in.mu.Lock()
 	in.stream = stream
+	in.mu.Unlock()
 	in.alive()
 	stop := context.AfterFunc(ctx, func() { _ = stream.Close() }) // nothing is left to say
 	in.wg.Go(func() {
@@ -230,6 +232,15 @@ func (in *intake) carry(ctx context.Context, stream *psync.Stream, snapshot bool
 		in.failed <- err
 	})
 	in.wg.Go(func() { in.acknowledge(ctx) })
+}
+
+// leave ends the connection as if the source had.
+func (in *intake) leave() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.stream != nil {
+		_ = in.stream.Close() // ends the reader
+	}
 }
 
 // detach ends the connection, if there is one.

@@ -87,7 +87,14 @@ func (e *Engine) shardsOf(ctx context.Context, m *topology.ClusterMap, start fun
 		}
 	}
 	for _, l := range e.all() {
-		if remains(m, e.present().Shards[l.index].Nodes) {
+		nodes := e.present().Shards[l.index].Nodes
+		if remains(m, nodes) {
+			// One that was demoted in the moment it was attached to goes on with the stream,
+			// as the replica of another, but gives no values.
+			v := l.View()
+			if n, there := primaryOf(m, nodes); there && v.State == Streaming && v.Source != n.Address {
+				l.in.leave()
+			}
 			continue
 		}
 		l.end()
