@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"godwit/internal/load"
 	"godwit/internal/migrate"
 	"godwit/internal/sandbox"
+	"godwit/internal/server"
 )
 
 // at has something done once at a point of a switch, while it waits.
@@ -78,6 +81,9 @@ func (r *running) completed() migrate.EndResult {
 // has copied anything, and a migration that has failed goes on.
 func TestJointFailedAtFirst(t *testing.T) {
 	t.Parallel()
+	if !long {
+		return
+	}
 	p := newJointPair(t, "redis-7.0", servers(t, "redis-7.0", 2), servers(t, "redis-7.0", 1))
 	for _, s := range p.a.servers {
 		setConfig(t, s, "repl-diskless-sync-delay", "60")
@@ -115,6 +121,9 @@ func TestJointLeavesNoUser(t *testing.T) {
 	for _, point := range []string{"cutover-catch-up-before", "cutover-committed"} {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
+			if !long && point != "cutover-committed" {
+				return
+			}
 			p := newJointPair(t, "redis-7.0", aCluster(t, "redis-7.0", 3), servers(t, "redis-7.0", 1))
 			p.load()
 			run := startChild(t, p.config, point)
@@ -145,6 +154,9 @@ func TestJointLeavesNoUser(t *testing.T) {
 // tried meanwhile.
 func TestJointNodeAwayAtARollback(t *testing.T) {
 	t.Parallel()
+	if !long {
+		return
+	}
 	p := newJointPair(t, "redis-7.0", aCluster(t, "redis-7.0", 3), servers(t, "redis-7.0", 1))
 	p.config.MaxPause = time.Second
 	m := start(t, p.config)
@@ -260,6 +272,9 @@ func TestJointShardJoinsWithinACutover(t *testing.T) {
 	for _, point := range []string{"cutover-catch-up-after", "cutover-pause-after"} {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
+			if !long && point != "cutover-pause-after" {
+				return
+			}
 			p := newJointPair(t, "redis-7.0", aCluster(t, "redis-7.0", 3), servers(t, "redis-7.0", 1))
 			added, err := p.a.cluster.AddShard(t.Context())
 			if err != nil {
@@ -302,6 +317,9 @@ func TestJointShardJoinsWithinACutover(t *testing.T) {
 // could not do there.
 func TestJointTargetNodeGone(t *testing.T) {
 	t.Parallel()
+	if !long {
+		return
+	}
 	p := newJointPair(t, "redis-7.0", servers(t, "redis-7.0", 2), aCluster(t, "redis-7.0", 3))
 	p.load()
 	m := start(t, p.config)
@@ -317,5 +335,104 @@ func TestJointTargetNodeGone(t *testing.T) {
 	end := m.completed()
 	if text := strings.Join(end.Notes, "\n"); !strings.Contains(text, gone.Address()) {
 		t.Errorf("%s is not named: %s", gone.Address(), text)
+	}
+}
+
+// A run goes on, and lets the target's clients write, where the node is gone that the
+// target's URL names.
+func TestJointKilledAndFirstNodeGone(t *testing.T) {
+	t.Parallel()
+	if !long {
+		return
+	}
+	p := newJointPair(t, "redis-7.0", aCluster(t, "redis-7.0", 3), aCluster(t, "redis-7.0", 3))
+	run := startChild(t, p.config, "cutover-committed")
+	run.must("ready")
+	if a, ok := run.ask("cutover"); ok {
+		t.Fatalf("not killed: %+v", a)
+	}
+	run.killedItself()
+	gone, err := p.b.cluster.Crash(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if gone.Address() != p.config.To.Address {
+		t.Fatalf("%s is gone, not %s", gone.Address(), p.config.To.Address)
+	}
+	m := start(t, p.config)
+	eventually(t, "every node takes its users' writes", func() bool {
+		for _, n := range p.b.nodes() {
+			if n.Running() && refuses(t, n) {
+				return false
+			}
+		}
+		return true
+	})
+	p.loads = []*load.Load{startLoad(t, load.Config{Writers: 4, Prefix: "load:", Rate: 1000, Mix: load.OneSlot, Endpoints: p.b.cluster.Endpoints()[1:]})}
+	m.ready()
+	time.Sleep(300 * time.Millisecond)
+	p.settled(m, p.b)
+}
+
+// A shard of the target that fails over within the pause, to a replica that has not all
+// that it has acknowledged, loses nothing: the cutover is given up.
+func TestJointTargetLosesWithinACutover(t *testing.T) {
+	t.Parallel()
+	if !long {
+		return
+	}
+	p := newJointPair(t, "redis-7.0", servers(t, "redis-7.0", 2), aCluster(t, "redis-7.0", 3))
+	p.config.MaxPause = time.Minute
+	var m *running
+	p.at("cutover-pause-before", func() {
+		for _, n := range p.b.nodes() {
+			if info(t, connect(t, n), "replication")["role"] == "slave" {
+				if err := n.Pause(); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		flood(t, p.a.servers[0], "late", 600, 1000) // more than is on its way in sockets
+		m.until("the target has it", func(s migrate.Status) bool {
+			return !slices.ContainsFunc(s.Links, func(l migrate.LinkStatus) bool { return l.LagBytes > 1000 })
+		})
+	})
+	p.at("cutover-drain-after", func() {
+		time.AfterFunc(200*time.Millisecond, func() {
+			for _, n := range p.b.nodes() {
+				if n.Running() {
+					_ = n.Resume() // those that were not paused do not mind
+				}
+			}
+		})
+		if _, err := p.b.cluster.Crash(t.Context(), 1); err != nil {
+			t.Error(err)
+		}
+	})
+	m = start(t, p.config)
+	m.ready()
+	r, err := m.Cutover(t.Context(), migrate.SwitchOptions{})
+	if err == nil {
+		t.Errorf("it was not given up: %+v", r)
+	} else {
+		t.Log(err)
+		m.ready()
+		m.cutover()
+	}
+	found := 0
+	for _, e := range p.b.primaries() {
+		c, err := server.Dial(t.Context(), e, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 600 {
+			if n, err := c.Do(t.Context(), "EXISTS", fmt.Sprintf("late:%d", i)); err == nil && n == int64(1) { // the others redirect
+				found++
+			}
+		}
+		_ = c.Close()
+	}
+	if found != 600 {
+		t.Errorf("%d of 600 keys are found", found)
 	}
 }
