@@ -170,11 +170,14 @@ func (s *Several) demote(ctx context.Context, drained []Place) error {
 	if err := s.Fence(ctx); err != nil {
 		return err
 	}
-	if err := s.Whole(ctx); err != nil {
+	var now []Place
+	g, within := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.Whole(within) })
+	g.Go(func() (err error) {
+		now, err = s.places(within)
 		return err
-	}
-	now, err := s.places(ctx)
-	if err != nil || slices.Equal(now, drained) {
+	})
+	if err := g.Wait(); err != nil || slices.Equal(now, drained) {
 		return err
 	}
 	for i, c := range s.Old {
