@@ -13,7 +13,8 @@ import (
 // ClusterSource is a cluster whose data is carried. Its shards are the sources, as they
 // come and go.
 type ClusterSource struct {
-	Endpoint server.Endpoint // any node
+	// Find gives any node that answers.
+	Find func(context.Context) (server.Endpoint, error)
 	// Describe tells about a primary of it.
 	Describe func(context.Context, server.Endpoint) (Source, error)
 }
@@ -92,7 +93,11 @@ func (e *Engine) regather(ctx context.Context) error {
 // look reads the map of the cluster.
 func (e *Engine) look(ctx context.Context) (*topology.ClusterMap, error) {
 	if e.watcher == nil {
-		w, err := topology.WatchCluster(ctx, e.cfg.Cluster.Endpoint)
+		at, err := e.cfg.Cluster.Find(ctx)
+		if err != nil {
+			return nil, err
+		}
+		w, err := topology.WatchCluster(ctx, at)
 		if err != nil {
 			return nil, err
 		}
@@ -142,7 +147,7 @@ func (e *Engine) left(ctx context.Context, i int) error {
 	l := e.link(i, Source{}, nil)
 	l.owner = p.Owner
 	defer l.close()
-	now, err := readShards(ctx, e.target())
+	now, err := e.shards(ctx)
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func (e *Engine) End(ctx context.Context) error {
 			return err
 		}
 	}
-	now, err := readShards(ctx, e.target())
+	now, err := e.shards(ctx)
 	if err != nil {
 		return errors.Join(append(failed, err)...)
 	}

@@ -85,7 +85,7 @@ func (e *Engine) link(i int, source Source, find func(context.Context) (server.E
 	o := e.cfg.Spool
 	o.Dir = filepath.Clean(o.Dir)
 	l := &Link{
-		source: source, find: find, target: e.target, name: sourceName(e.cfg.Name, i), index: i, slots: e.slots,
+		source: source, find: find, shards: e.shards, name: sourceName(e.cfg.Name, i), index: i, slots: e.slots,
 		knows: e.cfg.Capabilities, coding: e.cfg.Transcoder, route: e.cfg.Route, spool: o, crc: e.crc, log: e.cfg.Log, state: Attaching,
 		in:       newIntake(source, o, e.cfg.Log),
 		progress: func() SourceProgress { return e.of(i) },
@@ -110,6 +110,9 @@ func (l *Link) close() {
 	l.in.detach()
 	_ = l.in.spool.Close() // its file has no name any more
 }
+
+// shards are those of the target as they are now.
+func (e *Engine) shards(ctx context.Context) (*shards, error) { return readShards(ctx, e.target()) }
 
 // all are the links.
 func (e *Engine) all() []*Link {
@@ -286,7 +289,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 		}
 	}
 	links := e.all()
-	now, err := readShards(ctx, e.target())
+	now, err := e.shards(ctx)
 	if err != nil {
 		return err
 	}

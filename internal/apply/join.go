@@ -24,7 +24,7 @@ func (e *Engine) Join(lifetime context.Context) error {
 			return err
 		}
 	}
-	target, err := readShards(lifetime, e.target())
+	target, err := e.shards(lifetime)
 	if err != nil {
 		return err
 	}

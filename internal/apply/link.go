@@ -44,10 +44,10 @@ const (
 
 // Link carries one source to the shards of the target. It belongs to an Engine.
 type Link struct {
-	source  Source // where it is, is guarded by mu
-	target  func() server.Endpoint
-	name    string // of the migration and the source: in the names of checkpoints
-	index   int    // among the sources
+	source  Source                                 // where it is, is guarded by mu
+	shards  func(context.Context) (*shards, error) // those of the target
+	name    string                                 // of the migration and the source: in the names of checkpoints
+	index   int                                    // among the sources
 	owner   string
 	several bool       // there are sources beside this one that have nothing to do with it
 	slots   *slotTable // nil unless the source is a shard of a cluster
@@ -149,7 +149,7 @@ func (l *Link) stream(parent context.Context) error {
 	if err := l.locate(ctx); err != nil {
 		return err
 	}
-	now, err := readShards(ctx, l.target())
+	now, err := l.shards(ctx)
 	if err != nil {
 		return err
 	}
@@ -228,6 +228,7 @@ func (l *Link) stream(parent context.Context) error {
 		})
 	}
 	l.read.Store(d.offset)
+	l.acked.Store(d.offset) // what it was before, may have been lost
 	l.alarm.Store(&d.lost)
 	l.set(Streaming, nil)
 	wg.Go(func() { l.acknowledge(ctx, d.lanes) })

@@ -73,7 +73,7 @@ func configureCluster(t testing.TB, target *sandbox.Server, source *sandbox.Clus
 	c := configureServers(t, target, source.Nodes()[0])
 	like := c.Sources[0]
 	c.Sources, c.Cluster = nil, &ClusterSource{
-		Endpoint: source.Endpoints()[0],
+		Find: func(context.Context) (server.Endpoint, error) { return source.Endpoints()[0], nil },
 		Describe: func(_ context.Context, e server.Endpoint) (Source, error) {
 			s := like
 			s.Endpoint = e

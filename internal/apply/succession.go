@@ -118,7 +118,7 @@ func (l *Link) fromHere(ctx context.Context, cause error) error {
 	if err := l.locate(ctx); err != nil {
 		return err
 	}
-	now, err := readShards(ctx, l.target())
+	now, err := l.shards(ctx)
 	if err != nil {
 		return err
 	}

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
 	"godwit/internal/server"
 )
 
@@ -115,31 +113,38 @@ type ACLFence struct {
 }
 
 // Prepare reads the rules of all users, and has every node know godwit's own user by
-// that password. It stops nothing.
+// that password. It stops nothing. The error is of the nodes where it could not be done;
+// Rules have none of them but those that were known before.
 func (f *ACLFence) Prepare(ctx context.Context, password string) error {
-	rules := make([][]UserRules, len(f.Nodes))
-	g, ctx := errgroup.WithContext(ctx)
-	for i, c := range f.Nodes {
-		g.Go(func() error {
-			if known, ok := f.Rules[c.Endpoint().Address]; ok {
-				rules[i] = known
-			} else if err := f.read(ctx, c, &rules[i]); err != nil {
-				return err
-			}
-			return f.introduce(ctx, c, password)
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
 	// Those of a node that is out of reach now stay: it refuses writes when it is back.
 	all := make(map[string][]UserRules, len(f.Nodes))
 	maps.Copy(all, f.Rules)
-	for i, c := range f.Nodes {
-		all[c.Endpoint().Address] = rules[i]
-	}
+	var mu sync.Mutex
+	err := f.each(func(c *server.Client) error {
+		if _, known := f.Rules[c.Endpoint().Address]; !known {
+			var rules []UserRules
+			if err := f.read(ctx, c, &rules); err != nil {
+				return err
+			}
+			mu.Lock()
+			all[c.Endpoint().Address] = rules
+			mu.Unlock()
+		}
+		return f.introduce(ctx, c, password)
+	})
 	f.Rules = all
-	return nil
+	return err
+}
+
+// each does something at all nodes at once, whatever becomes of it at the others.
+func (f *ACLFence) each(do func(*server.Client) error) error {
+	failed := make([]error, len(f.Nodes))
+	var all sync.WaitGroup
+	for i, c := range f.Nodes {
+		all.Go(func() { failed[i] = do(c) })
+	}
+	all.Wait()
+	return errors.Join(failed...)
 }
 
 // introduce has a node know godwit's own user. Before 6.2 a server has no rules about
@@ -179,13 +184,12 @@ func (f *ACLFence) read(ctx context.Context, c *server.Client, into *[]UserRules
 	return nil
 }
 
-// Set has all nodes refuse writes from now on.
+// Set has all nodes refuse writes from now on. The error is of those where that could not
+// be done.
 func (f *ACLFence) Set(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for _, c := range f.Nodes {
-		g.Go(func() error { return change(ctx, c, f.Rules[c.Endpoint().Address], f.fence) })
-	}
-	return g.Wait()
+	return f.each(func(c *server.Client) error {
+		return change(ctx, c, f.Rules[c.Endpoint().Address], f.fence)
+	})
 }
 
 // Lift gives all users the rights back that they had, at every node that can be reached:
@@ -193,33 +197,26 @@ func (f *ACLFence) Set(ctx context.Context) error {
 func (f *ACLFence) Lift(ctx context.Context) error {
 	left := maps.Clone(f.Rules)
 	var mu sync.Mutex
-	var all sync.WaitGroup
-	var failed []error
-	for _, c := range f.Nodes {
-		all.Go(func() {
-			err := change(ctx, c, f.Rules[c.Endpoint().Address], UserRules.lift)
+	err := f.each(func(c *server.Client) error {
+		err := change(ctx, c, f.Rules[c.Endpoint().Address], UserRules.lift)
+		if err == nil {
 			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				failed = append(failed, err)
-				return
-			}
 			delete(left, c.Endpoint().Address)
-		})
-	}
-	all.Wait()
+			mu.Unlock()
+		}
+		return err
+	})
 	f.Rules = left
-	return errors.Join(failed...)
+	return err
 }
 
-// Forget deletes godwit's own user, which ends its connections.
+// Forget deletes godwit's own user, which ends its connections: what they have sent and a
+// node has not read is not carried out any more.
 func (f *ACLFence) Forget(ctx context.Context) error {
-	var errs []error
-	for _, c := range f.Nodes {
+	return f.each(func(c *server.Client) error {
 		_, err := c.Do(ctx, "ACL", "DELUSER", f.User)
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
+		return err
+	})
 }
 
 // change changes what the users of a node may run, all at one moment.

@@ -21,10 +21,16 @@ type Successor interface {
 	// Follows says why it cannot take over now, and waits until it is close behind.
 	Follows(ctx context.Context) error
 	// Drained waits until it has applied what each of the primaries had written at
-	// these offsets.
-	Drained(ctx context.Context, offsets []int64) error
+	// these places.
+	Drained(ctx context.Context, at []Place) error
 	// Promote has it take writes: the commit, as in Next.
 	Promote(ctx context.Context) error
+}
+
+// Place is one of a primary's stream.
+type Place struct {
+	ReplID string
+	Offset int64
 }
 
 // Several carries out a switch from the primaries of a cluster: pause all, drain all,
@@ -36,8 +42,11 @@ type Several struct {
 	Limits Limits
 
 	// Fence has every node of the old side refuse its clients' writes, and outlives
-	// godwit; Lift takes that back.
+	// godwit; Lift takes that back, and whatever was prepared for it.
 	Fence, Lift func(ctx context.Context) error
+	// Whole sees, once all are fenced, that nobody else has taken writes on the old side
+	// since Old were found.
+	Whole func(ctx context.Context) error
 	// Reverse carries what New is written back to the old side. It is called once New
 	// is promoted.
 	Reverse func(ctx context.Context) error
@@ -86,23 +95,23 @@ func (s *Several) Run(ctx context.Context) (Result, error) {
 
 func (s *Several) run(ctx context.Context) error {
 	if err := s.step(CatchUp, func() error { return s.catchUp(ctx) }); err != nil {
-		return &GaveUpError{Step: CatchUp, Err: err}
+		return s.retreat(ctx, CatchUp, err)
 	}
 	bounded, cancel := context.WithTimeout(ctx, s.Limits.MaxPause)
 	defer cancel()
-	var offsets []int64
+	var places []Place
 	s.stopped = time.Now()
 	err := s.step(Pause, func() (err error) {
-		offsets, err = s.pause(bounded)
+		places, err = s.pause(bounded)
 		return err
 	})
 	if err != nil {
 		return s.retreat(ctx, Pause, err)
 	}
-	if err := s.step(Drain, func() error { return s.New.Drained(bounded, offsets) }); err != nil {
+	if err := s.step(Drain, func() error { return s.New.Drained(bounded, places) }); err != nil {
 		return s.retreat(ctx, Drain, err)
 	}
-	if err := s.step(Demote, func() error { return s.demote(bounded, offsets) }); err != nil {
+	if err := s.step(Demote, func() error { return s.demote(bounded, places) }); err != nil {
 		return s.retreat(ctx, Demote, err)
 	}
 	if err := s.step(Promote, func() error { return s.New.Promote(ctx) }); err != nil {
@@ -129,7 +138,7 @@ func (s *Several) catchUp(ctx context.Context) error {
 // pause stops the writes of all primaries, and returns where each of them stands
 // then. A pause also holds keys that expire and that are evicted (server.c
 // activeExpireCycle, from 6.2 on).
-func (s *Several) pause(ctx context.Context) ([]int64, error) {
+func (s *Several) pause(ctx context.Context) ([]Place, error) {
 	milliseconds := pauseFor(s.Limits).Milliseconds()
 	if err := s.each(ctx, func(ctx context.Context, c *server.Client) error {
 		_, err := c.Do(ctx, "CLIENT", "PAUSE", milliseconds, "WRITE")
@@ -137,32 +146,44 @@ func (s *Several) pause(ctx context.Context) ([]int64, error) {
 	}); err != nil {
 		return nil, err
 	}
-	return s.offsets(ctx)
+	return s.places(ctx)
 }
 
-// offsets are where the primaries stand.
-func (s *Several) offsets(ctx context.Context) ([]int64, error) {
-	offsets := make([]int64, len(s.Old))
+// places are where the primaries stand.
+func (s *Several) places(ctx context.Context) ([]Place, error) {
+	places := make([]Place, len(s.Old))
 	err := s.each(ctx, func(ctx context.Context, c *server.Client) error {
 		info, err := c.Info(ctx, "replication")
 		if err == nil && info["role"] != "master" {
 			err = fmt.Errorf("%s is not a primary any more", c.Endpoint().Address)
 		}
-		offsets[slices.Index(s.Old, c)] = info.Int("master_repl_offset")
+		places[slices.Index(s.Old, c)] = Place{info["master_replid"], info.Int("master_repl_offset")}
 		return err
 	})
-	return offsets, err
+	return places, err
 }
 
 // demote fences all, and sees that nothing was written since the drain but what the
-// primaries say by themselves.
-func (s *Several) demote(ctx context.Context, drained []int64) error {
+// primaries say by themselves. One that was started again has lost its pause, and has
+// another replid.
+func (s *Several) demote(ctx context.Context, drained []Place) error {
 	if err := s.Fence(ctx); err != nil {
 		return err
 	}
-	now, err := s.offsets(ctx)
-	if err != nil || slices.Equal(now, drained) {
+	var now []Place
+	g, within := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.Whole(within) })
+	g.Go(func() (err error) {
+		now, err = s.places(within)
 		return err
+	})
+	if err := g.Wait(); err != nil || slices.Equal(now, drained) {
+		return err
+	}
+	for i, c := range s.Old {
+		if now[i].ReplID != drained[i].ReplID {
+			return fmt.Errorf("%s was started again meanwhile", c.Endpoint().Address)
+		}
 	}
 	return s.New.Drained(ctx, now) // a PING, or a write that was under way
 }
@@ -184,7 +205,12 @@ func kill(ctx context.Context, c *server.Client) error {
 func (s *Several) retreat(ctx context.Context, at Name, cause error) error {
 	ctx, cancel := context.WithTimeout(ctx, retreatTimeout)
 	defer cancel()
-	err := errors.Join(s.Lift(ctx), s.each(ctx, unpause))
+	err := s.Lift(ctx)
+	if !s.stopped.IsZero() {
+		for _, c := range s.Old { // one that is out of reach does not keep the others waiting
+			err = errors.Join(err, unpause(ctx, c))
+		}
+	}
 	s.resumed()
 	if err != nil {
 		return &UncertainError{Step: at, Err: fmt.Errorf("%w; and taking it back failed: %w", cause, err),

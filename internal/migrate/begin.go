@@ -39,8 +39,8 @@ func Begin(ctx context.Context, c Config, log *slog.Logger) (Running, error) {
 	if isLocked(err) {
 		return nil, err
 	}
-	joint, apply := last.Joint, last.Engine == plan.Apply
-	if err != nil || last.Phase.Ended() && last.Phase != Failed {
+	joint, apply := last.Joint || len(c.Others) > 0, last.Engine == plan.Apply
+	if err != nil || last.Phase == Completed || last.Phase == Aborted || last.untouched() {
 		if joint, apply, err = kindOf(ctx, c); err != nil {
 			return nil, err
 		}

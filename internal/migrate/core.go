@@ -83,6 +83,14 @@ func (c *core) setPhase(p Phase) error {
 	})
 }
 
+// goOn sets the phase of a migration that has failed, and is run again.
+func (c *core) goOn() error {
+	if !c.phaseIn(Failed) {
+		return nil
+	}
+	return c.change(func(r *header) { r.Phase = r.settled() })
+}
+
 // noteEnd journals how a run has ended, and returns its error.
 func (c *core) noteEnd(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() != nil {

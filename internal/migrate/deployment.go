@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -14,7 +13,6 @@ import (
 
 	"godwit/internal/apply"
 	"godwit/internal/command"
-	"godwit/internal/cutover"
 	"godwit/internal/plan"
 	"godwit/internal/server"
 	"godwit/internal/topology"
@@ -96,6 +94,9 @@ func (d *deployment) inspect(ctx context.Context) (primaries []topology.Node, cl
 	found, err := d.resolve(ctx)
 	if err != nil {
 		return nil, nil, err
+	}
+	if found.Cluster != nil && len(d.endpoints) > 1 {
+		return nil, nil, hinted("a cluster is one source: give any one node of it", "%s is of a cluster, and one of several sources", d.first().Address)
 	}
 	asked := d.endpoints
 	if found.Cluster != nil {
@@ -282,97 +283,6 @@ func closeAll(clients []*server.Client) {
 	}
 }
 
-// rules are what the users of each node might do before they were refused writes, by its
-// address.
-type rules = map[string][]cutover.UserRules
-
-// fence is that of all nodes. The caller closes these.
-func (d *deployment) fence(ctx context.Context, r rules) (*cutover.ACLFence, error) {
-	_, nodes, err := d.nodes(ctx)
-	if err != nil {
-		closeAll(nodes)
-		return nil, err
-	}
-	return &cutover.ACLFence{Nodes: nodes, User: d.user(), Cluster: d.isCluster(), Rules: maps.Clone(r)}, nil
-}
-
-// raise has it refuse writes, at nodes that have joined or were started again as well.
-// note makes the rules durable, where there are new ones, before any node does.
-func (d *deployment) raise(ctx context.Context, r rules, note func(rules) error) error {
-	f, err := d.raised(ctx, r, note)
-	if err == nil {
-		closeAll(f.Nodes)
-	}
-	return err
-}
-
-// raised is raise, with the fence, to be lifted without delay. The caller closes its
-// nodes.
-func (d *deployment) raised(ctx context.Context, r rules, note func(rules) error) (f *cutover.ACLFence, err error) {
-	if f, err = d.fence(ctx, r); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			closeAll(f.Nodes)
-		}
-	}()
-	if err := f.Prepare(ctx, d.password); err != nil {
-		return nil, err
-	}
-	if len(f.Rules) != len(r) {
-		if err := note(f.Rules); err != nil {
-			return nil, err
-		}
-	}
-	return f, f.Set(ctx)
-}
-
-// introduce has all nodes know godwit's own user.
-func (d *deployment) introduce(ctx context.Context) error {
-	f, err := d.fence(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer closeAll(f.Nodes)
-	return f.Prepare(ctx, d.password)
-}
-
-// lift has it take writes again. Those of nodes where that could not be done are returned
-// with the error, nil if there are none.
-func (d *deployment) lift(ctx context.Context, r rules) (left rules, err error) {
-	if len(r) == 0 {
-		return nil, nil
-	}
-	f, err := d.fence(ctx, r)
-	if err != nil {
-		return r, err
-	}
-	defer closeAll(f.Nodes)
-	return d.lifted(ctx, f)
-}
-
-// lifted is lift of a fence that there is.
-func (d *deployment) lifted(ctx context.Context, f *cutover.ACLFence) (left rules, err error) {
-	if err = f.Lift(ctx); err != nil {
-		err = fmt.Errorf("the users of %s: %w", d.address(), err)
-	}
-	if len(f.Rules) > 0 {
-		left = f.Rules
-	}
-	return left, err
-}
-
-// forget deletes godwit's own user, which ends its connections.
-func (d *deployment) forget(ctx context.Context) error {
-	f, err := d.fence(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer closeAll(f.Nodes)
-	return f.Forget(ctx)
-}
-
 // unpause ends what a switch may have left paused.
 func (d *deployment) unpause(ctx context.Context) error {
 	primaries, nodes, err := d.nodes(ctx)
@@ -386,6 +296,26 @@ func (d *deployment) unpause(ctx context.Context) error {
 		failed = append(failed, err)
 	}
 	return errors.Join(failed...)
+}
+
+// noOthers tells of a cluster's primary that has slots and is none of these: whoever got a
+// slot, or was promoted, since they were found.
+func (d *deployment) noOthers(ctx context.Context, primaries []*server.Client) error {
+	if !d.isCluster() {
+		return nil
+	}
+	now, others, err := d.nodes(ctx)
+	defer closeAll(others)
+	if err != nil {
+		return err
+	}
+	for _, c := range now {
+		address := c.Endpoint().Address
+		if !slices.ContainsFunc(primaries, func(p *server.Client) bool { return p.Endpoint().Address == address }) {
+			return fmt.Errorf("%s has slots by now, which it had not when the switch began", address)
+		}
+	}
+	return nil
 }
 
 // offsets are where the primaries stand, by their addresses, of those that answer.
@@ -409,18 +339,4 @@ func (d *deployment) offsets(ctx context.Context, clients []*server.Client) map[
 		}
 	}
 	return at
-}
-
-// byHand are the lines that give its users their rights back.
-func (d *deployment) byHand(r rules) []string {
-	var lines []string
-	for _, address := range slices.Sorted(maps.Keys(r)) {
-		node := topology.Node{Endpoint: d.first(), Version: d.found().Version}
-		node.Endpoint.Address = address
-		for _, u := range r[address] {
-			lines = append(lines, node.CLI(u.Restore()...))
-		}
-		lines = append(lines, node.CLI("CLIENT", "UNPAUSE"))
-	}
-	return lines
 }

@@ -23,6 +23,12 @@ func (d *deployment) entry() server.Endpoint {
 	return e
 }
 
+// answering is a node of a cluster that does.
+func (d *deployment) answering(ctx context.Context) (server.Endpoint, error) {
+	_, err := d.resolve(ctx)
+	return d.entry(), err
+}
+
 // knows tells of nodes that a cluster had, by what the journal has of each.
 func (d *deployment) knows(r rules) {
 	d.mu.Lock()

@@ -39,6 +39,8 @@ type Joint struct {
 	rates   rates
 	tidied  bool      // what a switch may have left paused was seen to, in this run
 	looked  time.Time // when the sides were asked last what they hold; of the keeper alone
+
+	complained string // what was said last of what is tried again; likewise
 }
 
 // jointRecord is what the journal holds. A switch is committed by the journal: Primary
@@ -72,6 +74,9 @@ func OpenJoint(_ context.Context, c Config, log *slog.Logger) (*Joint, error) {
 	m.core = newCore(c, log, j, &m.rec.header)
 	m.persist = m.saveLocked
 	m.sides = map[Side]*deployment{Source: newDeployment(Source, c, c.sources()...), Target: newDeployment(Target, c, c.To)}
+	for s, d := range m.sides {
+		d.knows(rec.Fences[s])
+	}
 	if err := m.begin(); err != nil {
 		return nil, errors.Join(err, j.close())
 	}
@@ -115,6 +120,11 @@ func (m *Joint) run(parent context.Context) error {
 		return fmt.Errorf("state directory: %w", err)
 	}
 	fresh := m.phase() == Planned
+	if m.record().Switch != nil { // whatever else is out of order: clients may be waiting
+		if err := m.recover(parent); err != nil {
+			return err
+		}
+	}
 	if err := m.inspect(parent, fresh); err != nil {
 		return err
 	}
@@ -141,6 +151,11 @@ func (m *Joint) run(parent context.Context) error {
 
 	if err := m.recover(ctx); err != nil {
 		return err
+	}
+	if m.record().Switch == nil {
+		if err := m.goOn(); err != nil {
+			return err
+		}
 	}
 	together()
 	if fresh {
@@ -251,7 +266,7 @@ func (m *Joint) fenced(s Side) func(rules) error {
 				delete(rec.Fences, s)
 				return
 			}
-			rec.Fences[s] = r
+			rec.Fences[s], rec.Fenced = r, true
 		})
 	}
 }
@@ -331,7 +346,7 @@ func (m *Joint) newEngine(from Side, progress apply.Progress, to server.Endpoint
 		},
 	}
 	if source.isCluster() {
-		c.Cluster = &apply.ClusterSource{Endpoint: source.entry(), Describe: source.describe}
+		c.Cluster = &apply.ClusterSource{Find: source.answering, Describe: source.describe}
 		return apply.New(c)
 	}
 	for _, e := range source.endpoints {

@@ -34,15 +34,12 @@ func (m *Joint) Complete(ctx context.Context, dryRun bool) (EndResult, error) {
 	defer m.interruptVerify(ctx, "the end of the migration")()
 	m.stopEngine()
 	run := newRunner(result.Steps)
-	if err := run.do(func() (err error) {
-		result.Notes, err = notesOfAway(errors.Join(m.unfence(ctx, Target), m.clean(ctx, Target), m.sides[Target].forget(ctx)))
-		return err
-	}); err != nil {
+	if err := run.do(func() error { return m.free(ctx, Target, &result) }); err != nil {
 		return result, err
 	}
 	old := m.sides[Source]
 	// A source that is gone for good is nobody's concern any more.
-	if err := run.do(func() error { return errors.Join(m.clean(ctx, Source), old.forget(ctx)) }); err != nil {
+	if err := run.do(func() error { return errors.Join(m.clean(ctx, Source, &result), old.forget(ctx)) }); err != nil {
 		result.Notes = append(result.Notes, fmt.Sprintf("%s: %v; what is left there are keys and a user whose names begin with %s", old.address(), err, old.user()))
 	}
 	result.Notes = append(result.Notes, old.address()+" holds the data as of now, and its clients may not write there; to free it:")
@@ -69,7 +66,7 @@ func (m *Joint) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 		return result, hinted("`godwit complete` ends it", "no abort in phase %s", r.Phase)
 	}
 	result.Steps = []StepStatus{m.cleanStep(Target)}
-	if r.Phase == RolledBack || len(r.Fences[Source]) > 0 {
+	if r.Cutover.Direction != "" { // a switch was begun once
 		result.Steps = append(result.Steps, m.cleanStep(Source))
 	}
 	if dryRun {
@@ -79,11 +76,7 @@ func (m *Joint) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 	m.stopEngine()
 	run := newRunner(result.Steps)
 	for _, side := range []Side{Target, Source}[:len(result.Steps)] {
-		if err := run.do(func() error {
-			notes, err := notesOfAway(errors.Join(m.unfence(ctx, side), m.clean(ctx, side), m.sides[side].forget(ctx)))
-			result.Notes = append(result.Notes, notes...)
-			return err
-		}); err != nil {
+		if err := run.do(func() error { return m.free(ctx, side, &result) }); err != nil {
 			return result, err
 		}
 	}
@@ -91,14 +84,23 @@ func (m *Joint) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 	return m.finishAs(Aborted, result, "aborted: the target gets nothing more")
 }
 
-// unfence gives the users of a side their rights back.
-func (m *Joint) unfence(ctx context.Context, side Side) error {
-	left, err := m.sides[side].lift(ctx, m.record().Fences[side])
-	return errors.Join(err, m.fenced(side)(left))
+// free gives the users of a side their rights back, and leaves nothing of godwit's there.
+// result notes what is to be done yet at nodes that are away.
+func (m *Joint) free(ctx context.Context, side Side, result *EndResult) error {
+	d := m.sides[side]
+	left, err := d.lift(ctx, m.record().Fences[side])
+	if err = errors.Join(err, m.fenced(side)(left), m.clean(ctx, side, result), d.forget(ctx)); err != nil {
+		return err
+	}
+	if len(left) > 0 {
+		result.Notes = append(result.Notes, d.address()+" has nodes that are away; should one come back without a restart, its users may write there after:")
+		result.Notes = append(result.Notes, d.byHand(left)...)
+	}
+	return nil
 }
 
 // clean deletes what an engine has left at a side, and puts settings back.
-func (m *Joint) clean(ctx context.Context, side Side) error {
+func (m *Joint) clean(ctx context.Context, side Side, result *EndResult) error {
 	d := m.sides[side]
 	for _, e := range d.endpoints {
 		own := e
@@ -115,7 +117,8 @@ func (m *Joint) clean(ctx context.Context, side Side) error {
 			Name: m.cfg.Name, Target: own, Log: m.log, Progress: m.record().Toward[side],
 			Save: func(p apply.Progress) error { return m.update(func(r *jointRecord) { r.Toward[side] = p }) },
 		})
-		if err := engine.End(ctx); err != nil {
+		notes, err := notesOfAway(engine.End(ctx))
+		if result.Notes = append(result.Notes, notes...); err != nil {
 			return err
 		}
 	}

@@ -24,7 +24,7 @@ func (m *Joint) tend(ctx context.Context) error {
 		return nil // asked again at the next look
 	}
 	if err := m.carry(ctx); err != nil {
-		m.event(slog.LevelWarn, err.Error())
+		m.complain(err.Error())
 		return nil // tried again at the next look
 	}
 	if time.Since(m.looked) > shardsInterval {
@@ -51,6 +51,14 @@ func (m *Joint) tend(ctx context.Context) error {
 	}
 	m.event(slog.LevelInfo, "the copy is done; following")
 	return nil
+}
+
+// complain says once what is tried again and again.
+func (m *Joint) complain(text string) {
+	if text != m.complained {
+		m.event(slog.LevelWarn, text)
+	}
+	m.complained = text
 }
 
 func streaming(views []apply.View) bool {

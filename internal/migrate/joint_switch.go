@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"godwit/internal/apply"
@@ -90,11 +91,14 @@ func (m *Joint) carryOut(ctx context.Context, result SwitchResult, next *success
 	r := m.record()
 	old := m.sides[r.Primary]
 	fence := &cutover.ACLFence{Nodes: nodes, User: old.user(), Cluster: old.isCluster(), Rules: r.Fences[old.side]}
-	if err := fence.Prepare(ctx, old.password); err != nil {
-		return result, err
+	err := fence.Prepare(ctx, old.password)
+	if err == nil {
+		next.fence, err = next.side.raised(ctx, r.Fences[next.side.side], m.fenced(next.side.side))
 	}
-	var err error
-	if next.fence, err = next.side.raised(ctx, r.Fences[next.side.side], m.fenced(next.side.side)); err != nil {
+	if err != nil {
+		if left := fence.Forget(ctx); left != nil {
+			m.log.Debug("godwit's user may be left at some nodes until a switch", "error", left)
+		}
 		return result, err
 	}
 	defer closeAll(next.fence.Nodes)
@@ -109,14 +113,19 @@ func (m *Joint) carryOut(ctx context.Context, result SwitchResult, next *success
 	}
 	m.event(slog.LevelInfo, fmt.Sprintf("%s: %s hands over to %s", result.Direction, old.address(), next.Address()))
 	next.engine = m.present()
+	takeBack := func(ctx context.Context) error {
+		left, err := old.lifted(ctx, fence)
+		return errors.Join(err, m.fenced(old.side)(left), fence.Forget(ctx))
+	}
 	machine := &cutover.Several{
-		Old: next.primaries, New: next, Limits: limits, Fence: fence.Set,
-		Lift:    func(ctx context.Context) error { return errors.Join(fence.Lift(ctx), fence.Forget(ctx)) },
+		Old: next.primaries, New: next, Limits: limits, Fence: fence.Set, Lift: takeBack,
+		Whole:   func(ctx context.Context) error { return old.noOthers(ctx, next.primaries) },
 		Reverse: func(ctx context.Context) error { return m.reversed(ctx, next) },
 		Observe: m.observeStep, Trace: m.traced(result.Direction),
 	}
 	if err := m.readAhead(next, r.Toward[old.side]); err != nil {
-		return m.gaveUp(result, before, &cutover.GaveUpError{Step: cutover.CatchUp, Err: errors.Join(err, fence.Forget(ctx))})
+		err = errors.Join(err, takeBack(ctx))
+		return m.gaveUp(result, before, &cutover.GaveUpError{Step: cutover.CatchUp, Err: err})
 	}
 	done, err := machine.Run(ctx)
 	result.Steps, result.WriteStallMS = steps(done.Steps), float64(done.WriteStall.Microseconds())/1e3
@@ -160,7 +169,6 @@ func (m *Joint) gaveUp(result SwitchResult, before Phase, gaveUp *cutover.GaveUp
 	saveErr := m.update(func(r *jointRecord) {
 		r.Phase, r.Switch = before, nil
 		r.Cutover.Steps, r.Cutover.WriteStallMS = result.Steps, result.WriteStallMS
-		delete(r.Fences, r.Primary) // it was lifted
 	})
 	m.event(slog.LevelWarn, fmt.Sprintf("%s %v", result.Direction, gaveUp))
 	return result, &GaveUpError{Err: errors.Join(gaveUp, saveErr)}
@@ -183,9 +191,12 @@ func (m *Joint) reversed(ctx context.Context, next *successor) error {
 	m.mu.Lock()
 	m.lags = make(map[string]*lagMeter)
 	m.mu.Unlock()
-	err := next.side.forget(ctx)
 	if next.ahead == nil {
-		return err
+		return nil
+	}
+	var err error
+	if m.cfg.NoKill {
+		err = m.sides[next.side.side.other()].unblock(ctx)
 	}
 	ahead := next.ahead
 	next.ahead = nil
@@ -212,12 +223,12 @@ func (m *Joint) recover(ctx context.Context) error {
 		m.tidied = true
 		return nil
 	}
-	m.event(slog.LevelWarn, fmt.Sprintf("the %s was interrupted before its commit; %s serves as before", r.Switch.Direction, old.address()))
 	left, err := old.lift(ctx, r.Fences[old.side])
-	if err = errors.Join(err, old.unpause(ctx)); err != nil {
-		m.log.Warn("a switch is taken back as soon as every primary answers", "error", err)
+	if err = errors.Join(err, old.forget(ctx), old.unpause(ctx)); err != nil {
+		m.complain(fmt.Sprintf("the %s was interrupted before its commit, and is taken back as soon as every node of %s answers: %v", r.Switch.Direction, old.address(), err))
 		return nil
 	}
+	m.event(slog.LevelWarn, fmt.Sprintf("the %s was interrupted before its commit; %s serves as before", r.Switch.Direction, old.address()))
 	return m.update(func(rec *jointRecord) {
 		delete(rec.Fences, old.side)
 		if left != nil {
@@ -267,47 +278,32 @@ func (s *successor) Command(step cutover.Name) string {
 // Follows waits until it is close behind every primary.
 func (s *successor) Follows(ctx context.Context) error {
 	const enough = 1 << 20 // bytes
+	places := make([]cutover.Place, len(s.primaries))
 	at := s.m.primary().offsets(ctx, s.primaries)
-	for _, c := range s.primaries {
-		if err := s.reaches(ctx, c.Endpoint().Address, at[c.Endpoint().Address]-enough); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Drained waits until it has everything up to these offsets.
-func (s *successor) Drained(ctx context.Context, offsets []int64) error {
-	s.engine.Acknowledge()
 	for i, c := range s.primaries {
-		if err := s.reaches(ctx, c.Endpoint().Address, offsets[i]); err != nil {
-			return err
-		}
+		places[i].Offset = at[c.Endpoint().Address] - enough
 	}
-	return nil
+	return s.reach(ctx, places)
 }
 
-// reachPoll is how often a link is looked at that is waited for.
+// Drained waits until it has everything up to these places.
+func (s *successor) Drained(ctx context.Context, at []cutover.Place) error {
+	s.engine.Acknowledge()
+	return s.reach(ctx, at)
+}
+
+// reachPoll is how often the links are looked at that are waited for.
 const reachPoll = 200 * time.Microsecond
 
-// reaches waits until it has everything that a primary has said up to an offset.
-func (s *successor) reaches(ctx context.Context, address string, offset int64) error {
+// reach waits until it has everything that the primaries have said up to some places, of
+// all at one moment: a slot that changes hands is carried by one link after the other.
+func (s *successor) reach(ctx context.Context, at []cutover.Place) error {
 	tick := time.NewTicker(reachPoll)
 	defer tick.Stop()
 	for {
-		why := fmt.Sprintf("%s is not read", address)
-		for _, v := range s.engine.View() {
-			switch {
-			case v.Source != address:
-			case v.State != apply.Streaming:
-				why = fmt.Sprintf("the link from %s is %s %s", address, v.State, v.Reason)
-			case v.Unsettled > 0:
-				why = fmt.Sprintf("%d slots are on the move", v.Unsettled)
-			case v.Acked < offset:
-				why = fmt.Sprintf("%d bytes of %s are missing", offset-v.Acked, address)
-			default:
-				return nil
-			}
+		why := s.missing(at)
+		if why == "" {
+			return nil
 		}
 		select {
 		case <-tick.C:
@@ -317,11 +313,43 @@ func (s *successor) reaches(ctx context.Context, address string, offset int64) e
 	}
 }
 
+// missing tells what it has not got yet, empty if it has all. A place without a replid is
+// one of whatever the stream is by now.
+func (s *successor) missing(at []cutover.Place) string {
+	views := s.engine.View()
+	for i, c := range s.primaries {
+		address := c.Endpoint().Address
+		of := slices.IndexFunc(views, func(v apply.View) bool { return v.Source == address })
+		if of < 0 {
+			return address + " is not read"
+		}
+		switch v := views[of]; {
+		case v.State != apply.Streaming:
+			return fmt.Sprintf("the link from %s is %s %s", address, v.State, v.Reason)
+		case v.Unsettled > 0:
+			return fmt.Sprintf("%d slots are on the move", v.Unsettled)
+		case at[i].ReplID != "" && v.ReplID != at[i].ReplID:
+			return address + " was started again, and is not read yet"
+		case v.Acked < at[i].Offset:
+			return fmt.Sprintf("%d bytes of %s are missing", at[i].Offset-v.Acked, address)
+		}
+	}
+	return ""
+}
+
 // Promote has it take writes. The other side takes none any more, and everything that it
 // took is here: this entry of the journal is the commit. A node that cannot be told now
 // that its users may write is told later.
 func (s *successor) Promote(ctx context.Context) error {
-	s.m.stopEngine() // whatever it carried by value after that would undo what clients write
+	// Whatever the engine carried after that would undo what clients write, and so would
+	// what it has sent already, were it read late.
+	if err := s.engine.Confirm(ctx); err != nil {
+		return err
+	}
+	s.m.stopEngine()
+	if err := s.fence.Forget(ctx); err != nil {
+		return err
+	}
 	to := s.side.side
 	progress := apply.Progress{Settings: s.m.record().Toward[to.other()].Settings} // they are put back in the end
 	if s.ahead != nil {

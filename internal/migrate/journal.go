@@ -47,6 +47,7 @@ type header struct {
 	Port     int           `json:"port"`               // of the listener; kept, because the servers know it
 	Settings []setting     `json:"settings,omitempty"` // changed at the servers and to be restored
 	Followed bool          `json:"followed"`           // the target has followed the source
+	Fenced   bool          `json:"fenced,omitempty"`   // users of a side have been refused writes, see deployment
 	Cutover  CutoverStatus `json:"cutover"`
 	Verify   VerifyStatus  `json:"verify"`
 	Last     Status        `json:"last"` // as last shown, for a dead run's status
@@ -83,7 +84,7 @@ type record struct {
 // untouched tells whether a run failed before it had any effect, or took it
 // all back: the next one begins anew.
 func (r *header) untouched() bool {
-	return r.Phase == Failed && !r.Followed && len(r.Settings) == 0 && len(r.Announced) == 0
+	return r.Phase == Failed && !r.Followed && !r.Fenced && len(r.Settings) == 0 && len(r.Announced) == 0
 }
 
 // switchRecord is the intent of a switch, journaled before its first effect.

@@ -69,6 +69,9 @@ func (c *core) keep(ctx context.Context, m kept) error {
 		}
 		select {
 		case <-ctx.Done():
+			if over, err := c.over(); over {
+				return err // an operation that had ended it was first
+			}
 			return c.interrupted(ctx, m)
 		case err := <-c.fatal:
 			return err

@@ -42,7 +42,7 @@ func planLoading(ctx context.Context, c Config, facts plan.FileFacts, target *en
 	if err != nil {
 		return plan.Plan{}, fmt.Errorf("%s: %w", Source, err)
 	}
-	return plan.ForFile(facts, plan.Wants{Name: c.Name, Replace: c.Replace, Drop: c.Drop, AcceptModules: c.AcceptModules}), nil
+	return plan.ForFile(facts, plan.Wants{Name: c.Name, Replace: c.Replace, Drop: c.Drop, AcceptModules: c.AcceptModules, Route: c.Route}), nil
 }
 
 // findTarget asks the target what a plan needs.

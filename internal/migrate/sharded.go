@@ -77,6 +77,7 @@ func OpenSharded(_ context.Context, c Config, log *slog.Logger) (*Sharded, error
 	if err != nil {
 		return nil, err
 	}
+	rec.Fenced = rec.Fenced || len(rec.Fence) > 0 // an earlier version did not note that
 	m := &Sharded{rec: rec}
 	m.core = newCore(c, log, j, &m.rec.header)
 	m.persist = m.saveLocked
@@ -162,6 +163,11 @@ func (m *Sharded) run(parent context.Context) error {
 	m.tendVerify(ctx)
 	if err := m.recover(ctx); err != nil {
 		return err
+	}
+	if !m.pending() {
+		if err := m.goOn(); err != nil {
+			return err
+		}
 	}
 	together()
 	if fresh {

@@ -257,7 +257,7 @@ func (m *Sharded) mayGoBack() error {
 // goBack runs the machine between two journal entries.
 func (m *Sharded) goBack(ctx context.Context, result SwitchResult, primaries, nodes []*server.Client, next *oldPrimary, limits cutover.Limits) (SwitchResult, error) {
 	defer m.interruptVerify(ctx, "a "+result.Direction)()
-	fence := &cutover.ACLFence{Nodes: nodes, User: m.cluster.user(), Cluster: true}
+	fence := &cutover.ACLFence{Nodes: nodes, User: m.cluster.user(), Cluster: true, Rules: m.fenced()}
 	if err := fence.Prepare(ctx, m.cluster.password); err != nil {
 		return result, err
 	}
@@ -273,8 +273,11 @@ func (m *Sharded) goBack(ctx context.Context, result SwitchResult, primaries, no
 	}
 	m.event(slog.LevelInfo, fmt.Sprintf("%s: the cluster at %s hands over to %s", result.Direction, m.cfg.To.Address, m.source.address()))
 	machine := &cutover.Several{
-		Old: primaries, New: next, Limits: limits, Fence: fence.Set,
-		Lift:    func(ctx context.Context) error { return errors.Join(fence.Lift(ctx), fence.Forget(ctx)) },
+		Old: primaries, New: next, Limits: limits, Fence: fence.Set, Whole: func(ctx context.Context) error { return m.cluster.noOthers(ctx, primaries) },
+		Lift: func(ctx context.Context) error {
+			left, err := m.cluster.lifted(ctx, fence)
+			return errors.Join(err, m.noteFence(left), fence.Forget(ctx))
+		},
 		Reverse: func(ctx context.Context) error { m.stopFeed(); return m.forthAgain(ctx) },
 		Observe: m.observeStep, Trace: m.traced(result.Direction),
 	}
@@ -356,7 +359,9 @@ func (o *oldPrimary) Follows(ctx context.Context) error {
 }
 
 // Drained waits until it has everything that the shards have said.
-func (o *oldPrimary) Drained(ctx context.Context, _ []int64) error { return o.feed.Drain(ctx, nil) }
+func (o *oldPrimary) Drained(ctx context.Context, _ []cutover.Place) error {
+	return o.feed.Drain(ctx, nil)
+}
 
 // Promote makes it a primary.
 func (o *oldPrimary) Promote(ctx context.Context) error { return o.replica.Promote(ctx) }

@@ -40,7 +40,7 @@ func (m *Sharded) Complete(ctx context.Context, dryRun bool) (EndResult, error) 
 		return result, err
 	}
 	m.stopFeed()
-	if err := run.do(func() (err error) { result.Notes, err = notesOfAway(m.clean(ctx)); return err }); err != nil {
+	if err := run.do(func() error { return m.clean(ctx, &result) }); err != nil {
 		return result, err
 	}
 	if err := m.restore(ctx, m.source); err != nil {
@@ -78,7 +78,7 @@ func (m *Sharded) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 	defer m.interruptVerify(ctx, "an abort")()
 	m.stopEngine()
 	run := newRunner(result.Steps)
-	if err := run.do(func() (err error) { result.Notes, err = notesOfAway(m.clean(ctx)); return err }); err != nil {
+	if err := run.do(func() error { return m.clean(ctx, &result) }); err != nil {
 		return result, err
 	}
 	if err := m.restore(ctx, m.source); err != nil {
@@ -96,11 +96,17 @@ func (m *Sharded) primary() Side {
 }
 
 // clean takes back what godwit has left at the shards.
-func (m *Sharded) clean(ctx context.Context) error {
+func (m *Sharded) clean(ctx context.Context, result *EndResult) error {
 	if err := errors.Join(m.restoreShards(ctx), m.unfence(ctx)); err != nil {
 		return err
 	}
-	return m.newEngine(m.cluster.entry).End(ctx)
+	if left := m.fenced(); left != nil {
+		result.Notes = append(result.Notes, m.cluster.address()+" has nodes that are away; should one come back without a restart, its users may write there after:")
+		result.Notes = append(result.Notes, m.cluster.byHand(left)...)
+	}
+	notes, err := notesOfAway(m.newEngine(m.cluster.entry).End(ctx))
+	result.Notes = append(result.Notes, notes...)
+	return err
 }
 
 func (m *Sharded) cleanStep() StepStatus {

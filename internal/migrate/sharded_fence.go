@@ -20,7 +20,7 @@ func (m *Sharded) fenced() rules {
 }
 
 func (m *Sharded) noteFence(r rules) error {
-	return m.update(func(rec *shardedRecord) { rec.Fence = r })
+	return m.update(func(rec *shardedRecord) { rec.Fence, rec.Fenced = r, rec.Fenced || r != nil })
 }
 
 // raise has the cluster refuse its clients' writes.

@@ -137,9 +137,6 @@ func (m *Sharded) concluded(ctx context.Context, result SwitchResult, to Side, b
 		saveErr := m.update(func(r *shardedRecord) {
 			r.Phase, r.Switch = before, nil
 			r.Cutover.Steps, r.Cutover.WriteStallMS = result.Steps, result.WriteStallMS
-			if to == Source {
-				r.Fence = nil // it was lifted
-			}
 		})
 		m.event(slog.LevelWarn, fmt.Sprintf("%s %v", result.Direction, gaveUp))
 		return result, &GaveUpError{Err: errors.Join(err, saveErr)}
@@ -258,6 +255,9 @@ func (c *cluster) Acknowledge(context.Context) { c.engine.Acknowledge() }
 // itself. Whatever the engine carries by value after that would undo what clients write.
 func (c *cluster) Promote(ctx context.Context) error {
 	c.m.stopEngine()
+	if err := c.fence.Forget(ctx); err != nil { // so that nothing is carried out late
+		c.m.log.Warn("what was sent to the cluster may be carried out late", "error", err)
+	}
 	c.m.openBack()
 	c.m.lift(ctx, c.fence)
 	return nil

@@ -377,7 +377,7 @@ func (m *Migration) recover(ctx context.Context) error {
 	}
 	return m.update(func(r *record) {
 		r.Switch, r.Error, r.Hint = nil, "", ""
-		r.Phase = m.settledPhase(r)
+		r.Phase = r.settled()
 	})
 }
 
@@ -466,12 +466,13 @@ func (m *Migration) undecided(intent *switchRecord, old, next *end, why string) 
 func (m *Migration) settle() error {
 	return m.update(func(r *record) {
 		if r.Phase == Failed || r.Phase == Switching {
-			r.Phase = m.settledPhase(r)
+			r.Phase = r.settled()
 		}
 	})
 }
 
-func (m *Migration) settledPhase(r *record) Phase {
+// settled is the phase of a migration no switch of which is under way.
+func (r *header) settled() Phase {
 	switch {
 	case r.Primary == Target:
 		return Switched

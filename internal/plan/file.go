@@ -64,6 +64,7 @@ func (f FileFacts) Whole() topology.Node {
 func ForFile(f FileFacts, w Wants) Plan {
 	w.CopyOnly, w.RollbackWindow, w.Verify = true, 0, false
 	in := newInput(Facts{Source: f.File.node(), Target: f.Target, Cluster: f.Cluster, Shards: f.Shards}, w)
+	in.file = true
 	p := Plan{
 		Name: w.Name, Engine: File, EngineWhy: "what a server has saved is read, and written to the target as a client does",
 		Source: endOf(in.Source), Target: endOf(in.Target), File: &f.File,
@@ -80,7 +81,7 @@ func ForFile(f FileFacts, w Wants) Plan {
 			p.Shards = append(p.Shards, endOf(n))
 		}
 	}
-	for _, rules := range [][]rule{identityRules(), clusterRules(), roleRules(), dataRules(), memoryRules()} {
+	for _, rules := range [][]rule{identityRules(), clusterRules(), dbMapRules(), roleRules(), dataRules(), memoryRules()} {
 		for _, r := range rules {
 			if concernsFile(r.code, in.toCluster()) {
 				p.apply(r, in)
@@ -105,7 +106,7 @@ func concernsFile(code string, cluster bool) bool {
 		return false
 	}
 	switch code {
-	case "target-is-sentinel", "target-too-old", "cluster-unserved", "cluster-moving", "cluster-dbs", "shard-memory", "shard-versions",
+	case "target-is-sentinel", "target-too-old", "cluster-unserved", "cluster-moving", "cluster-dbs", "db-map-joint", "shard-memory", "shard-versions",
 		"target-is-replica", "target-in-use", "target-failing-over", "target-loading",
 		"target-has-keys", "target-wiped", "databases", "target-persists", "target-evicts":
 		return true

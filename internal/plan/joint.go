@@ -91,6 +91,14 @@ func jointRules() []rule {
 			}
 			return "", ""
 		}},
+		{"source-twice", blocker, func(in *input) (string, string) {
+			for i, s := range in.Sources {
+				if j := slices.IndexFunc(in.Sources, func(x topology.Node) bool { return x.RunID == s.RunID }); s.RunID != "" && j < i {
+					return fmt.Sprintf("%s and %s are one server: what it writes would be carried twice", in.Sources[j].Endpoint.Address, s.Endpoint.Address), "give each source once"
+				}
+			}
+			return "", ""
+		}},
 		{"source-unserved", blocker, func(in *input) (string, string) {
 			if in.SourceCluster == nil || len(in.SourceCluster.Unserved()) == 0 {
 				return "", ""

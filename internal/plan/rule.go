@@ -45,6 +45,7 @@ type input struct {
 	Wants
 	method     Method // of the cutover, at the source
 	backMethod Method // of a rollback, at the target
+	file       bool   // the source is none, but what one has saved
 }
 
 func newInput(f Facts, w Wants) *input {

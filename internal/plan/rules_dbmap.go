@@ -15,15 +15,26 @@ import (
 func dbMapRules() []rule {
 	return []rule{
 		{"db-map-relay", blocker, func(in *input) (string, string) {
-			if in.toCluster() || !in.Route.Maps() {
+			if in.toCluster() || in.joint() || !in.Route.Maps() {
 				return "", ""
 			}
 			return "--db-map " + in.Route.String() + ": the target is to be a replica of godwit, which passes the source's stream on as it is, so every db gets to the same number",
 				"leave --db-map out; it is for clusters as targets"
 		}},
-		{"cluster-dbs", blocker, func(in *input) (string, string) {
-			if !in.toCluster() {
+		{"db-map-joint", blocker, func(in *input) (string, string) {
+			if !in.joint() && !in.file || !in.Route.Maps() {
 				return "", ""
+			}
+			return "--db-map " + in.Route.String() + ": a mapping takes one standalone server as the source", "leave --db-map out"
+		}},
+		{"cluster-dbs", blocker, func(in *input) (string, string) {
+			switch {
+			case in.joint():
+				return in.otherDBs("what several primaries have is carried to db 0, and they have keys in %s as well", "move them to db 0 by other names")
+			case !in.toCluster():
+				return "", ""
+			case in.file:
+				return in.otherDBs("a cluster has one db by default, and the file has keys in %s as well", "load it into a server, and move that with --db-map")
 			}
 			var found, prefixes, same, drops []string
 			for _, db := range in.Source.DBs {
@@ -89,6 +100,20 @@ func dbMapRules() []rule {
 			return text, ""
 		}},
 	}
+}
+
+// otherDBs names the dbs above 0 where nothing can be said about them.
+func (in *input) otherDBs(text, hint string) (string, string) {
+	var found []string
+	for _, db := range in.Source.DBs {
+		if db.Number != 0 {
+			found = append(found, keysOfDB(db))
+		}
+	}
+	if found == nil {
+		return "", ""
+	}
+	return fmt.Sprintf(text, list(found)), hint
 }
 
 // found is a finding of package route, nothing if there is none.

@@ -58,6 +58,10 @@ var ruleTests = []struct {
 	}, blockers: []string{"target-is-replica"}, warnings: []string{"joint-clients"}, says: "REPLICAOF NO ONE"},
 	{name: "several servers", change: func(f *Facts, _ *Wants) { f.several(redis70(from), redis70("10.0.0.3:6379")) },
 		warnings: []string{"joint-clients", "sources-names"}, says: "2 servers", noBack: true},
+	{name: "a mapping of several servers", change: func(f *Facts, w *Wants) {
+		f.several(redis70(from), redis70("10.0.0.3:6379"))
+		w.Route, _ = route.Parse([]string{"1:drop"})
+	}, blockers: []string{"db-map-joint"}, warnings: []string{"joint-clients", "sources-names"}, says: "takes one standalone server", noBack: true},
 	{name: "several servers, one of them a replica", change: func(f *Facts, _ *Wants) {
 		other := redis70("10.0.0.3:6379")
 		replicaOf(&other, "10.0.0.4", 6379)
@@ -69,6 +73,16 @@ var ruleTests = []struct {
 		f.several(redis70(from), other)
 		w.NoKill = true
 	}, blockers: []string{"sources-standalone"}, warnings: []string{"joint-clients", "sources-names"}, says: "a cluster is one source", noBack: true},
+	{name: "one server by two names", change: func(f *Facts, _ *Wants) {
+		one, other := redis70(from), redis70("10.0.0.3:6379")
+		one.RunID, other.RunID = "same", "same"
+		f.several(one, other)
+	}, blockers: []string{"source-twice"}, warnings: []string{"joint-clients", "sources-names"}, says: "are one server", noBack: true},
+	{name: "several servers with dbs", change: func(f *Facts, _ *Wants) {
+		one := redis70(from)
+		one.DBs = append(one.DBs, topology.DB{Number: 3, Keys: 7})
+		f.several(one, redis70("10.0.0.3:6379"))
+	}, blockers: []string{"cluster-dbs"}, warnings: []string{"joint-clients", "sources-names"}, says: "db 3 (7 keys)", noBack: true},
 	{name: "a cluster as the target", change: func(f *Facts, _ *Wants) { clustered(f, redis70) },
 		warnings: []string{"cluster-clients"}, says: "10.0.1.2:6379, 5,462 slots, 0 replicas"},
 	{name: "a cluster that is only to be filled", change: func(f *Facts, w *Wants) { clustered(f, valkey91); w.CopyOnly = true },

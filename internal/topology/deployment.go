@@ -3,6 +3,9 @@ package topology
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
 
 	"godwit/internal/server"
 	"godwit/internal/slot"
@@ -76,11 +79,9 @@ func resolveCluster(ctx context.Context, e server.Endpoint) (Deployment, error) 
 		}
 		index[s.Primary.ID] = len(d.Primaries)
 		d.Primaries = append(d.Primaries, s.Primary.Endpoint)
-		keys, err := countKeys(ctx, s.Primary.Endpoint)
-		if err != nil {
-			return Deployment{}, err
-		}
-		d.Keys += keys
+	}
+	if d.Keys, err = countAll(ctx, d.Primaries); err != nil {
+		return Deployment{}, err
 	}
 	if len(d.Primaries) > 1 {
 		shards := make([]int, slot.Count)
@@ -91,6 +92,21 @@ func resolveCluster(ctx context.Context, e server.Endpoint) (Deployment, error) 
 		d.Slots = func(at uint16) int { return shards[at%slot.Count] }
 	}
 	return d, nil
+}
+
+// countAll asks all at once how many keys they have, and adds these up.
+func countAll(ctx context.Context, servers []server.Endpoint) (int64, error) {
+	var sum atomic.Int64
+	group, ctx := errgroup.WithContext(ctx)
+	for _, e := range servers {
+		group.Go(func() error {
+			keys, err := countKeys(ctx, e)
+			sum.Add(keys)
+			return err
+		})
+	}
+	err := group.Wait()
+	return sum.Load(), err
 }
 
 // countKeys asks a server how many keys it has.
