@@ -15,7 +15,6 @@ import (
 	"godwit/internal/sandbox"
 	"godwit/internal/sandbox/sandboxtest"
 	"godwit/internal/server"
-	"godwit/internal/verify"
 )
 
 // deployed is one side of a joint migration.
@@ -220,9 +219,7 @@ func TestFromACluster(t *testing.T) {
 			m := start(t, p.config)
 			m.ready()
 			for i := range 2 {
-				if report := m.compared(migrate.VerifyOptions{}); report.Result != verify.Equal {
-					t.Errorf("compared: %+v", report)
-				}
+				m.alike()
 				p.loads[0].ResetStall()
 				r := m.cutover()
 				time.Sleep(300 * time.Millisecond)
@@ -231,9 +228,7 @@ func TestFromACluster(t *testing.T) {
 				if i == 1 {
 					break
 				}
-				if report := m.compared(migrate.VerifyOptions{}); report.Result != verify.Equal {
-					t.Errorf("compared after the cutover: %+v", report)
-				}
+				m.alike()
 				p.loads[0].ResetStall()
 				r = m.rollback()
 				time.Sleep(300 * time.Millisecond)

@@ -120,7 +120,7 @@ func TestNetworkFaultsWhileCopying(t *testing.T) {
 	n := newNetwork(t, "redis-7.0")
 	l := n.load()
 	c := connect(t, n.source)
-	if err := c.ConfigSet(t.Context(), "rdb-key-save-delay", "100"); err != nil { // µs
+	if err := c.ConfigSet(t.Context(), "rdb-key-save-delay", "300"); err != nil { // µs: no copy ends before it is torn
 		t.Fatal(err)
 	}
 	m := start(t, n.cfg)
@@ -141,6 +141,10 @@ func TestNetworkFaultsWhileCopying(t *testing.T) {
 		})
 		tear()
 	}
+	if err := c.ConfigSet(t.Context(), "rdb-key-save-delay", "0"); err != nil {
+		t.Fatal(err)
+	}
+	n.toSource.Reset() // the next one takes no longer than it must
 	m.ready()
 	m.cutover()
 	m.ready()
