@@ -70,6 +70,19 @@ func (e *Engine) Trail(source int, delay time.Duration) (*Hold, error) {
 	return e.all()[source].trail(delay)
 }
 
+// TrailFrom is Trail by the address of the source's primary.
+func (e *Engine) TrailFrom(address string, delay time.Duration) (*Hold, error) {
+	for _, l := range e.all() {
+		if v := l.View(); v.Source == address {
+			if v.Unsettled > 0 {
+				return nil, fmt.Errorf("the target is not to be compared yet: %d slots of the source are on the move", v.Unsettled)
+			}
+			return l.trail(delay)
+		}
+	}
+	return nil, fmt.Errorf("%s is not read, so its target cannot be held back", address)
+}
+
 func (l *Link) trail(delay time.Duration) (*Hold, error) {
 	slots := l.Renewing() // before mu is taken: a progress that is being saved waits for a view
 	l.mu.Lock()

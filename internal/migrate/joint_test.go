@@ -15,6 +15,7 @@ import (
 	"godwit/internal/sandbox"
 	"godwit/internal/sandbox/sandboxtest"
 	"godwit/internal/server"
+	"godwit/internal/verify"
 )
 
 // deployed is one side of a joint migration.
@@ -219,7 +220,9 @@ func TestFromACluster(t *testing.T) {
 			m := start(t, p.config)
 			m.ready()
 			for i := range 2 {
-				m.alike()
+				if report := m.compared(migrate.VerifyOptions{}); report.Result != verify.Equal || report.Held == 0 {
+					t.Errorf("compared: %+v", report)
+				}
 				p.loads[0].ResetStall()
 				r := m.cutover()
 				time.Sleep(300 * time.Millisecond)
@@ -228,7 +231,9 @@ func TestFromACluster(t *testing.T) {
 				if i == 1 {
 					break
 				}
-				m.alike()
+				if report := m.compared(migrate.VerifyOptions{}); report.Result != verify.Equal || report.Held == 0 {
+					t.Errorf("compared: %+v", report)
+				}
 				p.loads[0].ResetStall()
 				r = m.rollback()
 				time.Sleep(300 * time.Millisecond)

@@ -27,13 +27,13 @@ func (m *Migration) verifyBetween(v *verifying) error {
 	v.source, v.target, v.replica = source.address(), replica.address(), replica
 	v.between = verifySides{alone(source), alone(replica)}
 	link := m.link.link
-	v.feed = &feed{trace: m.trace, trail: func(ctx context.Context) (heldTarget, error) {
+	v.feeds = []*feed{{trace: m.trace, trail: func(ctx context.Context) (heldTarget, error) {
 		h, err := link.Trail(ctx, trailDelay)
 		if err != nil {
 			return nil, err
 		}
 		return &held{m: m, link: link, replica: replica, hold: h}, nil
-	}}
+	}}}
 	return nil
 }
 

@@ -51,13 +51,13 @@ func (m *Sharded) verifyBetween(v *verifying) error {
 	v.source, v.target = m.source.address(), m.cfg.To.Address
 	v.between.source = alone(m.source)
 	engine := m.engine.engine
-	v.feed = &feed{trace: m.trace, trail: func(context.Context) (heldTarget, error) {
+	v.feeds = []*feed{{trace: m.trace, trail: func(context.Context) (heldTarget, error) {
 		h, err := engine.Trail(0, trailDelay)
 		if err != nil {
 			return nil, err
 		}
 		return &heldShards{m: m, hold: h}, nil
-	}}
+	}}}
 	return nil
 }
 
@@ -65,7 +65,7 @@ func (m *Sharded) verifyBetween(v *verifying) error {
 // nobody else may write to them. It has them give their snapshots at once when they are
 // asked for one, and notes to which of them a repair will write.
 func (m *Sharded) verifyPrepare(ctx context.Context, v *verifying) error {
-	if v.feed == nil {
+	if v.feeds == nil {
 		var err error
 		v.between.source, err = side(ctx, m.cluster, m.cluster.first())
 		return err

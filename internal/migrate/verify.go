@@ -54,7 +54,7 @@ type verifying struct {
 	between        verifySides
 	replica        *end // the target where it is a replica; nil for a cluster
 	options        VerifyOptions
-	feed           *feed // nil where the target is not held
+	feeds          []*feed // of each shard of the source; nil where the target is not held
 	began          time.Time
 	cancel         context.CancelCauseFunc
 	done           chan struct{} // closed once nothing of it is left
@@ -112,11 +112,19 @@ func (c *core) compare(ctx context.Context, o VerifyOptions, e comparer) (*verif
 	}
 	c.event(slog.LevelInfo, fmt.Sprintf("comparing %s with %s", v.target, v.source))
 	report, err := verify.Run(ctx, c.verifyConfig(v))
-	if v.feed != nil {
-		v.feed.end(ctx, errors.New("the comparison is over"))
-	}
+	c.endFeeds(ctx, v, errors.New("the comparison is over"))
 	c.putBack(ctx, v, e)
 	return report, errors.Join(err, c.endVerify(v, report, err))
+}
+
+// endFeeds feeds the target for good.
+func (c *core) endFeeds(ctx context.Context, v *verifying, why error) {
+	c.mu.Lock()
+	feeds := v.feeds
+	c.mu.Unlock()
+	for _, f := range feeds {
+		f.end(ctx, why)
+	}
 }
 
 // underWay is the comparison that has no result yet, nil if there is none. mu
@@ -219,8 +227,11 @@ func (c *core) verifyConfig(v *verifying) verify.Config {
 	}
 	var feeds []verify.Feed
 	var unlock func(context.Context) (func(context.Context) error, error)
-	if v.feed != nil {
-		feeds, unlock = []verify.Feed{v.feed}, v.feed.Unlock
+	for _, f := range v.feeds {
+		feeds = append(feeds, f)
+	}
+	if len(v.feeds) == 1 {
+		unlock = v.feeds[0].Unlock
 	}
 	return verify.Config{
 		Source: v.between.source, Target: v.between.target,
@@ -283,9 +294,7 @@ func (c *core) interruptVerify(ctx context.Context, by string) (resume func()) {
 	if v != nil {
 		why := &InterruptedError{By: by}
 		v.cancel(why)
-		if v.feed != nil {
-			v.feed.end(ctx, why)
-		}
+		c.endFeeds(ctx, v, why)
 	}
 	return func() {
 		c.mu.Lock()

@@ -11,7 +11,6 @@ type Comparison struct {
 	Method        string `json:"method"`        // snapshot or scan, as godwit verify --method has them
 	Why           string `json:"why,omitempty"` // why not by snapshots
 	BeforeCutover bool   `json:"before_cutover"`
-	Apart         bool   `json:"apart,omitempty"` // the snapshots are not of one moment
 }
 
 // The methods of a comparison.
@@ -23,7 +22,7 @@ const (
 // comparison tells what will be possible. Snapshots are the better method: exact at
 // one offset, and one fork of each server costs it less than a DUMP of every key.
 func (in *input) comparison() Comparison {
-	c := Comparison{Method: bySnapshots, BeforeCutover: in.Verify, Apart: in.joint()}
+	c := Comparison{Method: bySnapshots, BeforeCutover: in.Verify}
 	if why := in.Source.NoSnapshot(); why != "" {
 		c.Method, c.Why = byScan, "the source: "+why
 		return c
@@ -51,10 +50,7 @@ func (in *input) compared() []topology.Node {
 // text says it for people.
 func (c Comparison) text() string {
 	text := "by snapshots taken at the same offset: one fork of each server, two if something differs"
-	switch {
-	case c.Apart && c.Method == bySnapshots:
-		text = "by a snapshot of each primary; what differs then, for it was written meanwhile, is read again until it has settled"
-	case c.Method == byScan:
+	if c.Method == byScan {
 		text = "by SCAN and DUMP of both sides; not by snapshots: " + c.Why
 	}
 	if c.BeforeCutover {
@@ -110,8 +106,8 @@ func (in *input) verifySteps() []Step {
 	}
 	if in.joint() {
 		return []Step{
-			at(source, following, "PSYNC ? -1", "every primary: a snapshot to compare by"), at(target, following, "PSYNC ? -1", "likewise"),
-			at(source, following, "SCAN, DUMP", "of what differs, until it has settled"), end,
+			at(source, following, "PSYNC ? -1", "every primary: a snapshot to compare by; one fork more, and another one if something differs"),
+			at(target, following, "PSYNC ? -1", "the same at the very offsets of these; its feeds are held for the length of one fork"), end,
 		}
 	}
 	every, was, feed := "", in.Target.Settings["repl-diskless-sync-delay"], "its feed is held for the length of one fork"
