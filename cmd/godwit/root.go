@@ -72,7 +72,7 @@ up and the old primary serves as before, 130 interrupted.`,
 	root.AddCommand(
 		newPlanCommand(s), newRunCommand(s), newDemoCommand(s),
 		newCutoverCommand(s), newRollbackCommand(s), newCompleteCommand(s), newAbortCommand(s),
-		newStatusCommand(s), newVerifyCommand(s), newInspectCommand(s), newAuditCommand(s),
+		newStatusCommand(s), newVerifyCommand(s), newInspectCommand(s), newAuditCommand(s), newClusterCommand(s),
 		newVersionCommand(s), newManCommand(s),
 	)
 	return root
