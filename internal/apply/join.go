@@ -18,7 +18,12 @@ type readied struct {
 // say from then on waits in the spools, up to lifetime's end. It is for a target that is
 // about to have what the sources have, as an engine in the other direction has seen to:
 // once that is so, and as long as nobody writes, Stood tells from where on Run carries.
-func (e *Engine) Join(lifetime context.Context) error {
+func (e *Engine) Join(lifetime context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			e.Leave()
+		}
+	}()
 	if e.cfg.Cluster != nil {
 		if err := e.gather(lifetime); err != nil {
 			return err
@@ -37,7 +42,6 @@ func (e *Engine) Join(lifetime context.Context) error {
 		group.Go(func() error { return l.in.join(lifetime) })
 	}
 	if err := group.Wait(); err != nil {
-		e.Leave()
 		return err
 	}
 	e.readied = &readied{target, ids}

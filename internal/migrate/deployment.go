@@ -224,6 +224,9 @@ func (d *deployment) setClocks(ctx context.Context, servers ...server.Endpoint) 
 		d.mu.Lock()
 		c := d.clocks[e.Address]
 		d.mu.Unlock()
+		if c == nil { // promoted since: its link goes by the clock of the primary before it
+			continue
+		}
 		client, err := server.Dial(ctx, e, d.clientName())
 		if err != nil {
 			return err

@@ -74,9 +74,6 @@ func OpenJoint(_ context.Context, c Config, log *slog.Logger) (*Joint, error) {
 	m.core = newCore(c, log, j, &m.rec.header)
 	m.persist = m.saveLocked
 	m.sides = map[Side]*deployment{Source: newDeployment(Source, c, c.sources()...), Target: newDeployment(Target, c, c.To)}
-	for s, d := range m.sides {
-		d.knows(rec.Fences[s])
-	}
 	if err := m.begin(); err != nil {
 		return nil, errors.Join(err, j.close())
 	}

@@ -131,6 +131,13 @@ func jointRules() []rule {
 			}
 			return "no key may be at two of the sources: which of the two is right nobody could tell", "see that clients have divided their keys by name, as by a hash ring"
 		}},
+		{"sources-verify", blocker, func(in *input) (string, string) {
+			if !in.severalServers() || !in.Verify {
+				return "", ""
+			}
+			return "a cutover would wait for ever for a comparison: which of several servers has a key only their clients know",
+				"leave --verify out, and compare each of them by godwit verify --from URL --to URL --keys PATTERN"
+		}},
 		{"source-pause", blocker, func(in *input) (string, string) {
 			if !in.joint() || in.CopyOnly || in.Source.Version.AtLeast(6, 2) {
 				return "", ""

@@ -62,6 +62,10 @@ var ruleTests = []struct {
 		f.several(redis70(from), redis70("10.0.0.3:6379"))
 		w.Route, _ = route.Parse([]string{"1:drop"})
 	}, blockers: []string{"db-map-joint"}, warnings: []string{"joint-clients", "sources-names"}, says: "takes one standalone server", noBack: true},
+	{name: "several servers that are to be compared", change: func(f *Facts, w *Wants) {
+		f.several(redis70(from), redis70("10.0.0.3:6379"))
+		w.Verify = true
+	}, blockers: []string{"sources-verify"}, warnings: []string{"joint-clients", "sources-names"}, says: "leave --verify out", noBack: true},
 	{name: "several servers, one of them a replica", change: func(f *Facts, _ *Wants) {
 		other := redis70("10.0.0.3:6379")
 		replicaOf(&other, "10.0.0.4", 6379)
