@@ -109,12 +109,9 @@ func (r *run) attachAligned(ctx context.Context, l *look) (_ *attached, err erro
 		}
 		holds = append(holds, h)
 	}
-	if err := askAll(ctx, r.source.shards, a.source, func(*shard) bool { return true }); err != nil {
-		return nil, err
-	}
-	stand, err := stopAll(ctx, holds, a.source)
+	stand, err := r.stopAll(ctx, holds, a.source)
 	if err != nil {
-		return nil, notStopped(ctx, err)
+		return nil, err
 	}
 	soon, cancel := context.WithTimeout(ctx, holdLimit)
 	defer cancel()
@@ -154,15 +151,25 @@ func askAll(ctx context.Context, shards []*shard, into []*incoming, eof func(*sh
 	return group.Wait()
 }
 
-// stopAll stops each feed where the snapshot of its source was taken. Where the target
-// is fed by several it is a primary: the stand says what it is ahead of them all.
-func stopAll(ctx context.Context, holds []Hold, at []*incoming) (hold.Stand, error) {
+// stopAll has the source's shards begin their snapshots, and stops each feed where that
+// of its shard was taken, as soon as that is known. Where the target is fed by several it
+// stands at no offset of its own: the stand says what it is ahead of them all.
+func (r *run) stopAll(ctx context.Context, holds []Hold, into []*incoming) (hold.Stand, error) {
+	eof := func(*shard) bool { return true }
+	if len(holds) > 1 {
+		eof = (*shard).disklessAtOnce // while one is waited for the others are held
+	}
 	stands := make([]hold.Stand, len(holds))
-	group, ctx := errgroup.WithContext(ctx)
-	for i, h := range holds {
+	group, within := errgroup.WithContext(ctx)
+	for i, shard := range r.source.shards {
 		group.Go(func() (err error) {
-			stands[i], err = stop(ctx, h, at[i].answer.Offset)
-			return err
+			if into[i], err = shard.ask(within, eof(shard)); err != nil {
+				return err
+			}
+			if stands[i], err = stop(within, holds[i], into[i].answer.Offset); err != nil {
+				return notStopped(within, err)
+			}
+			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {

@@ -56,7 +56,8 @@ func (m *mender) hold(ctx context.Context, db int, keys []*ailing) (again, err e
 	}
 	var at hold.Stand
 	var stopped error
-	values, place, err := from.ReadAt(ctx, db, names, func(p refresh.Place) error {
+	theirDB, theirs, _ := m.pair.source.side.here(db, names)
+	values, place, err := from.ReadAt(ctx, theirDB, theirs, func(p refresh.Place) error {
 		at, stopped = held.Stop(ctx, p.Offset)
 		return stopped
 	})
@@ -66,6 +67,7 @@ func (m *mender) hold(ctx context.Context, db int, keys []*ailing) (again, err e
 	case err != nil:
 		return nil, err
 	}
+	m.pair.source.side.named(values, db, names)
 	newAhead(m.run.ahead(at.Ahead)).replace(values)
 	var had []refresh.Value // of a large value it is not asked: that it was found to differ must do
 	var stood bool
@@ -102,9 +104,10 @@ func (m *mender) hold(ctx context.Context, db int, keys []*ailing) (again, err e
 }
 
 // targetAt reads keys of a target that is stopped, and tells whether it stands where it
-// is to. Of a primary that cannot be seen: only its hold knows.
+// is to. Of a primary that cannot be seen, nor of a replica that others feed as well: only
+// its hold knows.
 func (m *mender) targetAt(ctx context.Context, db int, keys [][]byte, at hold.Stand) (values []refresh.Value, stands bool, err error) {
-	if !m.replica {
+	if at.ReplID == "" {
 		values, err = m.pair.target.values(ctx, db, keys)
 		return values, true, err
 	}
@@ -210,7 +213,7 @@ func (m *mender) writeHeld(ctx context.Context, db int, at hold.Stand, write wri
 	if err := lock(within); err != nil {
 		return err
 	}
-	if place != (refresh.Place{}) && !samePlace(place, at) {
+	if place != (refresh.Place{}) && at.ReplID != "" && !samePlace(place, at) {
 		return errMoved
 	}
 	return nil

@@ -78,7 +78,7 @@ func (r *reading) read(ctx context.Context) error {
 		if !side.owns(r.in.shard.number, entry.DB, entry.Key) || r.besides.has(entry.DB, entry.Key) {
 			continue
 		}
-		entry.DB, entry.Key = side.atSource(entry.DB, entry.Key)
+		entry.DB, entry.Key = side.compared(entry.DB, entry.Key)
 		counts, err := r.entry(sums, entry)
 		if err != nil {
 			return err
