@@ -120,9 +120,8 @@ func (m *Joint) run(parent context.Context) error {
 	if err := m.inspect(parent, fresh); err != nil {
 		return err
 	}
-	life := m.live(parent)
+	ctx, life := m.live(parent)
 	defer life.end(m.stopEngine)
-	ctx := life.ctx
 
 	if err := m.recover(ctx); err != nil {
 		return err

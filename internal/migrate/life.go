@@ -37,17 +37,17 @@ type life struct {
 	apart func()
 }
 
-// live begins a run. The caller ends it.
-func (c *core) live(parent context.Context) *life {
-	l := &life{c: c}
-	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(parent))
-	stop := context.AfterFunc(parent, l.cancel)
+// live begins a run, with the context of what it begins. The caller ends it.
+func (c *core) live(parent context.Context) (context.Context, *life) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
+	l := &life{c: c, ctx: ctx, cancel: cancel}
+	stop := context.AfterFunc(parent, cancel)
 	l.apart = func() { stop() }
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.running, c.base, c.wg = true, l.ctx, &l.wg
+	c.running, c.base, c.wg = true, ctx, &l.wg
 	c.head.PID, c.head.Error, c.head.Hint = os.Getpid(), "", ""
-	return l
+	return ctx, l
 }
 
 // end ends a comparison and the operation under way, then what carries, in this order, and

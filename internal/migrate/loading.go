@@ -109,7 +109,7 @@ func (m *Loading) run(ctx context.Context) error {
 	if err := m.inspect(ctx, m.phase() == Planned); err != nil {
 		return err
 	}
-	life := m.live(ctx)
+	base, life := m.live(ctx)
 	defer life.end(func() { m.stopEngine() })
 	life.apart()
 	m.mu.Lock()
@@ -119,7 +119,7 @@ func (m *Loading) run(ctx context.Context) error {
 		return err
 	}
 	m.event(slog.LevelInfo, fmt.Sprintf("loading %s into %s", m.cfg.File, m.cfg.To.Address))
-	run, err := m.startEngine(life.ctx, &life.wg)
+	run, err := m.startEngine(base, &life.wg)
 	if err != nil {
 		return err
 	}

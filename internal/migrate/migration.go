@@ -160,9 +160,8 @@ func (m *Migration) run(parent context.Context) error {
 	} else if err := m.inspect(parent); err != nil {
 		return err
 	}
-	life := m.live(parent)
+	ctx, life := m.live(parent)
 	defer life.end(func() { m.stopLink() })
-	ctx := life.ctx
 	m.mu.Lock()
 	m.resumed = !fresh
 	m.mu.Unlock()

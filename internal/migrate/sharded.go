@@ -126,9 +126,9 @@ func (m *Sharded) run(parent context.Context) error {
 	if err := m.inspect(parent, fresh); err != nil {
 		return err
 	}
-	life := m.live(parent)
+	ctx, life := m.live(parent)
 	defer life.end(m.stopEngine, m.stopFeed)
-	ctx, wg := life.ctx, &life.wg
+	wg := &life.wg
 
 	err := m.listen(ctx, wg, relay.ListenerConfig{
 		Notify: m.event, Authenticate: m.authenticate, Allowed: m.source.hasAddress,
