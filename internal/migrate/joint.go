@@ -146,6 +146,7 @@ func (m *Joint) run(parent context.Context) error {
 	defer m.operation.occupy() // once the operation under way has ended
 	defer m.endVerifying(ctx)
 
+	m.tendVerify(ctx) // before anything is fed again
 	if err := m.recover(ctx); err != nil {
 		return err
 	}
