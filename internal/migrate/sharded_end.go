@@ -97,14 +97,16 @@ func (m *Sharded) primary() Side {
 
 // clean takes back what godwit has left at the shards.
 func (m *Sharded) clean(ctx context.Context, result *EndResult) error {
-	if err := errors.Join(m.restoreShards(ctx, m.cluster), m.unfence(ctx)); err != nil {
+	notes, err := notesOfAway(m.restoreShards(ctx, m.cluster))
+	result.Notes = append(result.Notes, notes...)
+	if err := errors.Join(err, m.unfence(ctx)); err != nil {
 		return err
 	}
 	if left := m.fenced(); left != nil {
 		result.Notes = append(result.Notes, m.cluster.address()+" has nodes that are away; should one come back without a restart, its users may write there after:")
 		result.Notes = append(result.Notes, m.cluster.byHand(left)...)
 	}
-	notes, err := notesOfAway(m.newEngine(m.cluster.entry).End(ctx))
+	notes, err = notesOfAway(m.newEngine(m.cluster.entry).End(ctx))
 	result.Notes = append(result.Notes, notes...)
 	return err
 }

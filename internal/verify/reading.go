@@ -31,7 +31,7 @@ type reading struct {
 	seen    seen
 	wanted  *buckets
 	options digest.Options // keys too that expire at its Expired or before are none
-	besides ahead          // keys that are passed over
+	besides ahead          // keys that are passed over, by the names they are compared by
 	limiter *rate.Limiter
 }
 
@@ -75,10 +75,12 @@ func (r *reading) read(ctx context.Context) error {
 		case err != nil:
 			return r.failed(ctx, err)
 		}
-		if !side.owns(r.in.shard.number, entry.DB, entry.Key) || r.besides.has(entry.DB, entry.Key) {
+		if !side.owns(r.in.shard.number, entry.DB, entry.Key) {
 			continue
 		}
-		entry.DB, entry.Key = side.compared(entry.DB, entry.Key)
+		if entry.DB, entry.Key = side.compared(entry.DB, entry.Key); r.besides.has(entry.DB, entry.Key) {
+			continue
+		}
 		counts, err := r.entry(sums, entry)
 		if err != nil {
 			return err
