@@ -313,14 +313,8 @@ func (e *Engine) copy(lifetime context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	after, err := now.identities(ctx)
-	if err != nil {
+	if err := now.kept(ctx, ids); err != nil {
 		return err
-	}
-	for i, shard := range now.primaries {
-		if ids[i].RunID != after[i].RunID {
-			return fmt.Errorf("%s was started again during the copy", shard.Address)
-		}
 	}
 	for i, l := range links {
 		p := &next.Sources[i]

@@ -8,7 +8,6 @@ import (
 	"io"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -48,14 +47,8 @@ func (e *FileEngine) copy(ctx context.Context, source *persist.Source, now *shar
 			return err
 		}
 	}
-	after, err := now.identities(ctx)
-	if err != nil {
+	if err := now.kept(ctx, ids); err != nil {
 		return err
-	}
-	for i, shard := range now.primaries {
-		if ids[i].RunID != after[i].RunID {
-			return fmt.Errorf("%s was started again while the snapshot was loaded", shard.Address)
-		}
 	}
 	v := e.View()
 	p.Keys, p.Expired, p.Dropped = v.Keys, v.Expired, v.Dropped
@@ -121,7 +114,7 @@ func (e *FileEngine) fill(parent context.Context, now *shards, snapshot io.Reade
 	loaders := make([]*loader, len(now.primaries))
 	var wg sync.WaitGroup
 	for i, shard := range now.primaries {
-		loaders[i] = newLoader(shard, !now.cluster, &e.keys, e.refuses(shard.Address, cancel))
+		loaders[i] = newLoader(shard, !now.cluster, &e.keys, e.refuses(shard.Address))
 		for range loadConns {
 			wg.Go(func() {
 				if err := loaders[i].carry(ctx); err != nil {
@@ -144,15 +137,10 @@ func (e *FileEngine) fill(parent context.Context, now *shards, snapshot io.Reade
 	return err
 }
 
-// refuses notes what a shard refuses for a while, or that it does not any more. One that
-// has become a replica takes no keys for ever: it is begun again then.
-func (e *FileEngine) refuses(shard string, giveUp context.CancelCauseFunc) func(error) {
+// refuses notes what a shard refuses for a while, or that it does not any more.
+func (e *FileEngine) refuses(shard string) func(error) {
 	var refusing atomic.Bool
 	return func(err error) {
-		var refused *CommandError
-		if errors.As(err, &refused) && strings.HasPrefix(refused.Reply, "READONLY ") {
-			giveUp(err)
-		}
 		switch {
 		case err == nil && refusing.CompareAndSwap(true, false):
 			e.note(Copying, nil)

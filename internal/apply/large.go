@@ -205,7 +205,7 @@ func (p *parts) send(name string) error {
 	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
 		err := p.sendOnce(name)
 		var refused *CommandError
-		if err == nil || !errors.As(err, &refused) || !refused.temporary() {
+		if err == nil || !errors.As(err, &refused) || !refused.temporary() || refused.demoted() {
 			return err
 		}
 		p.refused(err)
