@@ -261,8 +261,13 @@ func (s *snapshotScan) opcode(span *rdb.Span, load func() error, leftOut func(rd
 			return load()
 		}
 		lacking.What = rdb.FeatureFunction
-	case rdb.OpcodeModuleAux: // no client can say it
-		lacking.What, lacking.Detail = rdb.FeatureModule, span.ModuleID().Name()
+	case rdb.OpcodeModuleAux:
+		if err := auxiliary(span); err != nil && !slices.Contains(s.coding.Drop, rdb.FeatureModule) {
+			return err
+		} else if err != nil {
+			leftOut(rdb.FeatureModule)
+		}
+		return nil
 	case rdb.OpcodeSlotImport:
 		lacking.What = rdb.FeatureSlotImport
 	default:

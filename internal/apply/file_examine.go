@@ -92,6 +92,9 @@ func hintOfFile(err error) string {
 	default:
 		return hintOf(err)
 	}
+	if feature == rdb.FeatureModule {
+		return "load the module at the target (MODULE LOAD), or leave out what the target has no module for with --drop " + string(feature)
+	}
 	return "choose a target of the version that wrote the file or newer, or leave it out with --drop " + string(feature)
 }
 
@@ -166,7 +169,9 @@ func (x *examiner) opcode(span *rdb.Span) {
 	case rdb.OpcodeFunction2:
 		x.found.Libraries = append(x.found.Libraries, span.LibraryName())
 	case rdb.OpcodeModuleAux:
-		x.module(span)
+		if !span.EmptyModuleAux() {
+			x.module(span)
+		}
 	default:
 	}
 }
