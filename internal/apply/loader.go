@@ -128,8 +128,6 @@ func (l *loader) send(ctx context.Context, left *[]*chunk) error {
 	if err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
-	defer stop()
 	defer func() { _ = c.Close() }() // every reply was read, or there is an error that tells more
 	sent := make(chan *chunk, loadWindow)
 	var refused []*chunk // of the goroutine, up to done
