@@ -27,7 +27,7 @@ func (e *FileEngine) copy(ctx context.Context, source *persist.Source, now *shar
 	}
 	p := FileProgress{File: e.present().File, Owner: rand.Text(), Later: source.Describe().Kind != persist.RDB}
 	for _, shard := range now.primaries {
-		if err := e.clear(ctx, shard); err != nil {
+		if err := empty(ctx, shard, e.cfg.Capabilities); err != nil {
 			return err
 		}
 	}
@@ -63,17 +63,6 @@ func (e *FileEngine) copy(ctx context.Context, source *persist.Source, now *shar
 		}
 	}
 	return e.set(p)
-}
-
-// clear deletes everything that a shard has, its libraries of functions, too.
-func (e *FileEngine) clear(ctx context.Context, shard server.Endpoint) error {
-	if err := empty(ctx, shard); err != nil {
-		return err
-	}
-	if !e.cfg.Capabilities.Has("FUNCTION") {
-		return nil
-	}
-	return ask(ctx, shard, "FUNCTION", "FLUSH")
 }
 
 // ask sends one command on a connection of its own.
