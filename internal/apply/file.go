@@ -46,6 +46,9 @@ type FileProgress struct {
 	Lanes []LaneProgress `json:"lanes,omitempty"`
 	// Played tells that the target has every command. What is left is to put times right.
 	Played bool `json:"played,omitempty"`
+	// Done tells that the target has been given everything. Its clients may write to it from
+	// then on, so it is given nothing again.
+	Done bool `json:"done,omitempty"`
 	// Ends are where the checkpoints of the lanes stand then.
 	Ends     []int64               `json:"ends,omitempty"`
 	Keys     int64                 `json:"keys"`    // of the snapshot, that the target has
@@ -103,6 +106,9 @@ func WordsOf(d persist.Description, target command.Capabilities) command.Capabil
 // Run carries the file to the target and returns nil when that has all of it. An error
 // is one that waiting cannot mend, or ctx's. Whatever the target has when the loading
 // begins is deleted.
+	if e.present().Done {
+		return nil
+	}
 func (e *FileEngine) Run(ctx context.Context) error {
 	pause := firstRetry
 	for {
@@ -168,18 +174,27 @@ func (e *FileEngine) carry(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if d.Kind == persist.RDB {
-		return e.unmoved(ctx, now)
+	if d.Kind != persist.RDB {
+		if err := e.commandsOf(ctx, source, now); err != nil {
+			return err
+		}
 	}
+	if err := e.unmoved(ctx, now); err != nil {
+		return err
+	}
+	p = e.present()
+	p.Done = true
+	return e.set(p)
+}
+
+// commandsOf carries what follows the snapshot, and ends what that has begun.
+func (e *FileEngine) commandsOf(ctx context.Context, source *persist.Source, now *shards) error {
 	if !e.present().Played {
 		if err := e.play(ctx, source, now); err != nil {
 			return err
 		}
 	}
-	if err := e.settle(ctx, now); err != nil {
-		return err
-	}
-	return e.unmoved(ctx, now)
+	return e.settle(ctx, now)
 }
 
 // unmoved sees that the shards are what they were. A slot that has moved may not have what
