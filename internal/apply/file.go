@@ -77,11 +77,10 @@ type FileEngine struct {
 
 // NewFile makes an engine; Run carries.
 func NewFile(c FileConfig) *FileEngine {
-	e := &FileEngine{cfg: c, crc: rdb.NewCRC64(), progress: c.Progress, state: Attaching, dropped: map[rdb.Feature]int64{}}
+	e := &FileEngine{cfg: c, crc: rdb.NewCRC64(), progress: c.Progress, state: Attaching, dropped: maps.Clone(c.Progress.Dropped)}
 	e.keys.Store(c.Progress.Keys)
 	e.expired.Store(c.Progress.Expired)
 	e.commands.Store(c.Progress.Commands)
-	maps.Copy(e.dropped, c.Progress.Dropped)
 	return e
 }
 
@@ -275,6 +274,10 @@ func (c *counted) Read(b []byte) (int, error) {
 func (e *FileEngine) leftOut(f rdb.Feature) {
 	e.mu.Lock()
 	e.dropped[f]++
+	defer e.mu.Unlock()
+	if e.dropped == nil {
+		e.dropped = map[rdb.Feature]int64{}
+	}
 	e.mu.Unlock()
 }
 
