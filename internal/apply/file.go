@@ -105,10 +105,10 @@ func WordsOf(d persist.Description, target command.Capabilities) command.Capabil
 // Run carries the file to the target and returns nil when that has all of it. An error
 // is one that waiting cannot mend, or ctx's. Whatever the target has when the loading
 // begins is deleted.
+func (e *FileEngine) Run(ctx context.Context) error {
 	if e.present().Done {
 		return nil
 	}
-func (e *FileEngine) Run(ctx context.Context) error {
 	pause := firstRetry
 	for {
 		err := e.carry(ctx)
@@ -137,7 +137,8 @@ func (e *FileEngine) Run(ctx context.Context) error {
 func lastingInFile(err error) bool {
 	var file *persist.Error
 	var refused *FileCommandError
-	return errors.As(err, &file) || errors.As(err, &refused) && !refused.again() || lasting(err)
+	var far *FarTimeError
+	return errors.As(err, &file) || errors.As(err, &refused) && !refused.again() || errors.As(err, &far) || lasting(err)
 }
 
 // carry goes on from where the target stands.
@@ -273,12 +274,11 @@ func (c *counted) Read(b []byte) (int, error) {
 // leftOut counts what the target lacks and may do without.
 func (e *FileEngine) leftOut(f rdb.Feature) {
 	e.mu.Lock()
-	e.dropped[f]++
 	defer e.mu.Unlock()
 	if e.dropped == nil {
 		e.dropped = map[rdb.Feature]int64{}
 	}
-	e.mu.Unlock()
+	e.dropped[f]++
 }
 
 func (e *FileEngine) present() FileProgress {
