@@ -143,7 +143,7 @@ func (e *FileEngine) refuses(shard string) func(error) {
 
 // scan goes through the snapshot and gives each key to the shard of its slot.
 func (e *FileEngine) scan(ctx context.Context, loaders []*loader, now *shards, snapshot io.Reader, p FileProgress) error {
-	s := newSnapshotScan(snapshot, e.crc, e.cfg.Capabilities, e.cfg.Transcoder, p)
+	s := newSnapshotScan(snapshot, e.crc, e.cfg, p, e.leftOut)
 	for {
 		span, err := s.next()
 		switch {
@@ -154,7 +154,7 @@ func (e *FileEngine) scan(ctx context.Context, loaders []*loader, now *shards, s
 			return err
 		}
 		if span.Kind != rdb.KindKey {
-			if err := s.opcode(span, func() error { return library(ctx, now, span) }, e.leftOut); err != nil {
+			if err := s.opcode(span, func() error { return library(ctx, now, span) }); err != nil {
 				return err
 			}
 			continue
@@ -167,7 +167,7 @@ func (e *FileEngine) scan(ctx context.Context, loaders []*loader, now *shards, s
 			k := itemOf(span)
 			k.to = k.db
 			return loadKey(ctx, loaders[now.of[slot.Of(k.key)]], s.restorer, s.scanner, span, &k)
-		}, e.leftOut); err != nil {
+		}); err != nil {
 			return err
 		}
 	}
@@ -185,14 +185,19 @@ type snapshotScan struct {
 	target   command.Capabilities
 	now      int64 // keys whose time has passed by then are left out, unless times are put off
 	expired  int64 // that were left out
+	leftOut  func(rdb.Feature)
 }
 
-func newSnapshotScan(snapshot io.Reader, crc *rdb.CRC64, target command.Capabilities, coding rdb.TranscoderOptions, p FileProgress) *snapshotScan {
+// newSnapshotScan begins to read. leftOut is told of what the target lacks and may do
+// without, of each key and library once.
+func newSnapshotScan(snapshot io.Reader, crc *rdb.CRC64, c FileConfig, p FileProgress, leftOut func(rdb.Feature)) *snapshotScan {
+	target, coding := c.Capabilities, c.Transcoder
+	coding.Dropped = func(f rdb.Feature, _ string) { leftOut(f) }
 	return &snapshotScan{
 		// The checksum is verified by package persist.
 		scanner:  rdb.NewScanner(snapshot, rdb.ScannerOptions{CRC: crc, NoChecksum: true, Single: rdb.AllCodes(), BufferSize: scanBuffer}),
 		restorer: &restorer{crc: crc, to: target.Format, later: p.Later},
-		coding:   coding, target: target, now: p.Now,
+		coding:   coding, target: target, now: p.Now, leftOut: leftOut,
 	}
 }
 
@@ -225,24 +230,24 @@ func (s *snapshotScan) next() (*rdb.Span, error) {
 }
 
 // key has a key loaded, or left out if the target has no equal and may do without.
-func (s *snapshotScan) key(span *rdb.Span, load func() error, leftOut func(rdb.Feature)) error {
+func (s *snapshotScan) key(span *rdb.Span, load func() error) error {
 	if span.Attributes.Metadata {
 		if !slices.Contains(s.coding.Drop, rdb.FeatureKeyMetadata) {
 			return fmt.Errorf("db %d, key %.200q: %w", span.DB, span.Key, &rdb.NoEqualError{What: rdb.FeatureKeyMetadata, To: s.target.Format})
 		}
-		leftOut(rdb.FeatureKeyMetadata)
+		s.leftOut(rdb.FeatureKeyMetadata)
 	}
 	err := load()
 	var lacking *rdb.NoEqualError
 	if errors.As(err, &lacking) && slices.Contains(s.coding.Drop, lacking.What) {
-		leftOut(lacking.What)
+		s.leftOut(lacking.What)
 		return nil
 	}
 	return err
 }
 
 // opcode has a library of functions loaded, likewise. Hints to the server that loads pass.
-func (s *snapshotScan) opcode(span *rdb.Span, load func() error, leftOut func(rdb.Feature)) error {
+func (s *snapshotScan) opcode(span *rdb.Span, load func() error) error {
 	lacking := rdb.NoEqualError{To: s.target.Format}
 	switch span.Opcode {
 	case rdb.OpcodeFunction2:
@@ -254,7 +259,7 @@ func (s *snapshotScan) opcode(span *rdb.Span, load func() error, leftOut func(rd
 		if err := auxiliary(span); err != nil && !slices.Contains(s.coding.Drop, rdb.FeatureModule) {
 			return err
 		} else if err != nil {
-			leftOut(rdb.FeatureModule)
+			s.leftOut(rdb.FeatureModule)
 		}
 		return nil
 	case rdb.OpcodeSlotImport:
@@ -265,6 +270,6 @@ func (s *snapshotScan) opcode(span *rdb.Span, load func() error, leftOut func(rd
 	if !slices.Contains(s.coding.Drop, lacking.What) {
 		return &lacking
 	}
-	leftOut(lacking.What)
+	s.leftOut(lacking.What)
 	return nil
 }
