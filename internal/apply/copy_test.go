@@ -40,7 +40,7 @@ func TestTargetFailsOverDuringTheCopy(t *testing.T) {
 			t.Parallel()
 			source := sandboxtest.Start(t, tt.version, sandbox.Options{})
 			target := sandboxtest.Cluster(t, tt.version, sandbox.ClusterOptions{Replicas: 1})
-			if err := dataset.Fill(t.Context(), source.Endpoint(), dataset.Options{Keys: 8000, NoFunctions: true}); err != nil {
+			if err := dataset.Fill(t.Context(), source.Endpoint(), dataset.Options{Keys: 4000, NoFunctions: true}); err != nil {
 				t.Fatal(err)
 			}
 			slowly(t, source)
