@@ -339,7 +339,13 @@ func (e *FileEngine) End(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if e.present().Later {
+	if p := e.present(); p.Later {
+		if !p.Played { // with times as they should be, no command of the file may come any more
+			p.Lanes = nil
+			if err := e.set(p); err != nil {
+				return err
+			}
+		}
 		if err := e.putRight(ctx, now, nil); err != nil {
 			return err
 		}

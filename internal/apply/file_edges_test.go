@@ -66,6 +66,64 @@ func TestFileIsNotLoadedAgain(t *testing.T) {
 	}
 }
 
+// Once an end has begun to put times right, commands of the file are not gone on with: what
+// has expired by then would be made anew by them, for ever.
+func TestFileAfterAnEndThatFailed(t *testing.T) {
+	t.Parallel()
+	s := sandboxtest.Start(t, "redis-7.0", sandbox.Options{Args: saving("yes")})
+	pipe := sandboxtest.Client(t, s).Redis().Pipeline()
+	const mortals = 100
+	for i := range mortals {
+		pipe.Do(t.Context(), "SET", "mortal:"+strconv.Itoa(i), 1, "PX", 3000)
+	}
+	for range 30_000 {
+		pipe.Incr(t.Context(), "n")
+	}
+	for i := range mortals {
+		pipe.Incr(t.Context(), "mortal:"+strconv.Itoa(i))
+	}
+	if _, err := pipe.Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	path := copyOfAOF(t, s.Dir())
+	<-time.After(3 * time.Second) // all of them have expired
+	target := sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
+	client := sandboxtest.Client(t, target)
+	rights := func(rule string) {
+		t.Helper()
+		if _, err := client.Do(t.Context(), "ACL", "SETUSER", "default", rule); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var m fileMemory
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	e := NewFile(m.load(t, configureFile(t, path, target)))
+	done := make(chan error, 1)
+	go func() { done <- e.Run(ctx) }()
+	until(t, func() (bool, string) {
+		n, err := client.Redis().Get(t.Context(), "n").Int()
+		return err == nil && n > 0, "commands are played"
+	})
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) || e.present().Played {
+		t.Fatalf("%v, %+v", err, e.View())
+	}
+	rights("-del")
+	if err := e.End(t.Context()); !server.IsCode(err, "NOPERM") {
+		t.Fatalf("an end without the right to delete: %v", err)
+	}
+	rights("+del")
+	loadFile(t, m.load(t, configureFile(t, path, target)))
+	if err := s.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	equalToFile(t, s, []*sandbox.Server{target}, audit.Options{}, 1)
+}
+
 // What is left out is counted once, however often the file is read.
 func TestFileCountsWhatIsLeftOut(t *testing.T) {
 	t.Parallel()
