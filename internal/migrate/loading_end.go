@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"godwit/internal/apply"
+	"godwit/internal/server"
 	"godwit/internal/verify"
 )
 
@@ -71,8 +72,13 @@ func (m *Loading) Complete(_ context.Context, dryRun bool) (EndResult, error) {
 	return EndResult{DryRun: dryRun}, m.errNoSwitch("complete")
 }
 
+// verifyFile is how a target can be compared with the file that it was given.
+func verifyFile(to server.Endpoint) string {
+	return "once it is loaded, load the file into a server of its own, too (redis-server, with the file in its dir), and compare that: godwit verify --from redis://that-server --to " + to.String()
+}
+
 // Verify is refused: a file cannot be asked for its keys.
 func (m *Loading) Verify(context.Context, VerifyOptions) (*verify.Report, error) {
-	return nil, hinted("load the file into a server of its own, and compare that: godwit verify --from redis://that-server --to "+m.cfg.To.String(),
+	return nil, hinted(verifyFile(m.cfg.To),
 		"no verify: the source of migration %s is a file, %s", m.cfg.Name, m.cfg.File)
 }
