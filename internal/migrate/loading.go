@@ -131,21 +131,20 @@ func (m *Loading) run(ctx context.Context) error {
 		return err
 	}
 	m.event(slog.LevelInfo, fmt.Sprintf("loading %s into %s", m.cfg.File, m.cfg.To.Address))
-	run, err := m.startEngine(base, &wg)
-	if err != nil {
+	if err := m.startEngine(); err != nil {
 		return err
 	}
-	return m.keep(ctx, run)
+	return m.keep(ctx)
 }
 
-// startEngine loads the file from where the journal says.
-func (m *Loading) startEngine(ctx context.Context, wg *sync.WaitGroup) (*loadingRun, error) {
+// startEngine loads the file from where the journal says, as long as Run does.
+func (m *Loading) startEngine() error {
 	m.mu.Lock()
-	target := m.target
+	target, ctx, wg := m.target, m.base, m.wg
 	m.mu.Unlock()
 	c, err := fileConfig(m.cfg, target)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	run := &loadingRun{engine: m.newEngine(c), done: make(chan struct{}), ended: make(chan error, 1)}
 	ctx, run.cancel = context.WithCancel(ctx)
@@ -159,7 +158,7 @@ func (m *Loading) startEngine(ctx context.Context, wg *sync.WaitGroup) (*loading
 			run.ended <- err
 		}
 	})
-	return run, nil
+	return nil
 }
 
 // newEngine is one that goes on from where the journal says.
@@ -196,12 +195,19 @@ func (m *Loading) stopEngine() *apply.FileEngine {
 }
 
 // keep watches over the loading until it ends.
-func (m *Loading) keep(ctx context.Context, run *loadingRun) error {
+func (m *Loading) keep(ctx context.Context) error {
 	tick := time.NewTicker(keepInterval)
 	defer tick.Stop()
 	var saved, looked time.Time
 	for {
-		m.measure(run.engine.View())
+		m.mu.Lock()
+		run := m.engine
+		m.mu.Unlock()
+		var ended <-chan error
+		if run != nil { // else an abort has stopped it
+			ended = run.ended
+			m.measure(run.engine.View())
+		}
 		if time.Since(looked) > shardsInterval {
 			m.lookAtTarget(ctx)
 			looked = time.Now()
@@ -215,7 +221,7 @@ func (m *Loading) keep(ctx context.Context, run *loadingRun) error {
 			return m.interrupted(ctx)
 		case <-m.finished:
 			return nil
-		case err := <-run.ended:
+		case err := <-ended:
 			return m.loaded(ctx, run, err)
 		case <-tick.C:
 		}

@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"godwit/internal/apply"
@@ -32,7 +33,9 @@ func (m *Loading) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 		return result, nil
 	}
 	engine := m.stopEngine()
+	goOn := m.startEngine
 	if engine == nil {
+		goOn = func() error { return nil } // it did not
 		if err := m.inspect(ctx, false); err != nil {
 			return result, err
 		}
@@ -44,7 +47,7 @@ func (m *Loading) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 	}
 	run := newRunner(result.Steps)
 	if err := run.do(func() error { return engine.End(ctx) }); err != nil {
-		return result, err
+		return result, errors.Join(err, goOn())
 	}
 	v := engine.View()
 	result.Notes = append(result.Notes, fmt.Sprintf("%s keeps what it was given of the file: %s", m.cfg.To.Address, loadedText(v)))

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,6 +63,36 @@ func TestKilledWhileTimesArePutRight(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An abort that fails leaves a loading that goes on.
+func TestLoadingAfterAnAbortThatFailed(t *testing.T) {
+	t.Parallel()
+	written, path := mortals(t, "redis-7.0", 2000, 0, 3)
+	target := sandboxtest.Start(t, "redis-7.0", sandbox.Options{Args: []string{"--maxmemory 1mb"}})
+	c := config(t, server.Endpoint{}, target.Endpoint())
+	c.File = path
+	m := start(t, c)
+	m.until("refused", func(s migrate.Status) bool { return len(s.Links) == 1 && strings.Contains(s.Links[0].Reason, "OOM") })
+	client := connect(t, target)
+	do(t, client, "ACL SETUSER default -scan")
+	if end, err := m.Abort(t.Context(), false); !server.IsCode(err, "NOPERM") {
+		t.Fatalf("an abort without the right to scan: %+v, %v", end, err)
+	}
+	do(t, client, "ACL SETUSER default +scan")
+	setConfig(t, target, "maxmemory", "0")
+	if err := <-m.done; err != nil {
+		t.Fatal(err)
+	}
+	m.done <- nil
+	restart(t, written)
+	eventually(t, "both are equal", func() bool {
+		r, err := audit.Compare(t.Context(), written.Endpoint(), target.Endpoint(), audit.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Equal() && r.Keys > 2000
+	})
 }
 
 // killedWithinTimes has a run be killed while it puts the times of the last of some dbs right.
