@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"godwit/internal/reserved"
+	"godwit/internal/server"
 )
 
 // Complete ends the migration after a cutover: godwit leaves nothing at the shards,
@@ -28,7 +31,7 @@ func (m *Sharded) Complete(ctx context.Context, dryRun bool) (EndResult, error) 
 		return result, fmt.Errorf("%s: %w", Source, err)
 	}
 	result.Steps = []StepStatus{
-		{Name: "leave", Server: m.source.address(), Command: "REPLICAOF 127.0.0.1 1 (read-only, a replica of nobody)", State: "planned"},
+		{Name: "leave", Server: m.source.address(), Command: "MULTI; REPLICAOF NO ONE; EVAL … (DEL " + reserved.WayBack(m.cfg.Name) + "); REPLICAOF 127.0.0.1 1 (read-only, a replica of nobody); EXEC", State: "planned"},
 		m.cleanStep(),
 	}
 	if dryRun {
@@ -36,7 +39,7 @@ func (m *Sharded) Complete(ctx context.Context, dryRun bool) (EndResult, error) 
 	}
 	defer m.interruptVerify(ctx, "the end of the migration")()
 	run := newRunner(result.Steps)
-	if err := run.do(func() error { return leaveReadOnly(ctx, m.source) }); err != nil {
+	if err := run.do(func() error { return m.leave(ctx, &result) }); err != nil {
 		return result, err
 	}
 	m.stopFeed()
@@ -51,6 +54,28 @@ func (m *Sharded) Complete(ctx context.Context, dryRun bool) (EndResult, error) 
 		fmt.Sprintf("%s holds the data as of now and is read-only, a replica of nobody", m.source.address()),
 		fmt.Sprintf("to free it: %s; to end it: %s", source.CLI("REPLICAOF", "NO", "ONE"), source.CLI("SHUTDOWN", "NOSAVE")))
 	return m.finishAs(Completed, result, fmt.Sprintf("completed: the cluster at %s serves", m.cfg.To.Address))
+}
+
+// leave has the old primary be a read-only replica of nobody, without the key of the way
+// back, which no replica deletes: within the transaction nobody else can write to it. A DEL
+// by itself would be refused before it begins.
+func (m *Sharded) leave(ctx context.Context, result *EndResult) error {
+	_, err := m.source.client.Transaction(ctx,
+		[]any{"REPLICAOF", "NO", "ONE"}, []any{"EVAL", "return redis.call('DEL', KEYS[1])", 1, reserved.WayBack(m.cfg.Name)}, []any{"REPLICAOF", "127.0.0.1", "1"})
+	if m.keepsKey(err, result) {
+		return leaveReadOnly(ctx, m.source)
+	}
+	return err
+}
+
+// keepsKey notes that the source has refused to delete the key of the way back.
+func (m *Sharded) keepsKey(err error, result *EndResult) bool {
+	var refused *server.Error
+	if !errors.As(err, &refused) {
+		return false
+	}
+	result.Notes = append(result.Notes, fmt.Sprintf("%s keeps the key %s, which godwit may not delete there: %v", m.source.address(), reserved.WayBack(m.cfg.Name), err))
+	return true
 }
 
 // Abort ends the migration before the switch: the cluster keeps what it has, the
@@ -71,7 +96,13 @@ func (m *Sharded) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 	if m.primary() != Source || m.phaseIn(Switching, Completed, Aborted) {
 		return result, hinted("`godwit complete` ends it", "no abort in phase %s", m.phase())
 	}
+	m.mu.Lock()
+	switched := m.rec.Cutover.Switches > 0 // and back
+	m.mu.Unlock()
 	result.Steps = []StepStatus{m.cleanStep()}
+	if switched {
+		result.Steps = append(result.Steps, StepStatus{Name: "clean-source", Server: m.source.address(), Command: "DEL " + reserved.WayBack(m.cfg.Name), State: "planned"})
+	}
 	if dryRun {
 		return result, nil
 	}
@@ -83,6 +114,17 @@ func (m *Sharded) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 	}
 	if err := m.restore(ctx, m.source); err != nil {
 		return result, err
+	}
+	if switched {
+		if err := run.do(func() error {
+			_, err := m.source.client.Do(ctx, "DEL", reserved.WayBack(m.cfg.Name))
+			if m.keepsKey(err, &result) {
+				return nil
+			}
+			return err
+		}); err != nil {
+			return result, err
+		}
 	}
 	result.Notes = append(result.Notes, fmt.Sprintf("%s serves as before", m.source.address()),
 		fmt.Sprintf("the cluster at %s keeps what was copied so far", m.cfg.To.Address))
