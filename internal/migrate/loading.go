@@ -131,7 +131,7 @@ func (m *Loading) run(ctx context.Context) error {
 		return err
 	}
 	m.event(slog.LevelInfo, fmt.Sprintf("loading %s into %s", m.cfg.File, m.cfg.To.Address))
-	if err := m.startEngine(); err != nil {
+	if err := m.startEngine(); err != nil { //nolint:contextcheck // it lives as long as Run
 		return err
 	}
 	return m.keep(ctx)
