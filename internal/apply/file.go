@@ -118,7 +118,8 @@ func (e *FileEngine) Run(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, errCopyAgain):
-			if err := e.set(FileProgress{File: e.present().File}); err != nil {
+			p := e.present()
+			if err := e.set(FileProgress{File: p.File, Later: p.Later}); err != nil { // the target may not be emptied soon
 				return err
 			}
 		case lastingInFile(err):

@@ -91,19 +91,30 @@ func TestFileAfterAnEndThatFailed(t *testing.T) {
 	path := copyOfAOF(t, s.Dir())
 	<-time.After(3 * time.Second) // all of them have expired
 	target := sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
-	client := sandboxtest.Client(t, target)
-	rights := func(rule string) {
-		t.Helper()
-		if _, err := client.Do(t.Context(), "ACL", "SETUSER", "default", rule); err != nil {
-			t.Fatal(err)
-		}
+	m := playedInPart(t, path, target)
+	right(t, target, "-del")
+	if err := NewFile(m.load(t, configureFile(t, path, target))).End(t.Context()); !server.IsCode(err, "NOPERM") {
+		t.Fatalf("an end without the right to delete: %v", err)
 	}
+	right(t, target, "+del")
+	loadFile(t, m.load(t, configureFile(t, path, target)))
+	if err := s.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	equalToFile(t, s, []*sandbox.Server{target}, audit.Options{}, 1)
+}
+
+// playedInPart has a file be played on a target, whose commands count the key n, and ends that
+// before it is over.
+func playedInPart(t *testing.T, path string, target *sandbox.Server) *fileMemory {
+	t.Helper()
 	var m fileMemory
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	e := NewFile(m.load(t, configureFile(t, path, target)))
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()
+	client := sandboxtest.Client(t, target)
 	until(t, func() (bool, string) {
 		n, err := client.Redis().Get(t.Context(), "n").Int()
 		return err == nil && n > 0, "commands are played"
@@ -112,16 +123,53 @@ func TestFileAfterAnEndThatFailed(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) || e.present().Played {
 		t.Fatalf("%v, %+v", err, e.View())
 	}
-	rights("-del")
-	if err := e.End(t.Context()); !server.IsCode(err, "NOPERM") {
-		t.Fatalf("an end without the right to delete: %v", err)
-	}
-	rights("+del")
-	loadFile(t, m.load(t, configureFile(t, path, target)))
-	if err := s.Restart(t.Context()); err != nil {
+	return &m
+}
+
+// right gives the default user of a server a right, or takes it.
+func right(t *testing.T, s *sandbox.Server, rule string) {
+	t.Helper()
+	if _, err := sandboxtest.Client(t, s).Do(t.Context(), "ACL", "SETUSER", "default", rule); err != nil {
 		t.Fatal(err)
 	}
-	equalToFile(t, s, []*sandbox.Server{target}, audit.Options{}, 1)
+}
+
+// A loading that is to be begun anew, and cannot, is ended with the times of keys put right.
+func TestEndOfAFileThatIsToBeLoadedAgain(t *testing.T) {
+	t.Parallel()
+	s := sandboxtest.Start(t, "redis-7.0", sandbox.Options{Args: saving("yes")})
+	pipe := sandboxtest.Client(t, s).Redis().Pipeline()
+	for i := range 100 {
+		pipe.Set(t.Context(), strconv.Itoa(i), 1, time.Hour)
+	}
+	for range 30_000 {
+		pipe.Incr(t.Context(), "n")
+	}
+	if _, err := pipe.Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	path := copyOfAOF(t, s.Dir())
+	target := sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
+	m := playedInPart(t, path, target)
+	client := sandboxtest.Client(t, target).Redis()
+	for _, key := range client.Keys(t.Context(), "godwit:*").Val() { // as if it had been lost
+		client.Del(t.Context(), key)
+	}
+	right(t, target, "-flushall")
+	if err := NewFile(m.load(t, configureFile(t, path, target))).Run(t.Context()); !server.IsCode(err, "NOPERM") {
+		t.Fatalf("a copy without the right to empty the target: %v", err)
+	}
+	if err := NewFile(m.load(t, configureFile(t, path, target))).End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		if left := client.TTL(t.Context(), strconv.Itoa(i)).Val(); left <= 0 || left > time.Hour {
+			t.Errorf("key %d expires in %v", i, left)
+		}
+	}
 }
 
 // What is left out is counted once, however often the file is read.
