@@ -31,15 +31,16 @@ func (m *Sharded) Complete(ctx context.Context, dryRun bool) (EndResult, error) 
 		return result, fmt.Errorf("%s: %w", Source, err)
 	}
 	result.Steps = []StepStatus{
-		{Name: "leave", Server: m.source.address(), Command: "MULTI; REPLICAOF NO ONE; EVAL … (DEL " + reserved.WayBack(m.cfg.Name) + "); REPLICAOF 127.0.0.1 1 (read-only, a replica of nobody); EXEC", State: "planned"},
+		{Name: "leave", Server: m.source.address(), Command: "REPLICAOF 127.0.0.1 1 (read-only, a replica of nobody)", State: "planned"},
 		m.cleanStep(),
+		m.cleanSourceStep(true),
 	}
 	if dryRun {
 		return result, nil
 	}
 	defer m.interruptVerify(ctx, "the end of the migration")()
 	run := newRunner(result.Steps)
-	if err := run.do(func() error { return m.leave(ctx, &result) }); err != nil {
+	if err := run.do(func() error { return leaveReadOnly(ctx, m.source) }); err != nil {
 		return result, err
 	}
 	m.stopFeed()
@@ -49,6 +50,10 @@ func (m *Sharded) Complete(ctx context.Context, dryRun bool) (EndResult, error) 
 	if err := m.restore(ctx, m.source); err != nil {
 		return result, err
 	}
+	// Last: until then a rollback is possible, should the end fail.
+	if err := run.do(func() error { return m.cleanSource(ctx, true, &result) }); err != nil {
+		return result, err
+	}
 	source := m.source.found()
 	result.Notes = append(result.Notes,
 		fmt.Sprintf("%s holds the data as of now and is read-only, a replica of nobody", m.source.address()),
@@ -56,26 +61,33 @@ func (m *Sharded) Complete(ctx context.Context, dryRun bool) (EndResult, error) 
 	return m.finishAs(Completed, result, fmt.Sprintf("completed: the cluster at %s serves", m.cfg.To.Address))
 }
 
-// leave has the old primary be a read-only replica of nobody, without the key of the way
-// back, which no replica deletes: within the transaction nobody else can write to it. A DEL
-// by itself would be refused before it begins.
-func (m *Sharded) leave(ctx context.Context, result *EndResult) error {
-	_, err := m.source.client.Transaction(ctx,
-		[]any{"REPLICAOF", "NO", "ONE"}, []any{"EVAL", "return redis.call('DEL', KEYS[1])", 1, reserved.WayBack(m.cfg.Name)}, []any{"REPLICAOF", "127.0.0.1", "1"})
-	if m.keepsKey(err, result) {
-		return leaveReadOnly(ctx, m.source)
+// cleanSource deletes the key of the way back. result notes it where that is refused: the
+// migration has ended all the same.
+func (m *Sharded) cleanSource(ctx context.Context, replica bool, result *EndResult) error {
+	key := reserved.WayBack(m.cfg.Name)
+	var err error
+	if replica {
+		// A replica takes no DEL, not in a transaction either, but one of a script; within the
+		// transaction nobody else can write to it.
+		_, err = m.source.client.Transaction(ctx,
+			[]any{"REPLICAOF", "NO", "ONE"}, []any{"EVAL", "return redis.call('DEL', KEYS[1])", 1, key}, []any{"REPLICAOF", "127.0.0.1", "1"})
+	} else {
+		_, err = m.source.client.Do(ctx, "DEL", key)
+	}
+	var refused *server.Error
+	if errors.As(err, &refused) {
+		result.Notes = append(result.Notes, fmt.Sprintf("%s keeps the key %s, which godwit may not delete there: %v", m.source.address(), key, err))
+		return nil
 	}
 	return err
 }
 
-// keepsKey notes that the source has refused to delete the key of the way back.
-func (m *Sharded) keepsKey(err error, result *EndResult) bool {
-	var refused *server.Error
-	if !errors.As(err, &refused) {
-		return false
+func (m *Sharded) cleanSourceStep(replica bool) StepStatus {
+	command := "DEL " + reserved.WayBack(m.cfg.Name)
+	if replica {
+		command = "MULTI; REPLICAOF NO ONE; EVAL … (" + command + "); REPLICAOF 127.0.0.1 1; EXEC"
 	}
-	result.Notes = append(result.Notes, fmt.Sprintf("%s keeps the key %s, which godwit may not delete there: %v", m.source.address(), reserved.WayBack(m.cfg.Name), err))
-	return true
+	return StepStatus{Name: "clean-source", Server: m.source.address(), Command: command, State: "planned"}
 }
 
 // Abort ends the migration before the switch: the cluster keeps what it has, the
@@ -101,7 +113,7 @@ func (m *Sharded) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 	m.mu.Unlock()
 	result.Steps = []StepStatus{m.cleanStep()}
 	if switched {
-		result.Steps = append(result.Steps, StepStatus{Name: "clean-source", Server: m.source.address(), Command: "DEL " + reserved.WayBack(m.cfg.Name), State: "planned"})
+		result.Steps = append(result.Steps, m.cleanSourceStep(false))
 	}
 	if dryRun {
 		return result, nil
@@ -116,13 +128,7 @@ func (m *Sharded) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 		return result, err
 	}
 	if switched {
-		if err := run.do(func() error {
-			_, err := m.source.client.Do(ctx, "DEL", reserved.WayBack(m.cfg.Name))
-			if m.keepsKey(err, &result) {
-				return nil
-			}
-			return err
-		}); err != nil {
+		if err := run.do(func() error { return m.cleanSource(ctx, false, &result) }); err != nil {
 			return result, err
 		}
 	}
