@@ -144,7 +144,16 @@ func (l *Link) key(ctx context.Context, loaders []*loader, now *shards, r *resto
 	if mine, err := l.expects(of); err != nil || !mine {
 		return err
 	}
-	return loadKey(ctx, loaders[now.of[of]], r, s, span, &k)
+	if err := loadKey(ctx, loaders[now.of[of]], r, s, span, &k); !mayLack(err, l.coding) {
+		return err
+	}
+	return nil
+}
+
+// mayLack tells of an error about a value that the target lacks and may do without.
+func mayLack(err error, o rdb.TranscoderOptions) bool {
+	var lacking *rdb.NoEqualError
+	return errors.As(err, &lacking) && slices.Contains(o.Drop, lacking.What)
 }
 
 // expects tells whether the keys of a slot are this source's to copy. Another shard of a

@@ -2,10 +2,12 @@ package apply
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
 	"godwit/internal/dataset"
+	"godwit/internal/rdb"
 	"godwit/internal/sandbox"
 	"godwit/internal/sandbox/sandboxtest"
 )
@@ -96,5 +98,36 @@ func TestTargetIsAReplicaDuringTheCopy(t *testing.T) {
 			caughtUp(t, e, source)
 			t.Logf("%d keys", sameServers(t, []*sandbox.Server{source}, []*sandbox.Server{target}, nil))
 		})
+	}
+}
+
+// What a live target lacks and may do without is left out of the copy, and of the stream.
+func TestCopyLeavesOut(t *testing.T) {
+	t.Parallel()
+	source := sandboxtest.Start(t, "redis-8.6", sandbox.Options{})
+	target := sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
+	client := sandboxtest.Client(t, source)
+	fill := func(prefix string) {
+		t.Helper()
+		for _, args := range [][]any{
+			{"VADD", prefix + "vectors", "VALUES", 2, 0.1, 0.9, "m"}, {"HSET", prefix + "hash", "f", "v"}, {"HPEXPIRE", prefix + "hash", 3600_000, "FIELDS", 1, "f"}, {"SET", prefix + "text", "v"},
+		} {
+			if _, err := client.Do(t.Context(), args...); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	fill("a:")
+	c := configureServers(t, target, source)
+	c.Transcoder.Drop = []rdb.Feature{rdb.FeatureVectorSet, rdb.FeatureHashFieldTTL}
+	e := New(c)
+	run(t, e)
+	caughtUp(t, e, source)
+	fill("b:")
+	caughtUp(t, e, source)
+	names := sandboxtest.Client(t, target).Redis().Keys(t.Context(), "[ab]:*").Val()
+	slices.Sort(names)
+	if got := strings.Join(names, " "); got != "a:hash a:text b:hash b:text" {
+		t.Errorf("the target has %s", got)
 	}
 }
