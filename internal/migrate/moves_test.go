@@ -1,0 +1,186 @@
+package migrate_test
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+
+	"godwit/internal/migrate"
+	"godwit/internal/sandbox"
+	"godwit/internal/server"
+)
+
+// moving is a target whose slots are moved at once while it is fenced.
+type moving struct {
+	*deployed
+
+	before string
+	moved  int
+}
+
+func newMoving(d *deployed) *moving {
+	d.t.Helper()
+	m := &moving{deployed: d}
+	m.before = m.state()
+	return m
+}
+
+// state is what the nodes have of users, and by whom they connect to each other.
+func (m *moving) state() string {
+	m.t.Helper()
+	var b strings.Builder
+	for _, n := range m.nodes() {
+		list := m.do(n, "ACL", "LIST").([]any)
+		slices.SortFunc(list, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+		fmt.Fprintln(&b, n.Address(), list, m.do(n, "CONFIG", "GET", "master*"))
+	}
+	return b.String()
+}
+
+// asBefore sees that nothing of it is left.
+func (m *moving) asBefore() {
+	m.t.Helper()
+	if after := m.state(); after != m.before {
+		m.t.Errorf("before:\n%s\nafter:\n%s", m.before, after)
+	}
+}
+
+// fenced waits until no node takes writes of its users.
+func (m *moving) fenced() {
+	m.t.Helper()
+	for _, n := range m.nodes() {
+		eventually(m.t, n.Address()+" is fenced", func() bool { return refuses(m.t, n) })
+	}
+	// Primaries are told right after.
+	eventually(m.t, "primaries connect by a user of their own", func() bool {
+		return !slices.ContainsFunc(m.primaries(), func(e server.Endpoint) bool {
+			c, err := server.Dial(m.t.Context(), e, "")
+			if err != nil {
+				m.t.Fatal(err)
+			}
+			defer func() { _ = c.Close() }()
+			user, _, err := c.ConfigGet(m.t.Context(), "masteruser")
+			return err != nil || !strings.HasPrefix(user, "godwit:")
+		})
+	})
+}
+
+// there moves the first slots of the first shard, and the last of the second, to the
+// third; back is the other direction. No client may write meanwhile.
+func (m *moving) there() {
+	m.move(0, 2, sandbox.SlotRange{First: 0, Last: 700}, sandbox.SlotRange{First: 9000, Last: 10921})
+}
+
+func (m *moving) back() {
+	m.move(2, 0, sandbox.SlotRange{First: 0, Last: 700})
+	m.move(2, 1, sandbox.SlotRange{First: 9000, Last: 10921})
+}
+
+func (m *moving) move(_, to int, slots ...sandbox.SlotRange) {
+	m.t.Helper()
+	for _, s := range slots {
+		if err := m.cluster.MoveAtomically(m.t.Context(), s, to); err != nil {
+			m.t.Fatal(err)
+		}
+		m.moved++
+	}
+	m.refuses()
+}
+
+// refuses sees that the default user may not write anywhere.
+func (m *moving) refuses() {
+	m.t.Helper()
+	for _, e := range m.primaries() {
+		c, err := server.Dial(m.t.Context(), e, "")
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		if _, err := c.Do(m.t.Context(), "SET", "early", "1"); !server.IsCode(err, "NOPERM") {
+			m.t.Errorf("%s: a write of a client: %v", e.Address, err)
+		}
+		_ = c.Close()
+	}
+}
+
+// Slots of a Valkey 9 cluster are moved at once, to and fro, while it is copied into and
+// while it follows: no write is lost or doubled, both sides are equal, and the cluster is
+// left as it was.
+func TestSlotsMoveAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		from  string
+		shape string
+	}{{"redis-7.0", "standalone"}, {"valkey-8.1", "standalone"}, {"valkey-9.1", "cluster"}, {"redis-7.0", "cluster"}} {
+		t.Run(tt.from+" "+tt.shape, func(t *testing.T) {
+			t.Parallel()
+			if !long && tt.from+tt.shape != "redis-7.0standalone" {
+				return
+			}
+			source := servers
+			if tt.shape == "cluster" {
+				source = aCluster
+			}
+			n := map[string]int{"standalone": 1, "cluster": 3}[tt.shape]
+			p := newJointPair(t, tt.from, source(t, tt.from, n), aCluster(t, "valkey-9.1", 3))
+			b := newMoving(p.b)
+			p.load()
+			run := startChild(t, p.config, "")
+			b.fenced()
+			b.there()
+			b.back()
+			if a := run.must("status"); a.Status.Copy.FullResyncs > 0 {
+				t.Logf("moved %d times by phase %s, copy %d", b.moved, a.Status.Phase, a.Status.Copy.FullResyncs)
+			}
+			run.must("ready")
+			b.there()
+			run.kill()
+			b.back() // without godwit
+			m := start(t, p.config)
+			m.ready()
+			b.there()
+			b.back()
+			b.there()
+			m.ready()
+			m.cutover()
+			m.ready()
+			m.rollback()
+			m.ready()
+			b.fenced()
+			b.back()
+			b.there()
+			m.ready()
+			m.cutover()
+			p.settled(m, p.b)
+			t.Logf("slots were moved %d times", b.moved)
+			m.completed()
+			b.asBefore()
+		})
+	}
+}
+
+// Killed while the target is fenced, and aborted by the next process, the nodes connect as
+// they did.
+func TestMovesAreForgottenByAnAbort(t *testing.T) {
+	t.Parallel()
+	p := newJointPair(t, "redis-7.0", servers(t, "redis-7.0", 1), aCluster(t, "valkey-9.1", 2))
+	b := newMoving(p.b)
+	run := startChild(t, p.config, "")
+	b.fenced()
+	run.kill()
+	if !strings.Contains(b.state(), "godwit:") {
+		t.Fatal("nothing was left to take back")
+	}
+	later, err := migrate.Begin(t.Context(), p.config, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = later.Abort(t.Context(), false)
+	if err := errors.Join(err, later.Close()); err != nil {
+		t.Fatal(err)
+	}
+	b.asBefore()
+	p.b.clean(false)
+}
