@@ -212,6 +212,7 @@ func (e *Engine) follow(parent context.Context) error {
 	for _, l := range e.all() {
 		start(l)
 	}
+	wg.Go(func() { e.watchTarget(ctx) })
 	if e.slots != nil {
 		wg.Go(func() {
 			if err := e.keep(ctx, start); err != nil {
@@ -289,7 +290,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 		}
 	}
 	links := e.all()
-	now, err := e.shards(ctx)
+	now, err := e.settledShards(ctx)
 	if err != nil {
 		return err
 	}

@@ -238,7 +238,7 @@ func (l *Link) stream(parent context.Context) error {
 			cancel(err)
 		}
 	})
-	l.running.Store(&running{ctx, d, now.cluster})
+	l.running.Store(&running{ctx, d, now.cluster, cancel})
 	err = d.run(ctx)
 	l.running.Store(nil)
 	if cause := context.Cause(ctx); cause != nil {

@@ -70,6 +70,8 @@ type Had struct {
 	// Sound is up to where they are known to be right, see sound.go.
 	Sound   int64 `json:"sound"`
 	SoundDB int   `json:"sound_db,omitempty"` // that is selected there
+	// Until is up to where they may have had commands beside these, see strayed.
+	Until int64 `json:"until,omitempty"`
 	// InDoubt tells that a part of the command after it was carried out, too.
 	InDoubt bool `json:"in_doubt,omitempty"`
 }

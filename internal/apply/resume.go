@@ -38,7 +38,9 @@ func (s *shards) lanes(name string, generation int, ids []identity) []LaneProgre
 	lanes := make([]LaneProgress, len(s.primaries))
 	for i := range s.primaries {
 		ranges := s.ranges(i)
-		lanes[i] = LaneProgress{Key: checkpointKey(name, generation, i, ranges[0].First), Slots: ranges, Shard: ids[i]}
+		// Of the last slot: who moves slots, takes the first ones (redis-cli --cluster reshard).
+		of := ranges[len(ranges)-1].Last
+		lanes[i] = LaneProgress{Key: checkpointKey(name, generation, i, of), Slots: ranges, Shard: ids[i]}
 	}
 	return lanes
 }

@@ -1,0 +1,81 @@
+package apply
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"godwit/internal/sandbox"
+	"godwit/internal/sandbox/sandboxtest"
+	"godwit/internal/slot"
+)
+
+// A shard that stands still within the handover of an atomic move, for longer than it holds
+// its clients' writes back, carries these out as if the slots were its own still. What it is
+// sent meanwhile is on the target once.
+func TestShardStandsStillWithinAHandover(t *testing.T) {
+	t.Parallel()
+	for _, tt := range some(1, []struct {
+		name        string
+		first, last uint16 // slots that are moved
+	}{
+		{"the last slots", 5000, 5461}, {"the first slots", 0, 400},
+	}) {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			source := sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
+			target := sandboxtest.Cluster(t, "valkey-9.1", sandbox.ClusterOptions{
+				NodeTimeout: time.Minute,
+				Args:        []string{"--enable-debug-command yes", "--cluster-manual-failover-timeout 1000"},
+			})
+			e := New(configure(t, source, target))
+			run(t, e)
+			from := sandboxtest.Client(t, source)
+			var keys []string // of the shard
+			for i := 0; len(keys) < 200; i++ {
+				if k := fmt.Sprint("k", i); slot.Of([]byte(k)) <= 5461 {
+					keys = append(keys, k)
+				}
+			}
+			increase := func() {
+				for _, k := range keys {
+					do(t, from, "INCR", k)
+				}
+			}
+			increase()
+			caughtUp(t, e, source)
+			a, b := sandboxtest.Client(t, target.Nodes()[0]), sandboxtest.Client(t, target.Nodes()[1])
+			id, err := b.Text(t.Context(), "CLUSTER", "MYID")
+			if err != nil {
+				t.Fatal(err)
+			}
+			do(t, b, "DEBUG", "SLOTMIGRATION", "PREVENT-FAILOVER", 1)
+			do(t, a, "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", tt.first, tt.last, "NODE", id)
+			until(t, func() (bool, string) {
+				jobs := fmt.Sprint(do(t, a, "CLUSTER", "GETSLOTMIGRATIONS"))
+				return strings.Contains(jobs, "failover-granted"), jobs
+			})
+			increase()
+			time.Sleep(100 * time.Millisecond) // what has come is held back
+			if err := target.Nodes()[0].Pause(); err != nil {
+				t.Fatal(err)
+			}
+			do(t, b, "DEBUG", "SLOTMIGRATION", "PREVENT-FAILOVER", 0)
+			time.Sleep(3 * time.Second)
+			if err := target.Nodes()[0].Resume(); err != nil {
+				t.Fatal(err)
+			}
+			if err := target.Settle(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%v", do(t, a, "CLUSTER", "GETSLOTMIGRATIONS"))
+			caughtUp(t, e, source)
+			until(t, func() (bool, string) {
+				p := e.of(0)
+				return p.Generation > 1 && len(p.Renew) == 0, fmt.Sprintf("%+v", p)
+			})
+			t.Logf("%d keys", same(t, source, target, nil))
+		})
+	}
+}

@@ -1,0 +1,136 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"godwit/internal/server"
+	"godwit/internal/slot"
+	"godwit/internal/topology"
+)
+
+const (
+	// targetEvery is how often the map of the target is read while nothing is wrong.
+	targetEvery = 2 * time.Second
+	// arriveEvery is how often, while a copy waits for slots to arrive.
+	arriveEvery = 200 * time.Millisecond
+)
+
+// errSlotsMoved ends a stream, to go on with the shards as they are.
+var errSlotsMoved = errors.New("slots of the target have changed their shard")
+
+// MovingError says that slots of the target are being moved at once.
+type MovingError struct{ Move topology.Move }
+
+func (e *MovingError) Error() string {
+	return fmt.Sprintf("slots of the target are being moved from %.8s to %.8s at once (%s)", e.Move.From, e.Move.To, e.Move.State)
+}
+
+// HintText is what the user can do about it.
+func (e *MovingError) HintText() string {
+	return "the copy begins by itself when they have arrived: it empties the shards first, which would end the move"
+}
+
+// settledShards waits until no slots are moved at once: to empty a shard ends that
+// (cluster_migrateslots.c clusterHandleFlushDuringSlotMigration), and what was copied until
+// they arrive would have to be copied again.
+func (e *Engine) settledShards(ctx context.Context) (*shards, error) {
+	for {
+		now, err := e.shards(ctx)
+		if err != nil {
+			return nil, err
+		}
+		i := slices.IndexFunc(now.moves, func(m topology.Move) bool { return m.Kind == topology.MoveAtomic })
+		if i < 0 {
+			return now, nil
+		}
+		for _, l := range e.all() {
+			l.set(Attaching, &MovingError{now.moves[i]})
+		}
+		if !wait(ctx, arriveEvery) {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// watchTarget has streams be read again from where the target stands once slots have
+// changed their shard there. A command that finds its slot gone says so, too, but for some
+// slots none may come any more.
+func (e *Engine) watchTarget(ctx context.Context) {
+	for wait(ctx, targetEvery) {
+		if len(e.parted(ctx)) == 0 || !wait(ctx, arriveEvery) {
+			continue // nodes may have disagreed for a moment
+		}
+		for _, r := range e.parted(ctx) {
+			r.end(errSlotsMoved)
+		}
+	}
+}
+
+// parted are the streams under way whose lanes are not the shards any more. One that cannot
+// be looked at is seen to by its lane.
+func (e *Engine) parted(ctx context.Context) []*running {
+	var list []*running
+	now, err := e.shards(ctx)
+	if err != nil || !now.cluster {
+		return nil
+	}
+	for _, l := range e.all() {
+		if r := l.running.Load(); r != nil && !now.same(l.progress().Lanes) {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// The node that gives slots away at once holds writes back until it has heard that they are
+// the other one's, but not for ever (cluster_migrateslots.c isSlotExportPauseTimedOut): if it
+// stands still meanwhile, it carries out what it was sent, before it hears. What of that
+// was about the slots is lost with them; they are carried by value anyway. If the checkpoint
+// was among them, it does not know of what the slots had that stayed.
+
+// strayed has the keys be carried by value that commands write which a shard may have
+// carried out unknown to the checkpoint, as that has gone to another one.
+func (l *Link) strayed(ctx context.Context, now *shards, lanes []LaneProgress, ids []identity, s *standing) error {
+	var stray [slot.Count]bool
+	found := false
+	for _, lane := range lanes {
+		if lane.Shard.becomes(ids[now.of[slot.Of([]byte(lane.Key))]]) {
+			continue
+		}
+		found = true
+		each(lane.Slots, func(of uint16) { stray[of] = true })
+	}
+	if !found {
+		return nil
+	}
+	c, err := server.Dial(ctx, l.source.Endpoint, clientName)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }() // nothing was left unsent
+	info, err := c.Info(ctx, "replication")
+	if err != nil {
+		return err
+	}
+	until := info.Int("master_repl_offset") // nobody was sent anything beyond
+	marks := map[uint16]uint16{}
+	for of := range stray {
+		if !stray[of] {
+			continue
+		}
+		was := s.mark[of]
+		i, known := marks[was]
+		if !known {
+			m := s.had[was]
+			m.until = max(m.until, until)
+			i = uint16(len(s.had))
+			s.had, marks[was] = append(s.had, m), i
+		}
+		s.mark[of] = i
+	}
+	return nil
+}
