@@ -61,6 +61,8 @@ type Engine struct {
 
 	readied *readied // by Join, until Run goes on from there
 
+	copiedTo *shards // as they were when a copy was about to begin; of Run alone
+
 	// linking is not held while progress is saved: whoever saves it may ask for a View.
 	linking sync.Mutex
 	links   []*Link // guarded by linking

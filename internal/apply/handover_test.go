@@ -1,11 +1,13 @@
 package apply
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"godwit/internal/dataset"
 	"godwit/internal/sandbox"
 	"godwit/internal/sandbox/sandboxtest"
 	"godwit/internal/slot"
@@ -78,4 +80,46 @@ func TestShardStandsStillWithinAHandover(t *testing.T) {
 			t.Logf("%d keys", same(t, source, target, nil))
 		})
 	}
+}
+
+// A copy waits for slots that are being moved at once, and leaves that alone; slots that
+// move while nothing is written are noticed.
+func TestCopyWaitsForMoves(t *testing.T) {
+	t.Parallel()
+	source := sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
+	target := sandboxtest.Cluster(t, "valkey-9.1", sandbox.ClusterOptions{Args: []string{"--enable-debug-command yes"}})
+	if err := dataset.Fill(t.Context(), source.Endpoint(), dataset.Options{Keys: 1000, NoFunctions: true}); err != nil {
+		t.Fatal(err)
+	}
+	a := sandboxtest.Client(t, target.Nodes()[0])
+	do(t, a, "DEBUG", "SLOTMIGRATION", "PREVENT-PAUSE", 1)
+	moved := make(chan error, 1)
+	go func() {
+		moved <- target.MoveAtomically(context.WithoutCancel(t.Context()), sandbox.SlotRange{First: 0, Last: 1000}, 1)
+	}()
+	until(t, func() (bool, string) {
+		jobs := fmt.Sprint(do(t, a, "CLUSTER", "GETSLOTMIGRATIONS"))
+		return strings.Contains(jobs, "waiting-to-pause"), jobs
+	})
+	e := New(configure(t, source, target))
+	run(t, e)
+	until(t, func() (bool, string) {
+		v := e.View()[0]
+		return strings.Contains(v.Reason, "being moved from") && v.Hint != "", fmt.Sprintf("%+v", v)
+	})
+	do(t, a, "DEBUG", "SLOTMIGRATION", "PREVENT-PAUSE", 0)
+	if err := <-moved; err != nil {
+		t.Fatal(err)
+	}
+	caughtUp(t, e, source)
+	generation := e.of(0).Generation
+	if err := target.MoveAtomically(t.Context(), sandbox.SlotRange{First: 0, Last: 1000}, 2); err != nil {
+		t.Fatal(err)
+	}
+	until(t, func() (bool, string) {
+		p := e.of(0)
+		return p.Generation > generation && len(p.Renew) == 0, fmt.Sprintf("%+v", p)
+	})
+	caughtUp(t, e, source)
+	t.Logf("%d keys", same(t, source, target, nil))
 }

@@ -17,6 +17,8 @@ const (
 	targetEvery = 2 * time.Second
 	// arriveEvery is how often, while a copy waits for slots to arrive.
 	arriveEvery = 200 * time.Millisecond
+	// nextMove is how soon one move follows another, where a tool makes several.
+	nextMove = time.Second
 )
 
 // errSlotsMoved ends a stream, to go on with the shards as they are.
@@ -34,21 +36,29 @@ func (e *MovingError) HintText() string {
 	return "the copy begins by itself when they have arrived: it empties the shards first, which would end the move"
 }
 
-// settledShards waits until no slots are moved at once: to empty a shard ends that
-// (cluster_migrateslots.c clusterHandleFlushDuringSlotMigration), and what was copied until
-// they arrive would have to be copied again.
+// settledShards waits until no slots are moved at once, and none are about to be, where that
+// was so a moment ago: to empty a shard ends a move (cluster_migrateslots.c
+// clusterHandleFlushDuringSlotMigration), and what is copied until slots arrive has to be
+// copied again.
 func (e *Engine) settledShards(ctx context.Context) (*shards, error) {
+	var moved time.Time // when that was seen last
 	for {
 		now, err := e.shards(ctx)
 		if err != nil {
 			return nil, err
 		}
 		i := slices.IndexFunc(now.moves, func(m topology.Move) bool { return m.Kind == topology.MoveAtomic })
-		if i < 0 {
+		if i >= 0 || e.copiedTo != nil && e.copiedTo.of != now.of {
+			moved = time.Now()
+		}
+		e.copiedTo = now
+		if time.Since(moved) > nextMove {
 			return now, nil
 		}
-		for _, l := range e.all() {
-			l.set(Attaching, &MovingError{now.moves[i]})
+		if i >= 0 {
+			for _, l := range e.all() {
+				l.set(Attaching, &MovingError{now.moves[i]})
+			}
 		}
 		if !wait(ctx, arriveEvery) {
 			return nil, ctx.Err()

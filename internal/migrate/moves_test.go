@@ -94,7 +94,8 @@ func (m *moving) move(to int, slots sandbox.SlotRange) {
 			m.moved++
 			return
 		}
-		if again == 0 || !strings.Contains(err.Error(), "Data was flushed") {
+		flushed := strings.Contains(err.Error(), "Data was flushed") || strings.Contains(err.Error(), "Connection lost to target") // as the two ends call it
+		if again == 0 || !flushed {
 			m.t.Fatal(err)
 		}
 		m.t.Log(err)
