@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"godwit/internal/cutover"
+	"godwit/internal/server"
 	"godwit/internal/topology"
 )
 
@@ -102,8 +103,13 @@ func (d *deployment) lifted(ctx context.Context, f *cutover.ACLFence) (left rule
 	return left, err
 }
 
-// setUnmovable notes why slots cannot be moved at once while it is fenced, nil if they can.
+// setUnmovable notes why slots cannot be moved at once while it is fenced, nil if they can. A
+// node that is out of reach is told later.
 func (d *deployment) setUnmovable(err error) {
+	var unreached *server.ConnError
+	if errors.As(err, &unreached) {
+		return
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var why string
