@@ -102,6 +102,8 @@ type ACLFence struct {
 	// Rules are those of each node, by its address, as they were; Prepare reads them
 	// where there are none.
 	Rules map[string]NodeRules
+
+	unasked error // why nodes could not be asked by whom they connect
 }
 
 // Prepare reads the rules of all users, and has every node know godwit's own user by
@@ -114,12 +116,13 @@ func (f *ACLFence) Prepare(ctx context.Context, password string) error {
 	var mu sync.Mutex
 	err := f.each(func(c *server.Client) error {
 		if _, known := f.Rules[c.Endpoint().Address]; !known {
-			rules, err := f.read(ctx, c)
+			rules, unasked, err := f.read(ctx, c)
 			if err != nil {
 				return err
 			}
 			mu.Lock()
 			all[c.Endpoint().Address] = rules
+			f.unasked = errors.Join(f.unasked, unasked)
 			mu.Unlock()
 		}
 		return f.introduce(ctx, c, password)
@@ -154,23 +157,29 @@ func (f *ACLFence) introduce(ctx context.Context, c *server.Client, password str
 	return err
 }
 
-// read finds out what a node has before it is fenced.
-func (f *ACLFence) read(ctx context.Context, c *server.Client) (rules NodeRules, err error) {
+// read finds out what a node has before it is fenced. unasked tells why it did not say by
+// whom it connects.
+func (f *ACLFence) read(ctx context.Context, c *server.Client) (rules NodeRules, unasked, err error) {
 	lines, err := users(ctx, c)
 	if err != nil {
-		return rules, err
+		return rules, nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(lines)) {
 		u, err := parseRules(lines[name])
 		if err != nil {
-			return rules, fmt.Errorf("%s: %w", c.Endpoint().Address, err)
+			return rules, nil, fmt.Errorf("%s: %w", c.Endpoint().Address, err)
 		}
 		if name != f.User && name != f.mover() {
 			rules.Users = append(rules.Users, u)
 		}
 	}
 	rules.Link, err = f.readLink(ctx, c)
-	return rules, err
+	var refused *server.Error
+	var unreached *server.ConnError // has the refusal within, if it is one
+	if errors.As(err, &unreached) && !errors.As(err, &refused) {
+		return rules, nil, err
+	}
+	return rules, err, nil
 }
 
 // users are the lines of ACL LIST, by the names of the users.

@@ -94,8 +94,7 @@ func (l *Link) stands() string {
 // mover is the user by which nodes connect to each other.
 func (f *ACLFence) mover() string { return f.User + ":nodes" }
 
-// readLink finds out by whom a node connects, nil if no slots are moved so, or if godwit may
-// not ask.
+// readLink finds out by whom a node connects, nil if no slots are moved so.
 func (f *ACLFence) readLink(ctx context.Context, c *server.Client) (*Link, error) {
 	if !f.Cluster {
 		return nil, nil //nolint:nilnil // there is none
@@ -105,11 +104,13 @@ func (f *ACLFence) readLink(ctx context.Context, c *server.Client) (*Link, error
 		return nil, err
 	}
 	user, password, err := linked(ctx, c)
-	var refused *server.Error
-	if errors.As(err, &refused) || user == f.mover() {
-		return nil, nil //nolint:nilnil // AllowMoves says so; of another's user nobody knows what was before
+	if err == nil && user == f.mover() {
+		err = fmt.Errorf("%s: its masteruser is %s, and nobody knows what it was before", c.Endpoint().Address, user)
 	}
-	return &Link{User: user, Password: password != ""}, err
+	if err != nil {
+		return nil, err
+	}
+	return &Link{User: user, Password: password != ""}, nil
 }
 
 // linked are the settings by which a node connects.
@@ -143,7 +144,8 @@ func (f *ACLFence) AllowMoves(ctx context.Context, password string) error {
 	if err != nil {
 		return err
 	}
-	return f.eachLink(func(c *server.Client, was NodeRules) error { return f.connect(ctx, c, was.Link, password) })
+	err = f.eachLink(func(c *server.Client, was NodeRules) error { return f.connect(ctx, c, was.Link, password) })
+	return errors.Join(f.unasked, err)
 }
 
 // eachLink is each of the nodes by whose links slots are moved.

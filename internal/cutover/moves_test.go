@@ -2,6 +2,7 @@ package cutover_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -178,6 +179,38 @@ func (f *movable) follow() {
 			if time.Now().After(deadline) {
 				f.Fatalf("%s: %v, %v", c.Endpoint().Address, info, err)
 			}
+		}
+	}
+}
+
+// Where godwit may not ask or change by whom nodes connect, it fences them nevertheless, and
+// says so.
+func TestFenceWithoutConfig(t *testing.T) {
+	t.Parallel()
+	s := sandboxtest.Start(t, "valkey-9.1", sandbox.Options{})
+	admin := sandboxtest.Client(t, s)
+	for _, denied := range []string{"-config|get", "-config|set"} {
+		if _, err := admin.Do(t.Context(), "ACL", "SETUSER", "provider", "reset", "on", ">p", "allkeys", "allchannels", "+@all", denied); err != nil {
+			t.Fatal(err)
+		}
+		e := s.Endpoint()
+		e.Username, e.Password = "provider", "p"
+		c, err := server.Dial(t.Context(), e, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		fence := &cutover.ACLFence{Nodes: []*server.Client{c}, User: "godwit:test", Cluster: true}
+		if err := errors.Join(fence.Prepare(t.Context(), "password"), fence.Set(t.Context())); err != nil {
+			t.Fatalf("%s: %v", denied, err)
+		}
+		if err := fence.AllowMoves(t.Context(), "password"); !server.IsCode(err, "NOPERM") {
+			t.Errorf("%s: %v", denied, err)
+		}
+		if _, err := admin.Do(t.Context(), "SET", "k", "v"); !server.IsCode(err, "NOPERM") {
+			t.Errorf("%s: SET: %v", denied, err)
+		}
+		if err := errors.Join(fence.Lift(t.Context()), fence.Forget(t.Context()), c.Close()); err != nil {
+			t.Errorf("%s: %v", denied, err)
 		}
 	}
 }

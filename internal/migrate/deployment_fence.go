@@ -106,8 +106,9 @@ func (d *deployment) lifted(ctx context.Context, f *cutover.ACLFence) (left rule
 // setUnmovable notes why slots cannot be moved at once while it is fenced, nil if they can. A
 // node that is out of reach is told later.
 func (d *deployment) setUnmovable(err error) {
-	var unreached *server.ConnError
-	if errors.As(err, &unreached) {
+	var refused *server.Error
+	var unreached *server.ConnError // has the refusal within, if it is one
+	if errors.As(err, &unreached) && !errors.As(err, &refused) {
 		return
 	}
 	d.mu.Lock()
@@ -116,9 +117,10 @@ func (d *deployment) setUnmovable(err error) {
 	if err != nil {
 		why = fmt.Sprintf("%s: slots may have to be moved by keys (CLUSTER SETSLOT) until it serves, as its nodes do not all connect by a user who may write: %v", d.address(), err)
 	}
-	if why != d.unmovable {
-		d.unmovable, d.toSay = why, why
+	if why != d.unmovable && why != "" {
+		d.toSay = why
 	}
+	d.unmovable = why
 }
 
 // unmovableNow tells once why slots cannot be moved at once, empty if there is nothing new.
