@@ -214,7 +214,11 @@ func (e *Engine) follow(parent context.Context) error {
 	for _, l := range e.all() {
 		start(l)
 	}
-	wg.Go(func() { e.watchTarget(ctx) })
+	wg.Go(func() {
+		if err := e.watchTarget(ctx); err != nil {
+			cancel(err)
+		}
+	})
 	if e.slots != nil {
 		wg.Go(func() {
 			if err := e.keep(ctx, start); err != nil {
@@ -328,7 +332,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 	for i, l := range links {
 		p := &next.Sources[i]
 		p.Generation = 1
-		p.Lanes = now.lanes(l.name, 1, ids)
+		p.Lanes, p.Seen = now.lanes(l.name, 1, ids), now.jobs()
 	}
 	if e.cfg.Cluster != nil {
 		if err := e.gathered(ctx, &next); err != nil {

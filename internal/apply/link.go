@@ -153,6 +153,11 @@ func (l *Link) stream(parent context.Context) error {
 	if err != nil {
 		return err
 	}
+	if p.Begun {
+		if err := l.arrivals(now); err != nil {
+			return err
+		}
+	}
 	at, err := l.stand(ctx, now)
 	if err != nil {
 		return err

@@ -37,6 +37,8 @@ type SourceProgress struct {
 	// Ahead are the keys that are ahead, see ahead.go, as long as the checkpoints of the
 	// generation have not been written.
 	Ahead []AheadKey `json:"ahead,omitempty"`
+	// Seen are the atomic moves of slots of the target that were seen to, see arrivals.
+	Seen []string `json:"seen,omitempty"`
 	// Renew are slots whose keys are to be carried by value once more, see renew.go.
 	Renew []topology.SlotRange `json:"renew,omitempty"`
 }

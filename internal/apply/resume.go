@@ -27,7 +27,7 @@ func (s *shards) progressAt(name string, at []Stand, ids []identity) Progress {
 	for i, stand := range at {
 		p.Sources = append(p.Sources, SourceProgress{
 			ReplID: stand.ReplID, Generation: 1, Had: []Had{{Slots: allSlots(), At: stand.Offset, Sound: stand.Offset}},
-			Lanes: s.lanes(sourceName(name, i), 1, ids),
+			Lanes: s.lanes(sourceName(name, i), 1, ids), Seen: s.jobs(),
 		})
 	}
 	return p

@@ -15,6 +15,7 @@ type shards struct {
 	primaries []server.Endpoint
 	of        [slot.Count]uint16 // index of the primary
 	moves     []topology.Move    // of slots that are on their way from one to another
+	arrived   []topology.Move    // at once, as far as the nodes remember
 }
 
 // readShards asks the target.
@@ -25,7 +26,7 @@ func readShards(ctx context.Context, target server.Endpoint) (*shards, error) {
 	}
 	s := &shards{cluster: d.Cluster != nil, primaries: d.Primaries}
 	if d.Cluster != nil {
-		s.moves = d.Cluster.Moves
+		s.moves, s.arrived = d.Cluster.Moves, d.Cluster.Arrived
 	}
 	if d.Slots != nil {
 		for of := range s.of {

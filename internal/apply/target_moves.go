@@ -68,32 +68,76 @@ func (e *Engine) settledShards(ctx context.Context) (*shards, error) {
 
 // watchTarget has streams be read again from where the target stands once slots have
 // changed their shard there. A command that finds its slot gone says so, too, but for some
-// slots none may come any more.
-func (e *Engine) watchTarget(ctx context.Context) {
+// slots none may come any more, and some may be back.
+func (e *Engine) watchTarget(ctx context.Context) error {
 	for wait(ctx, targetEvery) {
-		if len(e.parted(ctx)) == 0 || !wait(ctx, arriveEvery) {
-			continue // nodes may have disagreed for a moment
+		now, err := e.shards(ctx)
+		if err != nil || !now.cluster {
+			continue // one that cannot be looked at, is seen to by its lane
 		}
-		for _, r := range e.parted(ctx) {
+		parted := e.parted(now)
+		if len(parted) > 0 && wait(ctx, arriveEvery) { // nodes may have disagreed for a moment
+			if now, err = e.shards(ctx); err != nil {
+				continue
+			}
+			parted = e.parted(now)
+		}
+		for _, r := range parted {
 			r.end(errSlotsMoved)
 		}
+		for _, l := range e.all() {
+			if !l.progress().Begun {
+				continue
+			}
+			if err := l.arrivals(now); err != nil {
+				return err
+			}
+		}
 	}
+	return nil
 }
 
-// parted are the streams under way whose lanes are not the shards any more. One that cannot
-// be looked at is seen to by its lane.
-func (e *Engine) parted(ctx context.Context) []*running {
+// parted are the streams under way whose lanes are not the shards any more.
+func (e *Engine) parted(now *shards) []*running {
 	var list []*running
-	now, err := e.shards(ctx)
-	if err != nil || !now.cluster {
-		return nil
-	}
 	for _, l := range e.all() {
 		if r := l.running.Load(); r != nil && !now.same(l.progress().Lanes) {
 			list = append(list, r)
 		}
 	}
 	return list
+}
+
+// jobs are the names of the atomic moves that were carried out.
+func (s *shards) jobs() []string {
+	var names []string
+	for _, m := range s.arrived {
+		names = append(names, m.Job)
+	}
+	return names
+}
+
+// arrivals has slots be carried by value once more that were moved at once since the last
+// look, wherever they are by now: such a move leaves out what the server does not say in
+// commands, such as that an entry is pending which was deleted from its stream.
+func (l *Link) arrivals(now *shards) error {
+	seen, jobs := l.progress().Seen, now.jobs()
+	var slots []topology.SlotRange
+	for _, m := range now.arrived {
+		if !slices.Contains(seen, m.Job) {
+			slots = union(slots, m.Slots)
+		}
+	}
+	if len(slots) > 0 {
+		if err := l.Renew(slots); err != nil {
+			return err
+		}
+	}
+	return l.change(func(p *SourceProgress) bool {
+		changed := !slices.Equal(p.Seen, jobs)
+		p.Seen = jobs
+		return changed
+	})
 }
 
 // The node that gives slots away at once holds writes back until it has heard that they are

@@ -1,6 +1,7 @@
 package migrate_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -137,6 +138,19 @@ func (m *moving) refuses() {
 	}
 }
 
+// handsOver switches as soon as it is not refused any more: what slots that have moved take,
+// comes and goes.
+func (r *running) handsOver(do func(context.Context, migrate.SwitchOptions) (migrate.SwitchResult, error)) {
+	r.t.Helper()
+	eventually(r.t, "a switch", func() bool {
+		result, err := do(r.t.Context(), migrate.SwitchOptions{})
+		if err != nil {
+			r.t.Log(err)
+		}
+		return result.Done
+	})
+}
+
 // bareCluster has no replicas.
 func bareCluster(t *testing.T, version string, shards int) *deployed {
 	t.Helper()
@@ -189,7 +203,7 @@ func TestSlotsMoveAtOnce(t *testing.T) {
 				b.changes()
 			}
 			m.ready()
-			m.cutover()
+			m.handsOver(m.Cutover)
 			m.ready()
 			if tt.from+tt.shape == "valkey-9.1cluster" { // it is the one that does not serve now
 				a := &moving{deployed: p.a}
@@ -199,11 +213,11 @@ func TestSlotsMoveAtOnce(t *testing.T) {
 				a.back()
 				m.ready()
 			}
-			m.rollback()
+			m.handsOver(m.Rollback)
 			b.fenced()
 			b.there()
 			m.ready()
-			m.cutover()
+			m.handsOver(m.Cutover)
 			p.settled(m, p.b)
 			t.Logf("slots were moved %d times", b.moved)
 			m.completed()
