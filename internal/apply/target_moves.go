@@ -33,7 +33,7 @@ func (e *MovingError) Error() string {
 
 // HintText is what the user can do about it.
 func (e *MovingError) HintText() string {
-	return "the copy begins by itself when they have arrived: it empties the shards first, which would end the move"
+	return "wait until they have arrived (CLUSTER GETSLOTMIGRATIONS, CLUSTER MIGRATION STATUS ALL): a copy that waits for them begins by itself"
 }
 
 // settledShards waits until no slots are moved at once, and none are about to be, where that
@@ -107,6 +107,36 @@ func (e *Engine) parted(now *shards) []*running {
 	}
 	return list
 }
+
+// Settled sees that no slots of the target are being moved at once, and that those which
+// have moved are as at the source: for a switch, which ends either.
+func (e *Engine) Settled(ctx context.Context) error {
+	now, err := e.shards(ctx)
+	if err != nil || !now.cluster {
+		return err
+	}
+	if i := slices.IndexFunc(now.moves, func(m topology.Move) bool { return m.Kind == topology.MoveAtomic }); i >= 0 {
+		return &MovingError{now.moves[i]}
+	}
+	if parted := e.parted(now); len(parted) > 0 {
+		for _, r := range parted {
+			r.end(errSlotsMoved)
+		}
+		return errSlotsMoved
+	}
+	for _, l := range e.all() {
+		if err := l.arrivals(now); err != nil {
+			return err
+		}
+		if v := l.View(); v.Renewing+v.Unsettled > 0 {
+			return fmt.Errorf("%s: %w", v.Source, errRenewing)
+		}
+	}
+	return nil
+}
+
+// errRenewing says that a switch is too early.
+var errRenewing = errors.New("slots that have changed their shard at the target are carried by value once more")
 
 // jobs are the names of the atomic moves that were carried out.
 func (s *shards) jobs() []string {

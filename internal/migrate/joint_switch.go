@@ -52,6 +52,9 @@ func (m *Joint) turn(ctx context.Context, o SwitchOptions, to Side) (SwitchResul
 		result.Steps = steps(cutover.SeveralSteps(primaries, next, limits))
 		return result, nil
 	}
+	if err := settled(ctx, m.present()); err != nil {
+		return result, err
+	}
 	return m.carryOut(ctx, result, next, nodes, limits)
 }
 
