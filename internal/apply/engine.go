@@ -61,6 +61,8 @@ type Engine struct {
 
 	readied *readied // by Join, until Run goes on from there
 
+	copiedTo *shards // as they were when a copy was about to begin; of Run alone
+
 	// linking is not held while progress is saved: whoever saves it may ask for a View.
 	linking sync.Mutex
 	links   []*Link // guarded by linking
@@ -212,6 +214,11 @@ func (e *Engine) follow(parent context.Context) error {
 	for _, l := range e.all() {
 		start(l)
 	}
+	wg.Go(func() {
+		if err := e.watchTarget(ctx); err != nil {
+			cancel(err)
+		}
+	})
 	if e.slots != nil {
 		wg.Go(func() {
 			if err := e.keep(ctx, start); err != nil {
@@ -289,7 +296,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 		}
 	}
 	links := e.all()
-	now, err := e.shards(ctx)
+	now, err := e.settledShards(ctx)
 	if err != nil {
 		return err
 	}
@@ -319,7 +326,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 	for i, l := range links {
 		p := &next.Sources[i]
 		p.Generation = 1
-		p.Lanes = now.lanes(l.name, 1, ids)
+		p.Lanes, p.Seen = now.lanes(l.name, 1, ids), now.jobs()
 	}
 	if e.cfg.Cluster != nil {
 		if err := e.gathered(ctx, &next); err != nil {

@@ -49,4 +49,5 @@ type running struct {
 	ctx     context.Context //nolint:containedctx // the dispatcher's own
 	d       *dispatcher
 	cluster bool // the target is one
+	end     context.CancelCauseFunc
 }

@@ -35,6 +35,7 @@ type standing struct {
 type past struct {
 	mark
 	sound mark
+	until int64 // up to there it may have had commands beside, see strayed; 0 for none
 }
 
 // checkpoint is where a shard says that it stands.
@@ -52,7 +53,7 @@ func (l *Link) stand(ctx context.Context, now *shards) (*standing, error) {
 	}
 	base := [slot.Count]past{}
 	for _, h := range p.Had {
-		m := past{mark{at: h.At, db: h.DB}, mark{at: h.Sound, db: h.SoundDB}}
+		m := past{mark{at: h.At, db: h.DB}, mark{at: h.Sound, db: h.SoundDB}, h.Until}
 		if h.InDoubt {
 			m.more = 1
 		}
@@ -68,12 +69,14 @@ func (l *Link) stand(ctx context.Context, now *shards) (*standing, error) {
 		// Slots that have come equally far share a mark.
 		clear(known)
 		each(lane.Slots, func(of uint16) {
-			m := past{at.at, at.safe}
+			m := past{mark: at.at, sound: at.safe}
 			if b := base[of]; b.at > m.at || b.at == m.at && m.more == 0 {
 				m = b
 				if m.sound.at > m.at {
 					m.sound = mark{at: m.at, db: m.db}
 				}
+			} else if b.until > m.at {
+				m.until = b.until
 			}
 			i, ok := known[m]
 			if !ok {
@@ -182,10 +185,13 @@ func (l *Link) regroup(ctx context.Context, now *shards) error {
 		return err
 	}
 	ids, err := now.identities(ctx)
+	if err == nil && before.Begun {
+		err = l.strayed(ctx, now, before.Lanes, ids, s)
+	}
 	if err != nil {
 		return err
 	}
-	next := SourceProgress{ReplID: before.ReplID, Generation: before.Generation + 1, Renew: before.Renew}
+	next := SourceProgress{ReplID: before.ReplID, Generation: before.Generation + 1, Renew: before.Renew, Seen: before.Seen}
 	for _, name := range slices.Sorted(maps.Keys(s.ahead)) {
 		next.Ahead = append(next.Ahead, AheadKey{[]byte(name), s.ahead[name]})
 	}
@@ -197,7 +203,7 @@ func (l *Link) regroup(ctx context.Context, now *shards) error {
 	for i, m := range s.had {
 		next.Had = append(next.Had, Had{
 			Slots: rangesOf(func(of uint16) bool { return int(s.mark[of]) == i }),
-			At:    m.at, DB: m.db, Sound: m.sound.at, SoundDB: m.sound.db, InDoubt: m.more != 0,
+			At:    m.at, DB: m.db, Sound: m.sound.at, SoundDB: m.sound.db, Until: m.until, InDoubt: m.more != 0,
 		})
 	}
 	next.Lanes = now.lanes(l.name, next.Generation, ids)

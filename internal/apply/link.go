@@ -87,6 +87,9 @@ type Link struct {
 	// passed is the offset up to which commands were carried out or left to others; -1
 	// as long as a batch that an earlier process has sent may still be carried out.
 	passed atomic.Int64
+	// renewing is how many slots are to be carried by value once more, for View, which must
+	// not wait for progress to be saved.
+	renewing atomic.Int64
 	// held is the offset before the first command on a slot that is unsettled, 0 if there
 	// was none: the target has not everything beyond it.
 	held atomic.Int64
@@ -150,6 +153,11 @@ func (l *Link) stream(parent context.Context) error {
 	now, err := l.shards(ctx)
 	if err != nil {
 		return err
+	}
+	if p.Begun {
+		if err := l.arrivals(now); err != nil {
+			return err
+		}
 	}
 	at, err := l.stand(ctx, now)
 	if err != nil {
@@ -228,6 +236,7 @@ func (l *Link) stream(parent context.Context) error {
 	l.read.Store(d.offset)
 	l.acked.Store(d.offset) // what it was before, may have been lost
 	l.gate.alarm.Store(&d.lost)
+	l.countRenewing()
 	l.set(Streaming, nil)
 	wg.Go(func() { l.acknowledge(ctx, d.lanes) })
 	wg.Go(func() { cancel(l.tend(ctx, parent)) })
@@ -236,7 +245,7 @@ func (l *Link) stream(parent context.Context) error {
 			cancel(err)
 		}
 	})
-	l.running.Store(&running{ctx, d, now.cluster})
+	l.running.Store(&running{ctx, d, now.cluster, cancel})
 	err = d.run(ctx)
 	l.running.Store(nil)
 	if cause := context.Cause(ctx); cause != nil {
@@ -396,9 +405,12 @@ type View struct {
 	// Unsettled is how many slots of a cluster that is the source are carried neither by
 	// this link nor by another, for they change their shard. Until it is 0, Acked stands.
 	Unsettled int
-	Held      bool   // the target is held back, see Hold
-	ReplID    string // of the stream
-	Spool     spool.Stats
+	// Renewing is how many slots are carried by value once more, as they have changed their
+	// shard at the target.
+	Renewing int
+	Held     bool   // the target is held back, see Hold
+	ReplID   string // of the stream
+	Spool    spool.Stats
 }
 
 // View tells what has been done so far.
@@ -408,7 +420,7 @@ func (l *Link) View() View {
 	v := View{
 		Source: l.source.Endpoint.Address, State: l.state, Keys: l.keys.Load(), Left: l.left.Load(),
 		Copied: l.in.copied.Load(), Total: l.in.total.Load(), Read: l.in.end.Load(), Acked: l.acked.Load(),
-		ReplID: l.in.history(), Held: l.gate.hold.Load() != nil, Spool: l.in.spool.Stats(),
+		Renewing: int(l.renewing.Load()), ReplID: l.in.history(), Held: l.gate.hold.Load() != nil, Spool: l.in.spool.Stats(),
 	}
 	if l.reason != nil {
 		v.Reason, v.Hint = l.reason.Error(), hintOf(l.reason)

@@ -37,6 +37,8 @@ type SourceProgress struct {
 	// Ahead are the keys that are ahead, see ahead.go, as long as the checkpoints of the
 	// generation have not been written.
 	Ahead []AheadKey `json:"ahead,omitempty"`
+	// Seen are the atomic moves of slots of the target that were seen to, see arrivals.
+	Seen []string `json:"seen,omitempty"`
 	// Renew are slots whose keys are to be carried by value once more, see renew.go.
 	Renew []topology.SlotRange `json:"renew,omitempty"`
 }
@@ -70,6 +72,8 @@ type Had struct {
 	// Sound is up to where they are known to be right, see sound.go.
 	Sound   int64 `json:"sound"`
 	SoundDB int   `json:"sound_db,omitempty"` // that is selected there
+	// Until is up to where they may have had commands beside these, see strayed.
+	Until int64 `json:"until,omitempty"`
 	// InDoubt tells that a part of the command after it was carried out, too.
 	InDoubt bool `json:"in_doubt,omitempty"`
 }

@@ -43,6 +43,7 @@ func (l *Link) Renew(slots []topology.SlotRange) error {
 		return true
 	})
 	if err == nil {
+		l.countRenewing()
 		select {
 		case l.renewals <- struct{}{}:
 		default: // it was told already
@@ -53,6 +54,8 @@ func (l *Link) Renew(slots []topology.SlotRange) error {
 
 // Renewing are the slots whose keys are still to be carried by value once more.
 func (l *Link) Renewing() []topology.SlotRange { return l.progress().Renew }
+
+func (l *Link) countRenewing() { l.renewing.Store(int64(topology.CountSlots(l.Renewing()))) }
 
 // renewer carries slots by value, beside a dispatcher.
 type renewer struct {
@@ -76,6 +79,7 @@ func (l *Link) renew(ctx context.Context, d *dispatcher, now *shards) error {
 			if err := l.change(func(p *SourceProgress) bool { p.Renew = without(p.Renew, slots); return true }); err != nil {
 				return err
 			}
+			l.countRenewing()
 			l.log.Info("slots were carried by value once more", "slots", len(slots), "keys", keys, "took", time.Since(began))
 			continue
 		}

@@ -27,7 +27,7 @@ func (s *shards) progressAt(name string, at []Stand, ids []identity) Progress {
 	for i, stand := range at {
 		p.Sources = append(p.Sources, SourceProgress{
 			ReplID: stand.ReplID, Generation: 1, Had: []Had{{Slots: allSlots(), At: stand.Offset, Sound: stand.Offset}},
-			Lanes: s.lanes(sourceName(name, i), 1, ids),
+			Lanes: s.lanes(sourceName(name, i), 1, ids), Seen: s.jobs(),
 		})
 	}
 	return p
@@ -38,7 +38,9 @@ func (s *shards) lanes(name string, generation int, ids []identity) []LaneProgre
 	lanes := make([]LaneProgress, len(s.primaries))
 	for i := range s.primaries {
 		ranges := s.ranges(i)
-		lanes[i] = LaneProgress{Key: checkpointKey(name, generation, i, ranges[0].First), Slots: ranges, Shard: ids[i]}
+		// Of the last slot: who moves slots, takes the first ones (redis-cli --cluster reshard).
+		of := ranges[len(ranges)-1].Last
+		lanes[i] = LaneProgress{Key: checkpointKey(name, generation, i, of), Slots: ranges, Shard: ids[i]}
 	}
 	return lanes
 }

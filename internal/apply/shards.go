@@ -14,6 +14,8 @@ type shards struct {
 	cluster   bool // else it is one server, which has all
 	primaries []server.Endpoint
 	of        [slot.Count]uint16 // index of the primary
+	moves     []topology.Move    // of slots that are on their way from one to another
+	arrived   []topology.Move    // at once, as far as the nodes remember
 }
 
 // readShards asks the target.
@@ -23,6 +25,9 @@ func readShards(ctx context.Context, target server.Endpoint) (*shards, error) {
 		return nil, err
 	}
 	s := &shards{cluster: d.Cluster != nil, primaries: d.Primaries}
+	if d.Cluster != nil {
+		s.moves, s.arrived = d.Cluster.Moves, d.Cluster.Arrived
+	}
 	if d.Slots != nil {
 		for of := range s.of {
 			s.of[of] = uint16(d.Slots(uint16(of)))

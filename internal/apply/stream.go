@@ -369,7 +369,7 @@ func (d *dispatcher) otherwise(ctx context.Context, of uint16, args [][]byte) (b
 	if err != nil {
 		return false, err
 	}
-	if !ahead && !missing && !doubtful && !others && !d.anew(of) {
+	if !ahead && !missing && !doubtful && !others && !d.anew(of) && d.end > d.had[at].until {
 		return false, nil
 	}
 	if d.late, err = d.placer.AppendWritten(d.late[:0], args); err != nil {

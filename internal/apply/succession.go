@@ -138,7 +138,7 @@ func (l *Link) fromHere(ctx context.Context, cause error) error {
 	}
 	next := SourceProgress{
 		ReplID: l.in.history(), Generation: before.Generation + 1,
-		Had: []Had{{Slots: allSlots(), At: l.in.start, Sound: l.in.start}},
+		Had: []Had{{Slots: allSlots(), At: l.in.start, Sound: l.in.start}}, Seen: now.jobs(),
 	}
 	next.Lanes = now.lanes(l.name, next.Generation, ids)
 	if err := l.save(next); err != nil {

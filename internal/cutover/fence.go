@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -90,15 +91,6 @@ func (u UserRules) lift() []any {
 	return args
 }
 
-// Restore is the command that gives the user the rights back that it had.
-func (u UserRules) Restore() []string {
-	var words []string
-	for _, word := range u.lift() {
-		words = append(words, fmt.Sprint(word))
-	}
-	return words
-}
-
 // ACLFence has nodes of a cluster refuse writes of all users but godwit's own. It outlives
 // godwit, but not a restart of a node: ACLs are not replicated, and nothing is written
 // to a node's files.
@@ -109,7 +101,9 @@ type ACLFence struct {
 	Cluster bool
 	// Rules are those of each node, by its address, as they were; Prepare reads them
 	// where there are none.
-	Rules map[string][]UserRules
+	Rules map[string]NodeRules
+
+	unasked error // why nodes could not be asked by whom they connect
 }
 
 // Prepare reads the rules of all users, and has every node know godwit's own user by
@@ -117,17 +111,18 @@ type ACLFence struct {
 // Rules have none of them but those that were known before.
 func (f *ACLFence) Prepare(ctx context.Context, password string) error {
 	// Those of a node that is out of reach now stay: it refuses writes when it is back.
-	all := make(map[string][]UserRules, len(f.Nodes))
+	all := make(map[string]NodeRules, len(f.Nodes))
 	maps.Copy(all, f.Rules)
 	var mu sync.Mutex
 	err := f.each(func(c *server.Client) error {
 		if _, known := f.Rules[c.Endpoint().Address]; !known {
-			var rules []UserRules
-			if err := f.read(ctx, c, &rules); err != nil {
+			rules, unasked, err := f.read(ctx, c)
+			if err != nil {
 				return err
 			}
 			mu.Lock()
 			all[c.Endpoint().Address] = rules
+			f.unasked = errors.Join(f.unasked, unasked)
 			mu.Unlock()
 		}
 		return f.introduce(ctx, c, password)
@@ -162,33 +157,59 @@ func (f *ACLFence) introduce(ctx context.Context, c *server.Client, password str
 	return err
 }
 
-func (f *ACLFence) read(ctx context.Context, c *server.Client, into *[]UserRules) error {
+// read finds out what a node has before it is fenced. unasked tells why it did not say by
+// whom it connects.
+func (f *ACLFence) read(ctx context.Context, c *server.Client) (rules NodeRules, unasked, err error) {
+	lines, err := users(ctx, c)
+	if err != nil {
+		return rules, nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(lines)) {
+		u, err := parseRules(lines[name])
+		if err != nil {
+			return rules, nil, fmt.Errorf("%s: %w", c.Endpoint().Address, err)
+		}
+		if name != f.User && name != f.mover() {
+			rules.Users = append(rules.Users, u)
+		}
+	}
+	rules.Link, err = f.readLink(ctx, c)
+	var refused *server.Error
+	var unreached *server.ConnError // has the refusal within, if it is one
+	if errors.As(err, &unreached) && !errors.As(err, &refused) {
+		return rules, nil, err
+	}
+	return rules, err, nil
+}
+
+// users are the lines of ACL LIST, by the names of the users.
+func users(ctx context.Context, c *server.Client) (map[string]string, error) {
 	reply, err := c.Do(ctx, "ACL", "LIST")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	lines, _ := reply.([]any)
 	if len(lines) == 0 {
-		return fmt.Errorf("%s: ACL LIST names no user", c.Endpoint().Address)
+		return nil, fmt.Errorf("%s: ACL LIST names no user", c.Endpoint().Address)
 	}
+	all := make(map[string]string, len(lines))
 	for _, line := range lines {
 		text, _ := line.(string)
-		u, err := parseRules(text)
-		if err != nil {
-			return fmt.Errorf("%s: %w", c.Endpoint().Address, err)
+		rest, ok := strings.CutPrefix(text, "user ")
+		if !ok {
+			return nil, fmt.Errorf("%s: unexpected line of ACL LIST: %.20q", c.Endpoint().Address, text)
 		}
-		if u.User != f.User {
-			*into = append(*into, u)
-		}
+		name, _, _ := strings.Cut(rest, " ")
+		all[name] = text
 	}
-	return nil
+	return all, nil
 }
 
 // Set has all nodes refuse writes from now on. The error is of those where that could not
 // be done.
 func (f *ACLFence) Set(ctx context.Context) error {
 	return f.each(func(c *server.Client) error {
-		return change(ctx, c, f.Rules[c.Endpoint().Address], f.fence)
+		return change(ctx, c, f.Rules[c.Endpoint().Address].Users, f.fence)
 	})
 }
 
@@ -198,7 +219,11 @@ func (f *ACLFence) Lift(ctx context.Context) error {
 	left := maps.Clone(f.Rules)
 	var mu sync.Mutex
 	err := f.each(func(c *server.Client) error {
-		err := change(ctx, c, f.Rules[c.Endpoint().Address], UserRules.lift)
+		was := f.Rules[c.Endpoint().Address]
+		err := change(ctx, c, was.Users, UserRules.lift)
+		if err == nil {
+			err = f.disconnect(ctx, c, was.Link)
+		}
 		if err == nil {
 			mu.Lock()
 			delete(left, c.Endpoint().Address)
@@ -211,10 +236,14 @@ func (f *ACLFence) Lift(ctx context.Context) error {
 }
 
 // Forget deletes godwit's own user, which ends its connections: what they have sent and a
-// node has not read is not carried out any more.
+// node has not read is not carried out any more. Nodes connect to each other as before, and
+// what they were moving by a user of their own, stays where it was.
 func (f *ACLFence) Forget(ctx context.Context) error {
 	return f.each(func(c *server.Client) error {
-		_, err := c.Do(ctx, "ACL", "DELUSER", f.User)
+		if err := f.disconnect(ctx, c, f.Rules[c.Endpoint().Address].Link); err != nil {
+			return err
+		}
+		_, err := c.Do(ctx, "ACL", "DELUSER", f.User, f.mover())
 		return err
 	})
 }

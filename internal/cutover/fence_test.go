@@ -81,7 +81,7 @@ func TestFence(t *testing.T) {
 			}
 			// A later process has the rules from its journal.
 			later := &cutover.ACLFence{Nodes: f.Nodes, User: f.User, Cluster: true, Rules: f.Rules}
-			later.Rules["10.0.0.1:6379"] = []cutover.UserRules{{User: "away"}}
+			later.Rules["10.0.0.1:6379"] = cutover.NodeRules{Users: []cutover.UserRules{{User: "away"}}}
 			if err := later.Prepare(t.Context(), "another"); err != nil {
 				t.Fatal(err)
 			}

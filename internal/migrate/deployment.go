@@ -39,6 +39,9 @@ type deployment struct {
 	seen    shardsSeen
 	reached string   // address of the node of a cluster that is asked, empty for the one of the URL
 	known   []string // addresses of all nodes of a cluster
+	// unmovable is why slots cannot be moved at once, see setUnmovable; toSay if nobody was
+	// told yet.
+	unmovable, toSay string
 }
 
 // shardsSeen are the primaries as they were last seen.

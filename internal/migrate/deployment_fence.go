@@ -8,12 +8,13 @@ import (
 	"slices"
 
 	"godwit/internal/cutover"
+	"godwit/internal/server"
 	"godwit/internal/topology"
 )
 
-// rules are what the users of each node might do before they were refused writes, by its
-// address.
-type rules = map[string][]cutover.UserRules
+// rules are what the users of each node might do before they were refused writes, and by
+// whom it connected to the others, by its address.
+type rules = map[string]cutover.NodeRules
 
 // fence is that of all nodes. The caller closes these.
 func (d *deployment) fence(ctx context.Context, r rules) (*cutover.ACLFence, error) {
@@ -53,6 +54,7 @@ func (d *deployment) raised(ctx context.Context, r rules, note func(rules) error
 		closeAll(f.Nodes)
 		return nil, err
 	}
+	d.setUnmovable(f.AllowMoves(ctx, d.password))
 	return f, nil
 }
 
@@ -101,9 +103,38 @@ func (d *deployment) lifted(ctx context.Context, f *cutover.ACLFence) (left rule
 	return left, err
 }
 
-// forget deletes godwit's own user, which ends its connections.
-func (d *deployment) forget(ctx context.Context) error {
-	f, err := d.fence(ctx, nil)
+// setUnmovable notes why slots cannot be moved at once while it is fenced, nil if they can. A
+// node that is out of reach is told later.
+func (d *deployment) setUnmovable(err error) {
+	var refused *server.Error
+	var unreached *server.ConnError // has the refusal within, if it is one
+	if errors.As(err, &unreached) && !errors.As(err, &refused) {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var why string
+	if err != nil {
+		why = fmt.Sprintf("%s: slots may have to be moved by keys (CLUSTER SETSLOT) until it serves, as its nodes do not all connect by a user who may write: %v", d.address(), err)
+	}
+	if why != d.unmovable && why != "" {
+		d.toSay = why
+	}
+	d.unmovable = why
+}
+
+// unmovableNow tells once why slots cannot be moved at once, empty if there is nothing new.
+func (d *deployment) unmovableNow() (news string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	news, d.toSay = d.toSay, ""
+	return news
+}
+
+// forget deletes godwit's own user, which ends its connections. Nodes that are in r connect
+// to each other as they did.
+func (d *deployment) forget(ctx context.Context, r rules) error {
+	f, err := d.fence(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -118,8 +149,8 @@ func (d *deployment) byHand(r rules) []string {
 	for _, address := range slices.Sorted(maps.Keys(r)) {
 		node := topology.Node{Endpoint: d.first(), Version: d.found().Version}
 		node.Endpoint.Address = address
-		for _, u := range r[address] {
-			lines = append(lines, node.CLI(u.Restore()...))
+		for _, command := range r[address].Restore() {
+			lines = append(lines, node.CLI(command...))
 		}
 		lines = append(lines, node.CLI("ACL", "DELUSER", d.user()), node.CLI("CLIENT", "UNPAUSE"))
 	}

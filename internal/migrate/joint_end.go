@@ -39,7 +39,7 @@ func (m *Joint) Complete(ctx context.Context, dryRun bool) (EndResult, error) {
 	}
 	old := m.sides[Source]
 	// A source that is gone for good is nobody's concern any more.
-	if err := run.do(func() error { return errors.Join(m.clean(ctx, Source, &result), old.forget(ctx)) }); err != nil {
+	if err := run.do(func() error { return errors.Join(m.clean(ctx, Source, &result), old.forget(ctx, r.Fences[Source])) }); err != nil {
 		result.Notes = append(result.Notes, fmt.Sprintf("%s: %v; what is left there are keys and a user whose names begin with %s", old.address(), err, old.user()))
 	}
 	result.Notes = append(result.Notes, old.address()+" holds the data as of now, and its clients may not write there; to free it:")
@@ -92,7 +92,7 @@ func (m *Joint) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 func (m *Joint) free(ctx context.Context, side Side, result *EndResult) error {
 	d := m.sides[side]
 	left, err := d.lift(ctx, m.record().Fences[side])
-	if err = errors.Join(err, m.fenced(side)(left), m.clean(ctx, side, result), d.forget(ctx)); err != nil {
+	if err = errors.Join(err, m.fenced(side)(left), m.clean(ctx, side, result), d.forget(ctx, nil)); err != nil {
 		return err
 	}
 	if len(left) > 0 {

@@ -82,6 +82,9 @@ func (m *Joint) lookAtSides(ctx context.Context, r jointRecord) {
 		if err := other.raise(ctx, rules, m.fenced(other.side)); err != nil {
 			m.log.Warn("not every node could be told to refuse writes", "side", other.side, "error", err)
 		}
+		if news := other.unmovableNow(); news != "" {
+			m.event(slog.LevelWarn, news)
+		}
 	}
 	if rules := r.Fences[serves.side]; rules != nil {
 		left, err := serves.lift(ctx, rules)

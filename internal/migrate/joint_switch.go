@@ -52,6 +52,9 @@ func (m *Joint) turn(ctx context.Context, o SwitchOptions, to Side) (SwitchResul
 		result.Steps = steps(cutover.SeveralSteps(primaries, next, limits))
 		return result, nil
 	}
+	if err := settled(ctx, m.present()); err != nil {
+		return result, err
+	}
 	return m.carryOut(ctx, result, next, nodes, limits)
 }
 
@@ -215,14 +218,14 @@ func (m *Joint) recover(ctx context.Context) error {
 		if err := m.secondary().unpause(ctx); err != nil {
 			m.log.Debug("what may be paused still", "error", err) // it ends by itself
 		}
-		if err := m.primary().forget(ctx); err != nil {
+		if err := m.primary().forget(ctx, nil); err != nil {
 			m.log.Debug("godwit's own user is still there", "error", err) // until the migration ends
 		}
 		m.tidied = true
 		return nil
 	}
 	left, err := old.lift(ctx, r.Fences[old.side])
-	if err = errors.Join(err, old.forget(ctx), old.unpause(ctx)); err != nil {
+	if err = errors.Join(err, old.forget(ctx, nil), old.unpause(ctx)); err != nil {
 		m.complain(fmt.Sprintf("the %s was interrupted before its commit, and is taken back as soon as every node of %s answers: %v", r.Switch.Direction, old.address(), err))
 		return nil
 	}

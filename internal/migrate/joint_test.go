@@ -122,6 +122,12 @@ func (d *deployed) clean(fenced bool) {
 		if list, _ := keys.([]any); err != nil || len(list) > 0 {
 			d.t.Errorf("%s: %v %v", n.Address(), keys, err)
 		}
+		if user, _, err := connect(d.t, n).ConfigGet(d.t.Context(), "masteruser"); err != nil || user != "" {
+			d.t.Errorf("%s: masteruser is %q: %v", n.Address(), user, err)
+		}
+		if password, _, err := connect(d.t, n).ConfigGet(d.t.Context(), "masterauth"); err != nil || password != "" {
+			d.t.Errorf("%s: a masterauth was left: %v", n.Address(), err)
+		}
 		if setting, found, err := connect(d.t, n).ConfigGet(d.t.Context(), "notify-keyspace-events"); err != nil || !found || setting != "" {
 			d.t.Errorf("%s: notify-keyspace-events is %q: %v", n.Address(), setting, err)
 		}

@@ -85,6 +85,8 @@ func (m *Joint) readyLocked() (bool, string) {
 			return false, fmt.Sprintf("the link from %s is %s %s", v.Source, v.State, v.Reason)
 		case v.Unsettled > 0:
 			return false, fmt.Sprintf("%d slots are on the move", v.Unsettled)
+		case v.Renewing > 0:
+			return false, fmt.Sprintf("%d slots of the other side have moved, and are carried once more", v.Renewing)
 		case !v.Held && lag > max(readyLag, m.cfg.MaxPause/2):
 			return false, fmt.Sprintf("the other side is %d ms behind %s", lag.Milliseconds(), v.Source)
 		}

@@ -54,7 +54,7 @@ type shardedRecord struct {
 	SourceRun string `json:"source_run,omitempty"`
 	// Fence is what the cluster's users might run before godwit had it refuse their
 	// writes, by node; empty while it takes them.
-	Fence map[string][]cutover.UserRules `json:"fence,omitempty"`
+	Fence rules `json:"fence,omitempty"`
 }
 
 // engineRun is the engine under way.

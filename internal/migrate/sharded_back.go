@@ -180,7 +180,7 @@ func (m *Sharded) reverse(ctx context.Context, leave func()) error {
 	m.stopEngine()
 	leave()
 	m.setVotes(nil)
-	if err := m.cluster.forget(ctx); err != nil {
+	if err := m.cluster.forget(ctx, nil); err != nil {
 		return err
 	}
 	run := m.feeding()

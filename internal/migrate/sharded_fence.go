@@ -77,5 +77,5 @@ func (m *Sharded) unfence(ctx context.Context) error {
 	if err := m.noteFence(left); err != nil {
 		return err
 	}
-	return m.cluster.forget(ctx)
+	return m.cluster.forget(ctx, nil)
 }

@@ -50,6 +50,9 @@ func (m *Sharded) tend(ctx context.Context) error {
 		if err := m.known(ctx); err != nil {
 			m.log.Warn("not every node of the cluster could be told of godwit's own user", "error", err)
 		}
+		if news := m.cluster.unmovableNow(); news != "" {
+			m.event(slog.LevelWarn, news)
+		}
 	}
 	if command.SaysRelativeTTLs(m.source.found().Capabilities().Version) {
 		if err := m.source.clock.set(ctx, m.source.client); err != nil {

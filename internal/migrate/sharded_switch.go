@@ -40,7 +40,20 @@ func (m *Sharded) Cutover(ctx context.Context, o SwitchOptions) (SwitchResult, e
 		result.Steps = steps(cutover.Steps(method, m.sourceSide(), &cluster{m: m}, limits))
 		return result, nil
 	}
+	if err := settled(ctx, m.present()); err != nil {
+		return result, err
+	}
 	return m.carryOut(ctx, result, method, limits)
+}
+
+// settled sees that the slots of the side that is to serve stay where they are.
+func settled(ctx context.Context, e *apply.Engine) error {
+	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	defer cancel()
+	if err := e.Settled(ctx); err != nil {
+		return hinted("wait until `godwit status` says that it is ready", "%w", err)
+	}
+	return nil
 }
 
 // limits are those of a switch.

@@ -170,6 +170,12 @@ func (c *toCluster) clean() {
 		if list := fmt.Sprint(users); strings.Contains(list, "godwit") || strings.Contains(list, "-@write") {
 			c.t.Errorf("%s: %s", n.Address(), list)
 		}
+		if user, _, err := connect(c.t, n).ConfigGet(c.t.Context(), "masteruser"); err != nil || user != "" {
+			c.t.Errorf("%s: masteruser is %q: %v", n.Address(), user, err)
+		}
+		if password, _, err := connect(c.t, n).ConfigGet(c.t.Context(), "masterauth"); err != nil || password != "" {
+			c.t.Errorf("%s: a masterauth was left: %v", n.Address(), err)
+		}
 		keys, err := connect(c.t, n).Do(c.t.Context(), "KEYS", "godwit:*")
 		if list, _ := keys.([]any); err != nil || len(list) > 0 {
 			c.t.Errorf("%s: %v %v", n.Address(), keys, err)

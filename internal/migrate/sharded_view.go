@@ -75,6 +75,8 @@ func (m *Sharded) readyLocked() (bool, string) {
 	switch {
 	case v.State != apply.Streaming:
 		return false, fmt.Sprintf("the link is %s %s", v.State, v.Reason)
+	case v.Renewing > 0:
+		return false, fmt.Sprintf("%d slots of the cluster have moved, and are carried once more", v.Renewing)
 	case m.lagging(v):
 		return false, fmt.Sprintf("the cluster is %d ms behind", lag.Milliseconds())
 	}

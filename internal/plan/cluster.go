@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"godwit/internal/server"
 	"godwit/internal/topology"
 )
 
@@ -135,6 +136,18 @@ func clusterRules() []rule {
 	}
 }
 
+// moveSteps lists what will be sent for the sake of slots that are moved at once while the
+// target, a cluster of Valkey, takes no client's writes.
+func (in *input) moveSteps() []Step {
+	if v := in.Target.Version; !in.toCluster() || v.Product != server.Valkey || !v.AtLeast(9, 0) {
+		return nil
+	}
+	return []Step{{
+		Phase: copying, Server: "target", Address: in.Target.Endpoint.Address, Command: "CONFIG SET masteruser godwit:" + in.Name + ":nodes",
+		Why: "every primary, and masterauth where there is none: slots go on being movable by CLUSTER MIGRATESLOTS; as they were when the target serves, and at the end",
+	}}
+}
+
 // applySteps lists what will be sent where the target is a cluster.
 func (in *input) applySteps(back bool) []Step {
 	source := in.source()
@@ -144,6 +157,7 @@ func (in *input) applySteps(back bool) []Step {
 	user := "godwit:" + in.Name
 	steps := []Step{shard(copying, "ACL SETUSER "+user+" on >*** allkeys +@all", "at every node: by this user godwit writes"),
 		shard(copying, "ACL SETUSER … -@write", "every other user, at every node, as at a replica: no client writes there before the source has refused the last one")}
+	steps = append(steps, in.moveSteps()...)
 	if holdings(in.Target) != "" {
 		steps = append(steps, shard(copying, "FLUSHALL", "every shard (--replace)"))
 	}

@@ -196,6 +196,7 @@ func (in *input) jointSteps(back bool) []Step {
 		target(copying, "ACL SETUSER "+own+" on >*** allkeys +@all", "at every node: by this user godwit writes"),
 		target(copying, "ACL SETUSER … -@write", "every other user, at every node, as at a replica: no client writes there before the source has refused the last one"),
 	}
+	steps = append(steps, in.moveSteps()...)
 	if holdings(in.Target) != "" {
 		steps = append(steps, target(copying, "FLUSHALL", "every primary (--replace)"))
 	}

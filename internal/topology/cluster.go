@@ -20,6 +20,9 @@ type ClusterMap struct {
 	Moves []Move        `json:"moves"` // under way, by their first slot
 	Epoch int64         `json:"epoch"` // the cluster's current epoch
 	OK    bool          `json:"ok"`    // cluster_state, at every node that answered
+	// Arrived are the atomic moves that were carried out, as far as nodes remember them:
+	// slots may have gone and come back between two looks.
+	Arrived []Move `json:"-"`
 
 	owners owners // of each slot an index into Nodes
 }

@@ -84,7 +84,7 @@ func (m *member) ask(ctx context.Context, slots bool) (answer, error) {
 			a.shardID, _ = r.value.(string)
 			m.shardID, m.done[q] = a.shardID, true
 		case q == askMigrations || q == askTasks:
-			a.moves, err = parseJobs(r.value)
+			a.moves, a.arrived, err = parseJobs(r.value)
 		}
 		if err != nil {
 			return answer{}, fmt.Errorf("%s: %v: %w", m.client.Endpoint().Address, asked[i].command(), err)

@@ -2,6 +2,7 @@ package topology
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,6 +18,7 @@ type answer struct {
 	ok      bool
 	shardID string
 	moves   []Move // atomic ones
+	arrived []Move // likewise, that were carried out
 	slots   any    // CLUSTER SLOTS, where it was asked for
 }
 
@@ -231,6 +233,7 @@ func (c *ClusterMap) sortNodes(o owners) {
 func (c *ClusterMap) mergeMoves(answers []answer) {
 	byKeys := make(map[uint16]Move)
 	atomic := make(map[string]Move)
+	arrived := make(map[string]Move)
 	for _, a := range answers {
 		self := a.view.myself().id
 		for _, m := range a.view.moves {
@@ -251,6 +254,9 @@ func (c *ClusterMap) mergeMoves(answers []answer) {
 				atomic[m.Job] = m
 			}
 		}
+		for _, m := range a.arrived {
+			arrived[m.Job] = m // by whichever end
+		}
 	}
 	for s := range uint16(slot.Count) {
 		m, ok := byKeys[s]
@@ -270,6 +276,9 @@ func (c *ClusterMap) mergeMoves(answers []answer) {
 	}
 	for _, m := range atomic {
 		c.Moves = append(c.Moves, m)
+	}
+	for _, job := range slices.Sorted(maps.Keys(arrived)) {
+		c.Arrived = append(c.Arrived, arrived[job])
 	}
 	slices.SortFunc(c.Moves, func(a, b Move) int {
 		return cmp.Or(slices.CompareFunc(a.Slots, b.Slots, func(x, y SlotRange) int { return cmp.Compare(x.First, y.First) }), strings.Compare(a.Job, b.Job))

@@ -34,34 +34,37 @@ type Move struct {
 	State string `json:"state,omitempty"`
 }
 
-// ended tells whether an atomic move in that state is over (Valkey's
-// cluster_migrateslots.c, Redis' cluster_asm.c; they spell it differently).
-func ended(state string) bool {
+// ended tells whether an atomic move in that state is over, and whether the slots have
+// arrived (Valkey's cluster_migrateslots.c, Redis' cluster_asm.c; they spell it
+// differently).
+func ended(state string) (over, arrived bool) {
 	switch state {
-	case "success", "completed", "failed", "cancelled", "canceled":
-		return true
+	case "success", "completed":
+		return true, true
+	case "failed", "cancelled", "canceled":
+		return true, false
 	}
-	return false
+	return false, false
 }
 
 // parseJobs reads CLUSTER GETSLOTMIGRATIONS of Valkey or CLUSTER MIGRATION STATUS ALL
-// of Redis, both lists of names and values, and leaves out what has ended.
-func parseJobs(reply any) ([]Move, error) {
+// of Redis, both lists of names and values: moves under way, and slots that have arrived.
+func parseJobs(reply any) (moves, arrived []Move, err error) {
 	jobs, ok := reply.([]any)
 	if !ok {
-		return nil, fmt.Errorf("%v is no list", reply)
+		return nil, nil, fmt.Errorf("%v is no list", reply)
 	}
-	var moves []Move
 	for _, job := range jobs {
 		fields, ok := job.([]any)
 		if !ok || len(fields)%2 != 0 {
-			return nil, fmt.Errorf("%v is no list of names and values", job)
+			return nil, nil, fmt.Errorf("%v is no list of names and values", job)
 		}
 		text := make(map[string]string, len(fields)/2)
 		for i := 0; i < len(fields); i += 2 {
 			text[fmt.Sprint(fields[i])] = fmt.Sprint(fields[i+1])
 		}
-		if ended(text["state"]) {
+		over, there := ended(text["state"])
+		if over && !there {
 			continue
 		}
 		// Valkey's names and Redis'; no server has both.
@@ -77,11 +80,15 @@ func parseJobs(reply any) ([]Move, error) {
 		for word := range strings.FieldsSeq(text["slot_ranges"] + " " + text["slots"]) {
 			r, err := parseSlots(word)
 			if err != nil {
-				return nil, fmt.Errorf("job %s: %w", m.Job, err)
+				return nil, nil, fmt.Errorf("job %s: %w", m.Job, err)
 			}
 			m.Slots = append(m.Slots, r)
 		}
-		moves = append(moves, m)
+		if there {
+			arrived = append(arrived, m)
+		} else {
+			moves = append(moves, m)
+		}
 	}
-	return moves, nil
+	return moves, arrived, nil
 }

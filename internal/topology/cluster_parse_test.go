@@ -103,7 +103,8 @@ func TestParseJobs(t *testing.T) {
 	redis := job("id", "j2", "slots", "5-6", "source", idA, "dest", idB, "operation", "migrate", "state", "send-bulk-and-stream", "retries", int64(0))
 	atReplica := job("name", "j1", "operation", "IMPORT", "slot_ranges", "100-102", "state", "occurring-on-primary")
 	over := job("name", "j3", "slot_ranges", "1", "target_node", idB, "source_node", idA, "state", "success")
-	got, err := parseJobs([]any{valkey, atReplica, over, redis})
+	failed := job("name", "j4", "slot_ranges", "2", "target_node", idB, "source_node", idA, "state", "failed")
+	got, arrived, err := parseJobs([]any{valkey, atReplica, over, failed, redis})
 	want := []Move{
 		{Kind: MoveAtomic, Job: "j1", From: idA, To: idB, State: "snapshotting", Slots: []SlotRange{{100, 102}, {200, 200}}},
 		{Kind: MoveAtomic, Job: "j2", From: idA, To: idB, State: "send-bulk-and-stream", Slots: []SlotRange{{5, 6}}},
@@ -111,8 +112,11 @@ func TestParseJobs(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
+	if len(arrived) != 1 || arrived[0].Job != "j3" || !reflect.DeepEqual(arrived[0].Slots, []SlotRange{{1, 1}}) {
+		t.Errorf("arrived: %+v", arrived)
+	}
 	for _, wrong := range []any{"x", []any{"x"}, []any{job("name")}, []any{job("name", "j", "slots", "x", "dest", idB)}} {
-		if _, err := parseJobs(wrong); err == nil {
+		if _, _, err := parseJobs(wrong); err == nil {
 			t.Errorf("%v: no error", wrong)
 		}
 	}

@@ -2,8 +2,6 @@ package fault
 
 import (
 	"context"
-	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -34,7 +32,7 @@ func crash(name string, shard int) change {
 // added is what happens where there are no functions: who adds a shard loads them there.
 const added = "a shard is added"
 
-func changes() (given, gone, other, slots, atOnce, refused, shard change) {
+func changes() (given, gone, other, slots, atOnce, shard change) {
 	given = crash("the primary that was given dies", 0)
 	gone = change{name: "the primary that was given is gone", loses: true, happens: func(ctx context.Context, c *sandbox.Cluster) error {
 		_, err := c.Crash(ctx, 0)
@@ -47,13 +45,6 @@ func changes() (given, gone, other, slots, atOnce, refused, shard change) {
 	atOnce = change{name: "slots move at once", happens: func(ctx context.Context, c *sandbox.Cluster) error {
 		return c.MoveAtomically(ctx, sandbox.SlotRange{First: 0, Last: 3000}, 2)
 	}}
-	// Valkey writes the keys of such a move as an ordinary user, who may not.
-	refused = change{name: "slots are to move at once", happens: func(ctx context.Context, c *sandbox.Cluster) error {
-		if err := c.MoveAtomically(ctx, sandbox.SlotRange{First: 0, Last: 3000}, 2); err == nil || !strings.Contains(err.Error(), `"failed"`) {
-			return fmt.Errorf("an atomic move into a fenced cluster: %w", err)
-		}
-		return slots.happens(ctx, c)
-	}}
 	shard = change{name: added, happens: func(ctx context.Context, c *sandbox.Cluster) error {
 		i, err := c.AddShard(ctx)
 		if err != nil {
@@ -61,7 +52,7 @@ func changes() (given, gone, other, slots, atOnce, refused, shard change) {
 		}
 		return c.Move(ctx, sandbox.SlotRange{First: 0, Last: 80}, i, sandbox.MoveOptions{})
 	}}
-	return given, gone, other, slots, atOnce, refused, shard
+	return given, gone, other, slots, atOnce, shard
 }
 
 // changed is a row of a table: what happens where and when.
@@ -74,7 +65,7 @@ type changed struct {
 }
 
 func changedRows() []changed {
-	given, gone, other, slots, atOnce, refused, shard := changes()
+	given, gone, other, slots, atOnce, shard := changes()
 	const (
 		toCluster, apart      = "standalone to cluster", "2 servers to cluster"
 		toAnother, toOne      = "cluster of 3 to cluster of 5", "cluster to standalone"
@@ -95,8 +86,8 @@ func changedRows() []changed {
 		{valkey, toAnother, target, copying, gone},
 		{redis, toCluster, target, copying, slots},
 		{valkey, toCluster, target, following, slots},
-		{newest, toCluster, target, copying, refused},
-		{newest, toAnother, target, following, refused},
+		{newest, toCluster, target, copying, atOnce},
+		{newest, toAnother, target, following, atOnce},
 		{redis, apart, target, following, slots},
 		{redis, toCluster, target, following, shard},
 		{valkey, toAnother, target, following, shard},
