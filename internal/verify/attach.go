@@ -92,27 +92,24 @@ const (
 // The feeds are held for as long as that takes, no longer.
 func (r *run) attachAligned(ctx context.Context, l *look) (_ *attached, err error) {
 	a := &attached{make([]*incoming, len(r.source.shards)), make([]*incoming, len(r.target.shards))}
-	var holds []Hold
+	all := make([]int, len(r.source.shards))
+	for i := range all {
+		all[i] = i
+	}
+	held, err := r.trail(ctx, all)
+	if err != nil {
+		return nil, notHeld(ctx, err)
+	}
 	defer func() {
-		for _, h := range holds {
-			h.Release()
-			r.held(h.Held())
-		}
+		held.release()
 		if err != nil {
 			a.close()
 		}
 	}()
-	for _, feed := range r.cfg.Feeds {
-		h, err := feed.Trail(ctx)
-		if err != nil {
-			return nil, notHeld(ctx, err)
-		}
-		holds = append(holds, h)
-	}
 	if err := askAll(ctx, r.source.shards, a.source, func(*shard) bool { return true }); err != nil {
 		return nil, err
 	}
-	stand, err := stopAll(ctx, holds, a.source)
+	stands, err := stopAll(ctx, held, a.source)
 	if err != nil {
 		return nil, notStopped(ctx, err)
 	}
@@ -124,18 +121,19 @@ func (r *run) attachAligned(ctx context.Context, l *look) (_ *attached, err erro
 		}
 		return nil, err
 	}
-	for _, h := range holds {
-		if err := h.Err(); err != nil {
-			return nil, notHeld(ctx, err)
-		}
+	if err := held.err(); err != nil {
+		return nil, notHeld(ctx, err)
 	}
-	if to := a.target[0]; stand.ReplID != "" && (to.answer.ReplID != stand.ReplID || to.answer.Offset != stand.Offset) {
+	if to, stand := a.target[0], stands[0]; stand.ReplID != "" && (to.answer.ReplID != stand.ReplID || to.answer.Offset != stand.Offset) {
 		return nil, &passingError{
 			fmt.Errorf("the target %s began its snapshot at %s %d, and stood at %s %d", to.shard.address(), to.answer.ReplID, to.answer.Offset, stand.ReplID, stand.Offset),
 			"it has another primary than godwit, or takes its snapshots for others too",
 		}
 	}
-	l.aligned, l.ahead = true, r.ahead(stand.Ahead)
+	l.aligned = true
+	for _, stand := range stands {
+		l.ahead = append(l.ahead, r.ahead(stand.Ahead))
+	}
 	if len(a.source) == 1 {
 		l.replid, l.offset = a.source[0].answer.ReplID, a.source[0].answer.Offset
 	}
@@ -154,31 +152,15 @@ func askAll(ctx context.Context, shards []*shard, into []*incoming, eof func(*sh
 	return group.Wait()
 }
 
-// stopAll stops each feed where the snapshot of its source was taken. Where the target
-// is fed by several it is a primary: the stand says what it is ahead of them all.
-func stopAll(ctx context.Context, holds []Hold, at []*incoming) (hold.Stand, error) {
-	stands := make([]hold.Stand, len(holds))
-	group, ctx := errgroup.WithContext(ctx)
-	for i, h := range holds {
-		group.Go(func() (err error) {
-			stands[i], err = stop(ctx, h, at[i].answer.Offset)
-			return err
-		})
+// stopAll stops each feed where the snapshot of its source was taken.
+func stopAll(ctx context.Context, held *trailed, snapshots []*incoming) ([]hold.Stand, error) {
+	at := make([]int64, len(snapshots))
+	for i, in := range snapshots {
+		at[i] = in.answer.Offset
 	}
-	if err := group.Wait(); err != nil {
-		return hold.Stand{}, err
-	}
-	all := stands[0]
-	for _, s := range stands[1:] {
-		all.Ahead = append(all.Ahead, s.Ahead...)
-	}
-	return all, nil
-}
-
-func stop(ctx context.Context, h Hold, offset int64) (hold.Stand, error) {
 	ctx, cancel := context.WithTimeout(ctx, stopLimit)
 	defer cancel()
-	return h.Stop(ctx, offset)
+	return held.stop(ctx, at)
 }
 
 // notStopped says why the target is not where the source's snapshot was taken.

@@ -293,14 +293,16 @@ func (m *mender) write(ctx context.Context, db int, write writing) error {
 
 // values reads keys by value. They are valid until the next reading.
 func (r *reader) values(ctx context.Context, db int, keys [][]byte) ([]refresh.Value, error) {
-	all := make([]refresh.Value, len(keys))
+	all := notThere(db, keys)
 	if lacks, err := r.lacks(ctx, db); lacks || err != nil {
-		return notThere(db, keys), err
+		return all, err
 	}
 	err := r.eachShard(ctx, db, keys, func(c *refresh.Conn, db int, keys [][]byte, at []int) error {
 		values, err := c.Look(ctx, db, keys)
 		for i, v := range values {
-			all[place(at, i)] = v
+			if v.Exists() || !r.side.divided() {
+				all[place(at, i)] = v
+			}
 		}
 		return err
 	})

@@ -125,6 +125,14 @@ func (s *scanning) groups(r *reader, line *line, found [][]byte) []group {
 	return all
 }
 
+// shardsHere are the shards that may have a key which the side calls so.
+func (r *reader) shardsHere(name []byte) []int {
+	if r.side.divided() {
+		return r.shardsOf(0, name)
+	}
+	return []int{r.shardHere(name)}
+}
+
 // shardHere is the shard that serves a key which the side calls so.
 func (r *reader) shardHere(name []byte) int {
 	if r.side.Slots == nil {

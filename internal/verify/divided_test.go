@@ -1,0 +1,404 @@
+package verify_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"godwit/internal/apply"
+	"godwit/internal/dataset"
+	auditedload "godwit/internal/load"
+	"godwit/internal/rdb"
+	"godwit/internal/sandbox"
+	"godwit/internal/sandbox/sandboxtest"
+	"godwit/internal/server"
+	"godwit/internal/slot"
+	"godwit/internal/spool"
+	"godwit/internal/topology"
+	"godwit/internal/traffic"
+	"godwit/internal/verify"
+)
+
+// divided are servers among which clients have divided their keys, and what the apply
+// engine makes of them: a cluster, or one server.
+type divided struct {
+	sources []*sandbox.Server
+	from    []*server.Client
+	side    verify.Side // the target
+	to      []*server.Client
+	engine  *apply.Engine
+	last    int // number of the last source that has got a key
+}
+
+// newDivided starts the servers, and has the engine carry.
+func newDivided(t *testing.T, version string, sources int, target string, shards int) *divided {
+	t.Helper()
+	settings := []string{"--repl-diskless-sync-delay 0", "--repl-backlog-size 64mb", "--hz 100"}
+	d := &divided{}
+	for i := range sources {
+		s := sandboxtest.Start(t, version, sandbox.Options{Args: settings})
+		d.sources, d.from = append(d.sources, s), append(d.from, sandboxtest.Client(t, s))
+		fill(t, s, dataset.Options{Keys: 5000, Seed: uint64(i), Prefix: fmt.Sprint("d", i, ":"), NoFunctions: true, NoFieldTTLs: true, Now: time.Now()})
+	}
+	var entry server.Endpoint
+	if shards > 0 {
+		c := sandboxtest.Cluster(t, target, sandbox.ClusterOptions{Shards: shards, Args: settings})
+		d.side, d.to = clusterSide(t, c)
+		entry = c.Endpoints()[0]
+	} else {
+		s := sandboxtest.Start(t, target, sandbox.Options{Args: settings})
+		d.side, d.to = sideOf(s), []*server.Client{sandboxtest.Client(t, s)}
+		entry = s.Endpoint()
+	}
+	from, err := topology.Inspect(t.Context(), d.from[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := topology.Inspect(t.Context(), d.to[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	knows := to.Capabilities()
+	knows.Module = to.LoadsModulesOf(from, nil)
+	config := apply.Config{
+		Name: "test", Target: entry, Capabilities: knows, Transcoder: rdb.TranscoderOptions{Module: knows.Module},
+		Spool: spool.Options{Dir: t.TempDir(), MemoryLimit: 16 << 20, DiskLimit: 1 << 30},
+		Log:   slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}
+	v := from.Version
+	for _, s := range d.sources {
+		config.Sources = append(config.Sources, apply.Source{
+			Endpoint: s.Endpoint(), Capabilities: from.Capabilities(), Version: fmt.Sprintf("%d.%d.%d", v.Major, v.Minor, v.Patch),
+			Now: func() int64 { return time.Now().UnixMilli() }, // they share a clock
+		})
+	}
+	d.engine = apply.New(config)
+	background(t, func(ctx context.Context) {
+		if err := d.engine.Run(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("the engine ended: %v", err)
+		}
+	})
+	d.caughtUp(t)
+	return d
+}
+
+// caughtUp waits until the target has all that the sources have said up to now.
+func (d *divided) caughtUp(t *testing.T) {
+	t.Helper()
+	for i, c := range d.from {
+		info, err := c.Info(t.Context(), "replication")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+			v := d.engine.View()[i]
+			if v.State == apply.Streaming && v.Acked >= info.Int("master_repl_offset") {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the target does not catch up: %+v, the source was at %s", v, info["master_repl_offset"])
+			}
+		}
+	}
+}
+
+// dividedFeed is the link of one of the sources.
+type dividedFeed struct {
+	engine *apply.Engine
+	source int
+}
+
+func (f dividedFeed) Trail(context.Context) (verify.Hold, error) {
+	return f.engine.Trail(f.source, 20*time.Millisecond)
+}
+
+func (d *divided) config(t *testing.T) verify.Config {
+	cfg := verify.Config{Source: sideOf(d.sources...), Target: d.side}
+	for i := range d.sources {
+		cfg.Feeds = append(cfg.Feeds, dividedFeed{d.engine, i})
+	}
+	cfg.Options.Dir, cfg.Options.Samples = t.TempDir(), 3
+	return cfg
+}
+
+// at is the server of the target that has a key.
+func (d *divided) at(key string) *server.Client {
+	if d.side.Slots == nil {
+		return d.to[0]
+	}
+	return d.to[d.side.Slots(slot.Of([]byte(key)))]
+}
+
+// sow plants differences, each of another source's keys, and returns what a comparison
+// must find.
+func (d *divided) sow(t *testing.T, plants []plant) (want []string) {
+	t.Helper()
+	for _, p := range plants {
+		d.last = (d.last + 1) % len(d.from)
+		send(t, d.from[d.last], p, p.setup)
+	}
+	d.caughtUp(t)
+	for _, p := range plants {
+		send(t, d.at(p.key()), p, p.plant)
+		if p.want != "" {
+			want = append(want, fmt.Sprintf("%s 0 %s", p.want, p.key()))
+		}
+	}
+	return want
+}
+
+// writes has each source written to by audited writers and by traffic of every command,
+// until stop is called, which audits.
+func (d *divided) writes(t *testing.T) (stop func()) {
+	t.Helper()
+	var ends []func()
+	var loads []*auditedload.Load
+	for i, s := range d.sources {
+		l, err := auditedload.Start(t.Context(), auditedload.Config{
+			Endpoints: []server.Endpoint{s.Endpoint()}, Writers: 4, Rate: 1500, TTL: time.Hour, Mix: auditedload.AnySlots, Prefix: fmt.Sprint("load", i, ":"),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(l.Stop)
+		loads = append(loads, l)
+		ends = append(ends, background(t, func(ctx context.Context) {
+			for seed := uint64(i + 1); ctx.Err() == nil; seed += 10 {
+				_, err := traffic.Run(ctx, s.Endpoint(), traffic.Options{
+					Seed: seed, Commands: 2000, DBs: []int{0}, Prefix: fmt.Sprint("t", i, ":"), NoFlush: true, Without: []traffic.Feature{traffic.Function},
+				})
+				if err != nil && ctx.Err() == nil {
+					t.Error(err)
+				}
+			}
+		}), background(t, func(ctx context.Context) { comeAndGo(ctx, d.from[i], i) }))
+	}
+	return func() {
+		t.Helper()
+		for _, end := range ends {
+			end()
+		}
+		for _, l := range loads {
+			l.Stop()
+		}
+		d.caughtUp(t)
+		for _, l := range loads {
+			report, err := l.Audit(t.Context(), d.side.Shards...)
+			if err != nil || report.Acked == 0 || !report.Clean() {
+				t.Errorf("%v: %v", report, err)
+			}
+			t.Log(report)
+		}
+	}
+}
+
+// comeAndGo has keys of one of several servers be there for moments: a look at the others
+// in the meantime finds nothing of them.
+func comeAndGo(ctx context.Context, c *server.Client, number int) {
+	for n := 0; ctx.Err() == nil; n++ {
+		pipe := c.Redis().Pipeline()
+		for i := range 20 {
+			key := fmt.Sprint("gone", number, ":", (n+i)%60)
+			switch (n + i) % 4 {
+			case 0:
+				pipe.Do(ctx, "SET", key, n)
+			case 1:
+				pipe.Do(ctx, "DEL", key)
+			case 2:
+				pipe.Do(ctx, "SET", key, n, "PX", 1+(n+7*i)%60)
+			default:
+				pipe.Do(ctx, "SUNIONSTORE", key, fmt.Sprint("members", number, ":", i), fmt.Sprint("members", number, ":", i+1))
+				pipe.Do(ctx, "SADD", fmt.Sprint("members", number, ":", i), n%100)
+			}
+		}
+		_, _ = pipe.Exec(ctx) // the end of ctx
+		select {
+		case <-ctx.Done():
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// Servers among which clients have divided their keys are found equal to what they are
+// made, under load, each time; what is planted is named, and so is a key that two have.
+func TestDividedUnderLoad(t *testing.T) {
+	for _, tt := range some(2, []struct {
+		source  string
+		sources int
+		target  string
+		shards  int
+	}{
+		{source: "redis-7.0", sources: 2, target: "valkey-8.1", shards: 3},
+		{source: "valkey-8.1", sources: 3, target: "valkey-8.1"},
+		{source: "redis-7.0", sources: 3, target: "redis-7.0", shards: 3},
+		{source: "redis-7.0", sources: 2, target: "redis-7.0"},
+		{source: "valkey-9.1", sources: 2, target: "valkey-9.1", shards: 3},
+	}) {
+		t.Run(fmt.Sprintf("%d of %s to %d of %s", tt.sources, tt.source, tt.shards, tt.target), func(t *testing.T) {
+			d := newDivided(t, tt.source, tt.sources, tt.target, tt.shards)
+			stop := d.writes(t)
+			runs := 2
+			if long {
+				runs = 30
+			}
+			equal := func(o verify.Options) {
+				t.Helper()
+				cfg := d.config(t)
+				o.Dir, o.Samples = cfg.Options.Dir, cfg.Options.Samples
+				cfg.Options = o
+				report := compare(t, cfg)
+				mustFind(t, report, cfg.Options.Dir)
+				for _, s := range report.Samples {
+					t.Logf("%s: %s\n%+v\n%+v", found(s), s.Detail, s.Source, s.Target)
+				}
+				t.Logf("%s: %d keys in %v, held for %v, settled %d", report.Method, report.SourceRead.Keys, report.Took, report.Held, report.Settled)
+				if t.Failed() {
+					t.FailNow()
+				}
+			}
+			for i := range runs {
+				equal(verify.Options{})
+				if long || i == 0 {
+					equal(verify.Options{Method: verify.Scan, Sample: 0.2})
+				}
+			}
+			want := d.sow(t, plants())
+			d.doubled(t)
+			want = append(want, "twice 0 doubled", "twice 0 doubled alike")
+			for _, method := range []verify.Method{verify.Snapshot, verify.Scan} {
+				cfg := d.config(t)
+				cfg.Options.Method = method
+				mustFind(t, compare(t, cfg), cfg.Options.Dir, want...)
+				d.named(t, cfg.Options.Dir)
+			}
+			stop()
+			cfg := d.config(t)
+			mustFind(t, compare(t, cfg), cfg.Options.Dir, want...)
+		})
+	}
+}
+
+// doubled gives keys to the first and the last of the servers.
+func (d *divided) doubled(t *testing.T) {
+	t.Helper()
+	first, last := d.from[0], d.from[len(d.from)-1]
+	do(t, first, "SET", "doubled", "first")
+	do(t, last, "SET", "doubled", "last")
+	do(t, first, "SET", "doubled alike", "v")
+	do(t, last, "SET", "doubled alike", "v")
+	d.caughtUp(t)
+}
+
+// named sees that a difference of a key which two servers have says which.
+func (d *divided) named(t *testing.T, dir string) {
+	t.Helper()
+	err := verify.EachDifference(dir, func(x verify.Difference) error {
+		names := strings.Contains(x.Detail, d.sources[0].Address()) && strings.Contains(x.Detail, d.sources[len(d.sources)-1].Address())
+		if x.Kind == verify.Twice && !names {
+			t.Errorf("%s: %q", found(x), x.Detail)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Without a feed, in every db, with libraries, and whatever the method.
+func TestDividedApart(t *testing.T) {
+	t.Parallel()
+	var from []*server.Client
+	var sources []*sandbox.Server
+	for _, dbs := range []string{"2", "16", "16"} {
+		s := sandboxtest.Start(t, "redis-7.0", sandbox.Options{Args: []string{"--databases " + dbs}})
+		sources, from = append(sources, s), append(from, sandboxtest.Client(t, s))
+	}
+	target := sandboxtest.Start(t, "valkey-8.1", sandbox.Options{})
+	to := sandboxtest.Client(t, target)
+	in := func(c *server.Client, db int, command ...any) {
+		t.Helper()
+		if _, err := c.Transaction(t.Context(), []any{"SELECT", db}, command, []any{"SELECT", 0}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const library = "#!lua name=lib\nredis.register_function('f', function() return 1 end)"
+	for _, c := range append(slices.Clone(from), to) {
+		do(t, c, "FUNCTION", "LOAD", library)
+	}
+	do(t, from[1], "FUNCTION", "LOAD", "#!lua name=two\nredis.register_function('two', function() return 1 end)")
+	do(t, from[2], "FUNCTION", "LOAD", "#!lua name=two\nredis.register_function('two', function() return 2 end)")
+	do(t, from[2], "FUNCTION", "LOAD", "#!lua name=third\nredis.register_function('third', function() return 2 end)")
+	do(t, to, "FUNCTION", "LOAD", "#!lua name=two\nredis.register_function('two', function() return 1 end)")
+	for i := range 300 {
+		key, n := fmt.Sprint("key:", i), i%3
+		do(t, from[n], "SET", key, i)
+		do(t, to, "SET", key, i)
+		if n > 0 {
+			in(from[n], 5, "RPUSH", key, i)
+			in(to, 5, "RPUSH", key, i)
+		}
+	}
+	large := strings.Repeat("0123456789", 1_000_000)
+	for _, key := range []string{"large", "large and other"} {
+		do(t, from[1], "SET", key, large)
+		do(t, to, "SET", key, large)
+	}
+	do(t, to, "SETRANGE", "large and other", 9_999_000, "x")
+	do(t, from[0], "SET", "large twice", large)
+	do(t, from[2], "SET", "large twice", large)
+	in(from[1], 5, "SET", "missing", 1)
+	do(t, to, "SET", "extra", 1)
+	do(t, from[0], "SET", "twice", 1)
+	do(t, from[1], "RPUSH", "twice", 1)
+	do(t, from[2], "SET", "twice", 1)
+	do(t, to, "SET", "twice", 1)
+	want := []string{"twice -1 two", "missing -1 third", "value 0 large and other", "twice 0 large twice", "missing 5 missing", "extra 0 extra", "twice 0 twice"}
+	for _, method := range []verify.Method{verify.Snapshot, verify.Scan} {
+		cfg := verify.Config{Source: sideOf(sources...), Target: sideOf(target), Options: verify.Options{Method: method, Dir: t.TempDir(), Samples: 10}}
+		report := compare(t, cfg)
+		mustFind(t, report, cfg.Options.Dir, want...)
+		for _, s := range report.Samples {
+			if s.Kind == verify.Twice {
+				t.Logf("%s: %s: %+v %+v", found(s), s.Detail, s.Source, s.Target)
+			}
+		}
+		cfg.Options = verify.Options{Method: method, Dir: t.TempDir(), Keys: "key:*"}
+		mustFind(t, compare(t, cfg), cfg.Options.Dir)
+	}
+}
+
+// Servers of which one is named twice, or is a replica of another one, or of a cluster, are
+// no division.
+func TestNotDivided(t *testing.T) {
+	t.Parallel()
+	one, replica := sandboxtest.Start(t, "redis-7.0", sandbox.Options{}), sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
+	target, member := sandboxtest.Start(t, "redis-7.0", sandbox.Options{}), sandboxtest.Start(t, "redis-7.0", sandbox.Options{Args: []string{"--cluster-enabled yes"}})
+	do(t, sandboxtest.Client(t, replica), "REPLICAOF", "127.0.0.1", one.Port())
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		info, err := sandboxtest.Client(t, replica).Info(t.Context(), "replication")
+		if err == nil && info["master_link_status"] == "up" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(info, err)
+		}
+	}
+	for _, tt := range []struct {
+		with *sandbox.Server
+		says string
+	}{{one, "one history"}, {replica, "one history"}, {member, "of a cluster"}} {
+		cfg := verify.Config{Source: sideOf(one, tt.with), Target: sideOf(target), Options: verify.Options{Dir: t.TempDir()}}
+		if report := run(t, cfg); report.Result != verify.Unknown || !strings.Contains(report.Error, tt.says) || report.Hint == "" {
+			t.Errorf("%+v", report)
+		}
+	}
+	cfg := verify.Config{Source: sideOf(target), Target: sideOf(one, member), Options: verify.Options{Dir: t.TempDir()}}
+	if _, err := verify.Run(t.Context(), cfg); err == nil {
+		t.Error("a target of several servers")
+	}
+}

@@ -1,0 +1,84 @@
+package verify
+
+import (
+	"bytes"
+	"context"
+
+	"golang.org/x/sync/errgroup"
+
+	"godwit/internal/refresh"
+)
+
+// readAt reads keys of one shard, all at one place of its stream: those of a cluster
+// are of one slot. The values are valid until the next call.
+func (r *reader) readAt(ctx context.Context, db int, keys [][]byte) ([]refresh.Value, refresh.Place, error) {
+	all, err := r.readAll(ctx, db, keys)
+	if err != nil {
+		return nil, refresh.Place{}, err
+	}
+	return all[0].values, all[0].at, nil
+}
+
+// glimpse is what one shard has of some keys, at a place of its stream.
+type glimpse struct {
+	shard  int
+	values []refresh.Value
+	at     refresh.Place
+}
+
+// readAll is readAt for every shard that may have the keys, see shardsOf, at the same time:
+// where a key's absence was read, another shard may be given it meanwhile.
+func (r *reader) readAll(ctx context.Context, db int, keys [][]byte) ([]glimpse, error) {
+	here, names, known := r.side.here(db, keys)
+	shards := r.shardsOf(db, keys[0])
+	all := make([]glimpse, len(shards))
+	lacking := make([]bool, len(shards))
+	for i, shard := range shards {
+		if _, err := r.conn(ctx, r.conns, shard); err != nil {
+			return nil, err
+		}
+		lacks, err := r.lacksAt(ctx, shard, here)
+		if err != nil {
+			return nil, err
+		}
+		all[i].shard, lacking[i] = shard, lacks || !known
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for i := range all {
+		g := &all[i]
+		group.Go(func() (err error) {
+			if lacking[i] {
+				g.values = notThere(db, keys)
+				g.at, err = r.where(ctx, g.shard)
+				return err
+			}
+			if g.values, g.at, err = r.conns[g.shard].Read(ctx, here, names); err == nil {
+				r.side.named(g.values, db, keys)
+			}
+			return err
+		})
+	}
+	return all, group.Wait()
+}
+
+// sumAll is what the n-th of some keys comes down to that were read together.
+func (r *reader) sumAll(ctx context.Context, all []glimpse, n int, now int64) (state keyState, err error) {
+	for _, g := range all {
+		c := r.conns[g.shard]
+		s, err := r.sumAt(ctx, c, &g.values[n], now)
+		if err != nil {
+			return keyState{}, err
+		}
+		state = state.beside(s, c.Address())
+	}
+	return state, nil
+}
+
+// sumAt is sum of what was read on a connection.
+func (r *reader) sumAt(ctx context.Context, c *refresh.Conn, v *refresh.Value, now int64) (keyState, error) {
+	if v.TooLarge == 0 {
+		return r.sum(ctx, v, now)
+	}
+	db, key := r.side.hereOne(v.DB, v.Key)
+	return r.lookLargeAt(ctx, c, db, bytes.Clone(key), v.TooLarge)
+}
