@@ -105,7 +105,7 @@ type settling struct {
 	extra  []*suspect
 	dbs    []int // in which the target has keys
 	look   func(context.Context, []*suspect) (sight, error)
-	failed error // why the feed could not be held when last tried
+	failed error // why the feed could not be held for some of the last look's keys
 }
 
 func (r *run) newSettling(from *readers, names *named, tell func(*suspect, verdict) error) *settling {
@@ -146,6 +146,7 @@ func (s *settling) wave(ctx context.Context, left []*suspect) error {
 			return err
 		}
 		var rest []*suspect
+		s.failed = nil
 		for _, group := range groups(left, s.groupSize) {
 			undecided, err := s.lookAt(ctx, group)
 			if err != nil {

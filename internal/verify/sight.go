@@ -160,7 +160,6 @@ func (s *settling) lookHeld(ctx context.Context, suspects []*suspect) (sight, er
 	if err != nil {
 		return all, err
 	}
-	s.failed = nil
 	for start := 0; start < len(keys); {
 		end := s.pair.source.together(keys, sizes, start)
 		part := sight{all.source[start:end], all.target[start:end], all.certain[start:end]}
@@ -173,8 +172,11 @@ func (s *settling) lookHeld(ctx context.Context, suspects []*suspect) (sight, er
 			if ctx.Err() != nil {
 				return all, err
 			}
-			// The feed may come back: its keys are looked at again.
+			// The feed may come back: its keys, of which nothing is known, are looked at again.
 			s.failed = err
+			for i := range part.source {
+				part.source[i] = keyState{torn: true}
+			}
 		}
 		start = end
 	}
