@@ -23,8 +23,8 @@ func (m *Joint) verifyBetween(v *verifying) error {
 	switch {
 	case v.options.Repair:
 		return hinted("compare without --repair; what differs is repaired by a migration of its own", "a repair writes beside the streams of several primaries, which it would have to stop all at once")
-	case len(m.sides[Source].endpoints) > 1:
-		return hinted("compare each of them with `godwit verify --from … --to …`", "which of several servers has a key only their clients know")
+	case m.rec.Primary == Target && len(other.endpoints) > 1:
+		return hinted("compare before the cutover", "nothing of what is written to %s goes to the old servers, of which only their clients know which has a key", serves.address())
 	case m.engine == nil || !streaming(m.engine.engine.View()):
 		return hinted("wait until it is: see `godwit status`", "the link is not streaming")
 	}
@@ -63,8 +63,12 @@ func (m *Joint) verifyPrepare(ctx context.Context, v *verifying) error {
 	return nil
 }
 
-// side is a deployment as package verify sees it, asked by the user of an endpoint.
+// side is a deployment as package verify sees it, asked by the user of an endpoint. Several
+// servers have no endpoint but their own.
 func side(ctx context.Context, d *deployment, e server.Endpoint) (verify.Side, error) {
+	if len(d.endpoints) > 1 {
+		return verify.Side{Name: d.url(), Shards: d.endpoints}, nil
+	}
 	found, err := topology.Resolve(ctx, e)
 	return verify.Side{Name: d.url(), Shards: found.Primaries, Slots: found.Slots}, err
 }

@@ -108,18 +108,28 @@ func inDB(t *testing.T, c *server.Client, db int, command ...any) (any, error) {
 // writeIn is write in a db.
 func (c *toCluster) writeIn(db int, key string, command ...any) {
 	c.t.Helper()
-	admin := c.at(key)
+	plantAt(c.t, c.at(key), db, command...)
+}
+
+// plantAt is write at a server.
+func plantAt(t *testing.T, admin *server.Client, db int, command ...any) {
+	t.Helper()
 	e := admin.Endpoint()
 	e.Username, e.Password = "planter", "planter"
-	eventually(c.t, "it is written", func() bool {
-		if _, err := admin.Do(c.t.Context(), "ACL", "SETUSER", e.Username, "reset", "on", ">"+e.Password, "~*", "+@all"); err != nil {
-			c.t.Fatal(err)
+	eventually(t, "it is written", func() bool {
+		if _, err := admin.Do(t.Context(), "ACL", "SETUSER", e.Username, "reset", "on", ">"+e.Password, "~*", "+@all"); err != nil {
+			t.Fatal(err)
 		}
-		_, err := inDB(c.t, c.dial(e), db, command...)
+		client, err := server.Dial(t.Context(), e, "test")
+		if err != nil {
+			return false
+		}
+		defer client.Close()
+		_, err = inDB(t, client, db, command...)
 		return err == nil
 	})
-	if _, err := admin.Do(c.t.Context(), "ACL", "DELUSER", e.Username); err != nil {
-		c.t.Fatal(err)
+	if _, err := admin.Do(t.Context(), "ACL", "DELUSER", e.Username); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -67,7 +67,7 @@ const libraryType = "function"
 // haveIt says of a key which servers have it.
 func haveIt(servers string) string { return servers + " have it: the target can have one of them" }
 
-// namesOf are what the servers with these numbers are called.
+// addresses are where the servers with these numbers are.
 func (s *side) addresses(shards []int) string {
 	var all []string
 	for _, shard := range shards {
