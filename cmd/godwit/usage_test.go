@@ -28,7 +28,7 @@ func TestBadUsage(t *testing.T) {
 		{[]string{"run", "--from", "redis://a", "--to", "redis://b"}, "no state directory: neither XDG_STATE_HOME nor HOME is set", "give --state-dir"},
 		{with("--from", "http://u:secret@h"), `--from: http://u:***@h: unknown scheme "http": expected redis://, rediss:// or unix://`, ""},
 		{with("--from", "redis://127.0.0.1:2"), "a source is given twice, or is the target, too", ""},
-		{[]string{"verify", "--from", "redis://h", "--from", "redis://i", "--to", "redis://g", "--state-dir", dir}, "--from is given more than once", ""},
+		{[]string{"verify", "--from", "redis://h", "--from", "redis://h:6379", "--to", "redis://g", "--state-dir", dir}, "h:6379 is given twice", "give each source once"},
 		{with("--to", "redis://127.0.0.1:1"), "source and target are the same address, 127.0.0.1:1", ""},
 		{with("--cutover", "soon"), `invalid argument "soon" for "--cutover" flag: use manual, auto, never`, "see `godwit run --help`"},
 		{with("--max-pause", "1"), `invalid argument "1" for "--max-pause" flag: time: missing unit in duration "1"`, "see `godwit run --help`"},

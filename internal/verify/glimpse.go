@@ -12,7 +12,7 @@ import (
 // readAt reads keys of one shard, all at one place of its stream: those of a cluster
 // are of one slot. The values are valid until the next call.
 func (r *reader) readAt(ctx context.Context, db int, keys [][]byte) ([]refresh.Value, refresh.Place, error) {
-	all, err := r.readAll(ctx, db, keys)
+	all, err := r.readAll(ctx, db, keys, nil)
 	if err != nil {
 		return nil, refresh.Place{}, err
 	}
@@ -27,8 +27,10 @@ type glimpse struct {
 }
 
 // readAll is readAt for every shard that may have the keys, see shardsOf, at the same time:
-// where a key's absence was read, another shard may be given it meanwhile.
-func (r *reader) readAll(ctx context.Context, db int, keys [][]byte) ([]glimpse, error) {
+// where a key's absence was read, another shard may be given it meanwhile. If at is given it
+// is told each shard's place as soon as that is known, and not its Time: values may take
+// long to come. Its first error is returned after all, see refresh.Conn.ReadAt.
+func (r *reader) readAll(ctx context.Context, db int, keys [][]byte, at func(n int, p refresh.Place) error) ([]glimpse, error) {
 	here, names, known := r.side.here(db, keys)
 	shards := r.shardsOf(db, keys[0])
 	all := make([]glimpse, len(shards))
@@ -43,22 +45,40 @@ func (r *reader) readAll(ctx context.Context, db int, keys [][]byte) ([]glimpse,
 		}
 		all[i].shard, lacking[i] = shard, lacks || !known
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	var group errgroup.Group // no error of one connection ends what another one is reading
 	for i := range all {
 		g := &all[i]
 		group.Go(func() (err error) {
+			db, names := here, names
 			if lacking[i] {
-				g.values = notThere(db, keys)
-				g.at, err = r.where(ctx, g.shard)
-				return err
+				db, names = 0, nil
 			}
-			if g.values, g.at, err = r.conns[g.shard].Read(ctx, here, names); err == nil {
-				r.side.named(g.values, db, keys)
+			if at == nil {
+				g.values, g.at, err = r.conns[g.shard].Read(ctx, db, names)
+			} else {
+				g.values, g.at, err = r.conns[g.shard].ReadAt(ctx, db, names, func(p refresh.Place) error { return at(i, p) })
 			}
 			return err
 		})
 	}
-	return all, group.Wait()
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	for i := range all {
+		if lacking[i] {
+			all[i].values = notThere(db, keys)
+		}
+		r.side.named(all[i].values, db, keys)
+	}
+	return all, nil
+}
+
+// latest is the time by the latest of the shards' clocks, when they were read.
+func latest(all []glimpse) (ms int64) {
+	for _, g := range all {
+		ms = max(ms, g.at.Time)
+	}
+	return ms
 }
 
 // sumAll is what the n-th of some keys comes down to that were read together.

@@ -201,7 +201,7 @@ func (s *settling) holdOnce(ctx context.Context, db int, keys [][]byte, to sight
 		return err
 	}
 	defer held.release()
-	inSource, err := p.source.readAll(ctx, db, keys)
+	inSource, err := p.source.readAll(ctx, db, keys, nil)
 	if err != nil {
 		return err
 	}
@@ -231,12 +231,6 @@ func (s *settling) holdOnce(ctx context.Context, db int, keys [][]byte, to sight
 		to.certain[i] = true
 	}
 	return nil
-}
-
-// feedOf is what feeds the target with a key; all keys of one call of readAt have the
-// same.
-func (r *run) feedOf(source *reader, db int, key []byte) Feed {
-	return r.cfg.Feeds[source.shardOf(db, key)]
 }
 
 // holdLarge is for values that take longer to be read than a feed may be held: they
