@@ -55,7 +55,7 @@ func TestBadUsage(t *testing.T) {
 		{[]string{"verify", "--max-duration", "-1s", "--state-dir", dir}, "--max-duration -1s: use a duration such as 10m, or 0 for no limit", ""},
 		{[]string{"verify", "--samples", "-1", "--state-dir", dir}, "--samples -1: use 0 or more", ""},
 		{[]string{"verify", "--repair=all"}, `invalid argument "all" for "--repair" flag: use --repair or --repair=delete-extra`, "see `godwit verify --help`"},
-		{[]string{"verify", "show", "--kind", "odd"}, `invalid argument "odd" for "--kind" flag: "odd": use missing, extra, db, type, value, ttl, unstable`, "see `godwit verify show --help`"},
+		{[]string{"verify", "show", "--kind", "odd"}, `invalid argument "odd" for "--kind" flag: "odd": use missing, extra, db, type, value, ttl, twice, unstable`, "see `godwit verify show --help`"},
 		{[]string{"verify", "show", "--format", "xml"}, `invalid argument "xml" for "--format" flag: use table, csv, jsonl`, "see `godwit verify show --help`"},
 		{[]string{"verify", "show", "--offset", "-1", "--state-dir", dir}, "--offset, --limit and --samples must not be negative", ""},
 		{[]string{"audit"}, "what to audit is missing: a URL or a file", "for example `godwit audit redis://127.0.0.1:6379 --for 60s`, or --monitor-file FILE"},
