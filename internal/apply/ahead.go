@@ -81,7 +81,7 @@ const (
 // come already and are to be carried so, too: one question to the source for all, which
 // they are then ahead of.
 func (d *dispatcher) foresee(keys [][]byte) ([][]byte, error) {
-	if d.link.hold.Load() != nil {
+	if d.link.gate.hold.Load() != nil {
 		return keys, nil // which these would be ahead of
 	}
 	seen := map[string]struct{}{}

@@ -174,7 +174,7 @@ func (d *dispatcher) byValueAtOnce(ctx context.Context, x wanted, besides bool) 
 	if at < d.offset {
 		return fmt.Errorf("%s: stands at offset %d, before %d which it has sent", d.source.Address, at, d.offset)
 	}
-	if h := d.link.hold.Load(); h != nil { // after the reading: a hold that began since is not passed by it
+	if h := d.link.gate.hold.Load(); h != nil { // after the reading: a hold that began since is not passed by it
 		h.keep(c, values, at)
 	}
 	for _, v := range values {

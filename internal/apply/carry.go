@@ -215,7 +215,7 @@ const takenAtOnce = 64
 // takeOver has the commands on some slots be carried from this source's stream, after what
 // it has of them by now. Slots whose shard is another meanwhile stay unsettled.
 func (d *dispatcher) takeOver(ctx context.Context, slots []uint16) error {
-	if d.inside || d.link.hold.Load() != nil {
+	if d.inside || d.link.gate.hold.Load() != nil {
 		return nil // what belongs to the transaction is not sent before its end, and nothing goes beyond a hold
 	}
 	until, err := d.carrySlots(ctx, slots)

@@ -32,6 +32,9 @@ type feedLink struct {
 	followed int64  // offset up to which SELECTs were noted before the stream counts; guarded by attaching
 	rest     []byte // what was read after that, of a command; likewise
 
+	gate    gate // where the replica is held back
+	feeding bool // a feeder carries the stream; guarded by mu of the feed
+
 	selecting sync.Mutex
 	selected  []selected // guarded by selecting, in the order of the offsets
 
@@ -203,6 +206,7 @@ func (l *feedLink) tend(ctx context.Context) {
 			continue
 		case err := <-l.in.failed:
 			l.feed.cfg.Log.Warn("the shard's connection has ended", "shard", l.name, "error", err)
+			l.breakHold(err)
 		}
 		l.again(ctx)
 	}

@@ -163,6 +163,11 @@ func (s *session) run(ctx, lifetime context.Context) (err error) {
 			return err
 		}
 		defer feeders[i].close()
+		if l.gate.mending.Load() {
+			if err := l.lockOut(ctx); err != nil {
+				return err
+			}
+		}
 	}
 	s.feed.asked = ""
 	s.live.Store(true)

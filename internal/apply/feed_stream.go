@@ -32,6 +32,8 @@ type feeder struct {
 	db     int   // selected at the shard
 	to     int   // the replica's db of the command at hand
 	inside bool  // a transaction of the shard
+	upTo   int64 // what a hold has let pass
+	woken  alarm // by a hold
 	beaten time.Time
 	key    []byte // of the checkpoint
 
@@ -92,7 +94,9 @@ func newFeeder(l *feedLink, s *session, at ShardStand, start *feedCheckpoint) (*
 func (x *feeder) close() { x.values.close() }
 
 // run reads the shard's stream until ctx is done, or something fails.
-func (x *feeder) run(ctx context.Context) error {
+func (x *feeder) run(ctx context.Context) (err error) {
+	x.link.opened(x)
+	defer func() { x.link.closed(err) }()
 	in := x.link.in
 	position, ok := in.position(x.offset)
 	if !ok {
@@ -102,12 +106,22 @@ func (x *feeder) run(ctx context.Context) error {
 		return err
 	}
 	for read := position; ; {
+		x.woken.raised.Store(false)
+		if err := x.link.gate.haltHere(ctx, x); err != nil {
+			return err
+		}
 		if _, end := in.spool.Range(); end == read {
 			if err := x.flush(ctx); err != nil {
 				return err
 			}
 		}
-		chunk, err := in.next(ctx, read)
+		waiting, done := x.woken.waiting(ctx)
+		chunk, err := in.next(waiting, read)
+		woken := waiting.Err() != nil && ctx.Err() == nil
+		done()
+		if err != nil && woken {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -151,9 +165,10 @@ func (x *feeder) commands(ctx context.Context) (int, error) {
 		}
 		if err == nil {
 			x.end = x.offset + int64(e.Size)
-			if len(e.Args) > 0 {
-				err = x.command(ctx, e.Args, x.buf[at:at+e.Size])
-			}
+			err = x.link.gate.allow(ctx, x, x.end, &x.upTo)
+		}
+		if err == nil && len(e.Args) > 0 {
+			err = x.command(ctx, e.Args, x.buf[at:at+e.Size])
 		}
 		if err != nil {
 			return at, x.broken(err)

@@ -180,6 +180,7 @@ func TestFeedThatIsLost(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			r.do("CONFIG", "SET", "appendfsync", "always") // a busy disk has it written seconds later
 			key := r.keyOf(1, 1)
 			for _, restart := range []func() error{
 				func() error {
@@ -230,7 +231,8 @@ func TestFeedThatIsLost(t *testing.T) {
 	}
 }
 
-// What the old primary has no words for is carried by the values that it made.
+// What the old primary has no words for is carried by the values that it made, or said in
+// others.
 func TestFeedOfWhatHasNoEqual(t *testing.T) {
 	t.Parallel()
 	r := newFeedRig(t, feedOptions{old: "redis-7.0", cluster: "redis-8.6", keys: 300, oldArgs: []string{"--replica-serve-stale-data no"}})
@@ -244,6 +246,8 @@ func TestFeedOfWhatHasNoEqual(t *testing.T) {
 		for i := range 50 {
 			do(t, c, "SETBIT", key, i*7, 1)
 			do(t, c, "BITOP", "DIFF", to, key, "{"+key+"}none")
+			do(t, c, "BITOP", "ONE", to+":by value", key, to, "{"+key+"}none")
+			do(t, c, "APPEND", to+":by value", fmt.Sprint(i))
 			do(t, c, "APPEND", to, fmt.Sprint(i))
 		}
 		do(t, c, "PEXPIRE", to, 1_000_000)

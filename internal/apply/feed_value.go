@@ -24,6 +24,9 @@ func (x *feeder) byValue(ctx context.Context, db int, keys [][]byte) error {
 	if at < x.end {
 		return fmt.Errorf("%s: stands at offset %d, before %d which it has sent", c.source.Address, at, x.end)
 	}
+	if h := x.link.gate.hold.Load(); h != nil { // after the reading: a hold that began since is not passed by it
+		h.keep(c, values, at)
+	}
 	b, err := x.filling(ctx)
 	if err != nil {
 		return err

@@ -11,28 +11,28 @@ import (
 	"godwit/internal/hold"
 	"godwit/internal/lag"
 	"godwit/internal/refresh"
-	"godwit/internal/server"
 )
 
 // Hold keeps commands of a source's stream from the target: each for a while, from
 // Trail on, so that Stop comes in time, and then all those after an offset. The
 // source is read meanwhile as ever. A hold ends with Release, or by itself: once the
-// spool is full, and with the lanes, whatever is the end of them: a lost shard, slots
-// that have moved, a full resync, the engine's own.
+// spool is full, and with what carries the stream, whatever is the end of that: a lost
+// shard, slots that have moved, a full resync, the engine's own.
 //
 // What is read by value is newer than the offset at which the target stops, if it was
 // read since. Such keys are ahead of it, and stay so: the value at that very offset is
 // not to be had any more. The hold remembers with which values they are, see
 // hold.Stand.
 type Hold struct {
-	link    *Link
+	gate    *gate
+	in      *intake // of the stream
 	delay   time.Duration
 	ended   chan struct{} // closed when it has
 	stopped chan struct{} // closed by Stop
-	rested  chan struct{} // closed once the lanes have come to a rest there, or cannot
+	rested  chan struct{} // closed once the target has come to a rest there, or cannot
 
 	mu      sync.Mutex
-	stop    int64     // no command that ends after this offset is given to a lane, once stopped is closed
+	stop    int64     // no command that ends after this offset is given away, once stopped is closed
 	granted int64     // offset up to which commands may have been
 	since   time.Time // when the first of them was kept back after Stop
 	held    time.Duration
@@ -88,23 +88,14 @@ func (l *Link) trail(delay time.Duration) (*Hold, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case l.hold.Load() != nil:
+	case l.gate.hold.Load() != nil:
 		return nil, hold.ErrHeld
 	case len(slots) > 0:
 		return nil, fmt.Errorf("the target is not to be compared yet: slots are carried by value once more, from %d on", slots[0].First)
 	case l.state != Streaming:
 		return nil, fmt.Errorf("the link is %s, so its target cannot be held back", l.state)
 	}
-	h := &Hold{
-		link: l, delay: delay, before: -1, values: map[string]keptOne{},
-		ended: make(chan struct{}), stopped: make(chan struct{}), rested: make(chan struct{}),
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	l.hold.Store(h)
-	// What the dispatcher has taken before it saw the hold was read by now.
-	h.granted = l.in.end.Load()
-	return h, nil
+	return l.gate.held(l.in, delay), nil
 }
 
 // Stop has the target given the stream up to exactly that offset of the source's,
@@ -115,7 +106,7 @@ func (h *Hold) Stop(ctx context.Context, offset int64) (hold.Stand, error) {
 	if err := h.stopAt(offset); err != nil {
 		return hold.Stand{}, err
 	}
-	h.link.alarm.Load().raise() // it may be waiting for bytes
+	h.gate.alarm.Load().raise() // it may be waiting for bytes
 	select {
 	case <-h.rested:
 	case <-h.ended:
@@ -159,8 +150,8 @@ func (h *Hold) Unlock() (lock func(), err error) {
 	if h.over {
 		return nil, h.causeLocked()
 	}
-	h.link.mending.Store(true)
-	return func() { h.link.mending.Store(false) }, nil
+	h.gate.mending.Store(true)
+	return func() { h.gate.mending.Store(false) }, nil
 }
 
 // Release has the target given all that it was not. It may be called more than once.
@@ -200,7 +191,7 @@ func (h *Hold) end(err error) {
 		h.held = time.Since(h.since)
 	}
 	h.over, h.err, h.values = true, err, nil
-	h.link.hold.CompareAndSwap(h, nil)
+	h.gate.hold.CompareAndSwap(h, nil)
 	close(h.ended)
 }
 
@@ -220,12 +211,12 @@ func (l *Link) breakHold(cause error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.state, l.reason = Broken, reason
-	if h := l.hold.Load(); h != nil {
+	if h := l.gate.hold.Load(); h != nil {
 		h.end(&hold.BrokenError{Reason: reason.Error()})
 	}
 }
 
-// grant tells up to which offset commands may be given to lanes now, and when to ask
+// grant tells up to which offset commands may be given away now, and when to ask
 // again for those after it.
 func (h *Hold) grant() (upTo int64, wait time.Duration) {
 	h.mu.Lock()
@@ -236,12 +227,12 @@ func (h *Hold) grant() (upTo int64, wait time.Duration) {
 		return h.stop, fullCheck
 	default:
 	}
-	upTo, due := h.link.in.clock.ArrivedBy(time.Now().Add(-h.delay))
+	upTo, due := h.in.clock.ArrivedBy(time.Now().Add(-h.delay))
 	h.granted = max(h.granted, upTo)
 	return upTo, max(time.Until(due.Add(h.delay)), lag.Resolution)
 }
 
-// stopsAt tells whether no command after an offset may be given to lanes any more.
+// stopsAt tells whether no command after an offset may be given away any more.
 func (h *Hold) stopsAt(offset int64) bool {
 	select {
 	case <-h.stopped:
@@ -271,7 +262,8 @@ func (h *Hold) keep(c *carrier, values []refresh.Value, at int64) {
 	}
 }
 
-// arrive says that the lanes have come to a rest, or why they have not.
+// arrive says that the target has come to a rest, or why it has not. had is what some of
+// it has had before the stream was read again.
 func (h *Hold) arrive(c *carrier, had int64, failed error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -299,141 +291,9 @@ func (h *Hold) crowded() {
 	size := h.size
 	h.mu.Unlock()
 	switch {
-	case h.link.in.spool.Stats().Full:
+	case h.in.spool.Stats().Full:
 		h.end(&hold.BrokenError{Reason: "the spool is full, and the source must not wait"})
 	case size > maxKept:
 		h.end(&hold.BrokenError{Reason: fmt.Sprintf("%d bytes of values were read by value meanwhile", size)})
 	}
-}
-
-// allow waits until the command that ends at an offset may be given to its lanes.
-func (d *dispatcher) allow(ctx context.Context, end int64) error {
-	for flushed := false; ; {
-		h := d.link.hold.Load()
-		if h == nil || end <= d.upTo {
-			return nil
-		}
-		var pause time.Duration
-		if d.upTo, pause = h.grant(); end <= d.upTo {
-			return nil
-		}
-		if h.stopsAt(end - 1) {
-			if err := d.halt(ctx, h); err != nil {
-				return err
-			}
-			continue
-		}
-		if !flushed {
-			flushed = true
-			d.read.Store(d.offset)
-			for _, l := range d.lanes {
-				l.flush()
-			}
-		}
-		h.crowded()
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-h.stopped:
-		case <-h.ended:
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
-		}
-		timer.Stop()
-	}
-}
-
-// haltHere comes to a rest if a hold stops where the dispatcher is.
-func (d *dispatcher) haltHere(ctx context.Context) error {
-	if h := d.link.hold.Load(); h != nil && h.stopsAt(d.offset) {
-		return d.halt(ctx, h)
-	}
-	return nil
-}
-
-// halt brings the lanes to a rest, and waits for the end of the hold.
-func (d *dispatcher) halt(ctx context.Context, h *Hold) error {
-	h.mu.Lock()
-	h.since = time.Now()
-	stop := h.stop
-	h.mu.Unlock()
-	d.read.Store(d.offset)
-	var failed error
-	if d.offset != stop {
-		failed = fmt.Errorf("the offset %d, at which the target was to stop, is within a command after %d", stop, d.offset)
-	} else if err := d.settleLanes(ctx); err != nil {
-		return err
-	}
-	for _, l := range d.lanes {
-		if failed == nil && l.now != nil {
-			failed = fmt.Errorf("the offset %d, at which the target was to stop, is within a transaction", stop)
-		}
-	}
-	had := int64(0) // what some slots have had before the stream was read again
-	for _, p := range d.had {
-		had = max(had, p.at)
-	}
-	h.arrive(d.values, had, failed)
-	again := time.NewTicker(fullCheck)
-	defer again.Stop()
-	for {
-		select {
-		case <-again.C:
-			h.crowded()
-		case <-h.ended:
-			if d.link.mending.Load() {
-				return d.link.cut(ctx, d.lanes)
-			}
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// settleLanes waits until the shards have carried out everything that lanes were given,
-// and whatever they had let go of by themselves meanwhile has been seen to. Slots that
-// have had more than the dispatcher has come to have passed the offset anyway.
-func (d *dispatcher) settleLanes(ctx context.Context) error {
-	for {
-		for _, l := range d.lanes {
-			if l.flush(); l.now != nil {
-				return nil // within a transaction
-			}
-		}
-		for _, l := range d.lanes {
-			if err := l.reached(ctx, l.number); err != nil {
-				return err
-			}
-		}
-		if !d.lost.raised.Load() && (d.doubts.keys == nil || d.offset < d.doubts.until) {
-			return nil
-		}
-		if err := d.attend(ctx); err != nil {
-			return err
-		}
-	}
-}
-
-// cut ends what others may still be writing to the shards: a repair whose hold is over.
-func (l *Link) cut(ctx context.Context, lanes []*lane) error {
-	for _, x := range lanes {
-		c, err := dial(ctx, x.shard)
-		if err != nil {
-			return err
-		}
-		err = c.endClients(refresh.Name)
-		_ = c.Close() // every reply was read
-		var refused *server.Error
-		if errors.As(err, &refused) { // not permitted
-			l.log.Warn("what a repair has sent may still be on its way", "shard", x.shard.Address, "error", err)
-			err = nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-	l.mending.Store(false)
-	return nil
 }

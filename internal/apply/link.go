@@ -74,9 +74,7 @@ type Link struct {
 	running atomic.Pointer[running]
 	refused []keyOf // keys of slots that have moved, on which a shard refused a command; of follow
 
-	hold    atomic.Pointer[Hold]  // nil for none
-	alarm   atomic.Pointer[alarm] // of the dispatcher
-	mending atomic.Bool           // somebody else may write to the shards, see Hold.Unlock
+	gate gate // where the target is held back
 
 	mu     sync.Mutex
 	state  State
@@ -189,7 +187,7 @@ func (l *Link) stream(parent context.Context) error {
 			x.stop()
 		}
 	}()
-	if err == nil && l.mending.Load() {
+	if err == nil && l.gate.mending.Load() {
 		err = l.cut(ctx, d.lanes)
 	}
 	if err != nil {
@@ -229,7 +227,7 @@ func (l *Link) stream(parent context.Context) error {
 	}
 	l.read.Store(d.offset)
 	l.acked.Store(d.offset) // what it was before, may have been lost
-	l.alarm.Store(&d.lost)
+	l.gate.alarm.Store(&d.lost)
 	l.set(Streaming, nil)
 	wg.Go(func() { l.acknowledge(ctx, d.lanes) })
 	wg.Go(func() { cancel(l.tend(ctx, parent)) })
@@ -410,7 +408,7 @@ func (l *Link) View() View {
 	v := View{
 		Source: l.source.Endpoint.Address, State: l.state, Keys: l.keys.Load(), Left: l.left.Load(),
 		Copied: l.in.copied.Load(), Total: l.in.total.Load(), Read: l.in.end.Load(), Acked: l.acked.Load(),
-		ReplID: l.in.history(), Held: l.hold.Load() != nil, Spool: l.in.spool.Stats(),
+		ReplID: l.in.history(), Held: l.gate.hold.Load() != nil, Spool: l.in.spool.Stats(),
 	}
 	if l.reason != nil {
 		v.Reason, v.Hint = l.reason.Error(), hintOf(l.reason)

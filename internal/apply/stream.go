@@ -102,7 +102,7 @@ func (d *dispatcher) run(ctx context.Context) error {
 		if err := d.attend(ctx); err != nil {
 			return err
 		}
-		if err := d.haltHere(ctx); err != nil {
+		if err := d.link.gate.haltHere(ctx, d); err != nil {
 			return err
 		}
 		if _, end := d.in.spool.Range(); end == read {
@@ -147,7 +147,7 @@ func (d *dispatcher) commands(ctx context.Context) (int, error) {
 		if err != nil {
 			return at, fmt.Errorf("%s: stream at offset %d: %w", d.source.Address, d.offset, err)
 		}
-		if err := d.allow(ctx, d.offset+int64(e.Size)); err != nil {
+		if err := d.link.gate.allow(ctx, d, d.offset+int64(e.Size), &d.upTo); err != nil {
 			return at, err
 		}
 		if d.lost.raised.Load() || d.doubts.keys != nil {

@@ -325,6 +325,13 @@ func TestDBMapVerified(t *testing.T) {
 			}
 			m.cutover()
 			m.ready()
+			m.verified(migrate.VerifyOptions{})
+			plant(t, c.source, []any{"SET", "changed", "wrong"}, []any{"SELECT", 1}, []any{"DEL", "missing"}, []any{"SET", "more", "wrong"}, []any{"SELECT", 0})
+			report = m.compared(migrate.VerifyOptions{Repair: true, DeleteExtra: true})
+			if report.Result != verify.Equal || report.Repaired[verify.Repaired] != 2 || report.Repaired[verify.Deleted] != 1 {
+				t.Errorf("after the cutover: %+v", report)
+			}
+			m.verified(migrate.VerifyOptions{})
 			m.rollback()
 			m.ready()
 			m.verified(migrate.VerifyOptions{})

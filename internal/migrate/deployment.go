@@ -87,6 +87,23 @@ func (d *deployment) own() server.Endpoint {
 	return e
 }
 
+// atNode does something at a node, by the user that godwit was given.
+func (d *deployment) atNode(address string, do func(*server.Client) error) error {
+	e := d.first()
+	for _, known := range d.endpoints {
+		if known.Address == address {
+			e = known
+		}
+	}
+	e.Address = address
+	c, err := server.New(e, d.clientName())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }() // nothing was left unsent
+	return do(c)
+}
+
 func (d *deployment) clientName() string { return "godwit:" + d.migration }
 
 // inspect finds out what there is: its primaries, and the map of a cluster.

@@ -3,8 +3,6 @@ package migrate
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +20,9 @@ const (
 	// is asked for until it must stop at its offset: longer than that offset takes
 	// from the primary's fork to here.
 	trailDelay = 20 * time.Millisecond
+	// maxTrailDelay is how late it is fed at most, where that was not enough: each time
+	// twice as late as before. It is not stopped meanwhile.
+	maxTrailDelay = 640 * time.Millisecond
 	// holdPoll is how often a replica that is to stop is asked where it stands: it
 	// is held for as long as that takes to be noticed.
 	holdPoll = 300 * time.Microsecond
@@ -33,11 +34,35 @@ const (
 // feed is what feeds the target as package verify sees it, for one comparison.
 type feed struct {
 	trace func(point string)
-	trail func(ctx context.Context) (heldTarget, error)
+	trail func(ctx context.Context, delay time.Duration) (heldTarget, error)
 
-	mu   sync.Mutex
-	hold heldTarget // the last one, nil for none
-	why  error      // why there are no more holds
+	mu    sync.Mutex
+	delay time.Duration // of the next hold
+	hold  heldTarget    // the last one, nil for none
+	why   error         // why there are no more holds
+}
+
+func (c *core) newFeed(trail func(context.Context, time.Duration) (heldTarget, error)) *feed {
+	return &feed{trace: c.trace, trail: trail, delay: trailDelay}
+}
+
+// trailing is a hold that has the next one of its feed come later if it came too late.
+type trailing struct {
+	heldTarget
+
+	feed *feed
+}
+
+// Stop is that of verify.Hold.
+func (h trailing) Stop(ctx context.Context, offset int64) (hold.Stand, error) {
+	stand, err := h.heldTarget.Stop(ctx, offset)
+	var passed *hold.PassedError
+	if errors.As(err, &passed) {
+		h.feed.mu.Lock()
+		h.feed.delay = min(2*h.feed.delay, maxTrailDelay)
+		h.feed.mu.Unlock()
+	}
+	return stand, err
 }
 
 // heldTarget is a target that is held back, and that a repair may write to meanwhile.
@@ -54,7 +79,10 @@ type heldTarget interface {
 // Trail is that of verify.Feed.
 func (f *feed) Trail(ctx context.Context) (verify.Hold, error) {
 	f.trace("verify-trail")
-	h, err := f.trail(ctx)
+	f.mu.Lock()
+	delay := f.delay
+	f.mu.Unlock()
+	h, err := f.trail(ctx, delay)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +93,7 @@ func (f *feed) Trail(ctx context.Context) (verify.Hold, error) {
 		return nil, f.why
 	}
 	f.hold = h
-	return h, nil
+	return trailing{h, f}, nil
 }
 
 // end feeds the target for good: whoever holds it back has lost it.
@@ -80,39 +108,57 @@ func (f *feed) end(ctx context.Context, why error) {
 	}
 }
 
-// Unlock has the target take writes until the feed's present hold is released: only
-// while its stream is held may anybody but godwit's link write to it. lock ends that
-// before the release does; it is for when nothing is on its way to the target any more.
-func (f *feed) Unlock(ctx context.Context) (lock func(context.Context) error, err error) {
+// held is the last hold, nil for none.
+func (f *feed) held() heldTarget {
 	f.mu.Lock()
-	h := f.hold
-	f.mu.Unlock()
-	if h == nil {
+	defer f.mu.Unlock()
+	return f.hold
+}
+
+// unlock has the target take writes until the present holds of its feeds are released:
+// only while its stream is held may anybody but godwit's link write to it. lock ends that
+// before the release does; it is for when nothing is on its way to the target any more.
+func (c *core) unlock(ctx context.Context, feeds []*feed) (lock func(context.Context) error, err error) {
+	var holds []heldTarget
+	for _, f := range feeds {
+		h := f.held()
+		if h == nil {
+			continue
+		}
+		err := h.unlock(ctx)
+		if errors.Is(err, errNotHeld) { // not this one
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		holds = append(holds, h)
+	}
+	if len(holds) == 0 {
 		return nil, errNotHeld
 	}
-	err = h.unlock(ctx)
-	f.trace("verify-unlocked")
+	c.trace("verify-unlocked")
 	return func(ctx context.Context) error {
-		err := h.lock(ctx)
-		f.trace("verify-locked")
-		return err
-	}, err
+		var failed []error
+		for _, h := range holds {
+			failed = append(failed, h.lock(ctx))
+		}
+		c.trace("verify-locked")
+		return errors.Join(failed...)
+	}, nil
 }
 
 // errNotHeld is for a repair that has lost its hold.
 var errNotHeld = errors.New("the target takes a repair's writes only while its feed is held")
 
-// held is a replica that is held back. Whoever else writes to it while it takes writes,
-// a few milliseconds for each batch of keys, makes it differ from its primary, and
-// nothing keeps them from it but that they have been told READONLY up to then.
+// held is a replica that is held back.
 type held struct {
-	m       *Migration
-	link    *relay.Link
-	replica *end
-	hold    *relay.Hold
+	m    *Migration
+	link *relay.Link
+	hold *relay.Hold
 
 	mu       sync.Mutex
-	unlocked bool
+	writes   mendable
 	released bool
 	stopped  time.Time     // when the replica stood where it was to stop; zero before
 	stood    time.Duration // from then to the release
@@ -153,12 +199,7 @@ func (h *held) Held() time.Duration {
 // Release is that of verify.Hold. A replica that takes writes takes none any more
 // before it is fed: what is still on its way to it would be written over what the
 // stream has brought since.
-func (h *held) Release() {
-	h.m.mu.Lock()
-	base := h.m.base
-	h.m.mu.Unlock()
-	h.release(base)
-}
+func (h *held) Release() { h.release(h.m.lifetime()) }
 
 func (h *held) release(ctx context.Context) {
 	h.mu.Lock()
@@ -168,9 +209,7 @@ func (h *held) release(ctx context.Context) {
 	}
 	h.released = true
 	h.m.trace("verify-release")
-	if h.unlocked {
-		h.lockNow(ctx)
-	}
+	h.writes.lockNow(ctx, h.hold.Ended())
 	h.hold.Release()
 	if !h.stopped.IsZero() {
 		h.stood = time.Since(h.stopped)
@@ -180,61 +219,16 @@ func (h *held) release(ctx context.Context) {
 func (h *held) unlock(ctx context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	switch {
-	case h.released:
+	if h.released {
 		return errNotHeld
-	case h.unlocked:
-		return nil
-	case h.m.saved(h.replica.side, replicaReadOnly) == nil:
-		return errors.New("nothing is to be written to the replica: no repair was asked for")
 	}
-	// It is waited for: lost on its way, it could come after the lock.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), controlTimeout)
-	defer cancel()
-	h.unlocked = true
-	return h.replica.client.ConfigSet(ctx, replicaReadOnly, "no")
+	return h.writes.unlock(ctx)
 }
 
-// lock has the replica refuse writes again.
 func (h *held) lock(ctx context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.unlocked {
-		return nil
-	}
-	if err := h.replica.client.ConfigSet(ctx, replicaReadOnly, "yes"); err != nil {
-		return err
-	}
-	h.unlocked = false
-	return nil
-}
-
-// lockNow is lock for a repair that has not come to its end: what it has sent may
-// still be on its way, however long the network takes, and is not carried out any
-// more once its connection was ended. It is tried until the replica has lost its
-// link, too. h.mu must be held.
-func (h *held) lockNow(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockTimeout)
-	defer cancel()
-	for {
-		cut := cutRepair(ctx, h.replica.client)
-		err := h.replica.client.ConfigSet(ctx, replicaReadOnly, "yes")
-		if err == nil {
-			if cut != nil { // not permitted
-				h.m.event(slog.LevelWarn, fmt.Sprintf("%s: what the repair has sent may still be on its way: %v", h.replica.address(), cut))
-			}
-			h.unlocked = false
-			return
-		}
-		select {
-		case <-ctx.Done():
-			h.m.event(slog.LevelWarn, fmt.Sprintf("%s may still take writes: %v; it is made read-only as soon as it answers", h.replica.address(), err))
-			return
-		case <-h.hold.Ended():
-			return
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+	return h.writes.lock(ctx)
 }
 
 // cutRepair ends the connections by which a replica is being repaired, by anyone.
@@ -259,7 +253,7 @@ func (h *held) poll(ctx context.Context) {
 	tick := time.NewTicker(holdPoll)
 	defer tick.Stop()
 	for {
-		h.m.askApplied(ctx, h.link, h.replica)
+		h.m.askApplied(ctx, h.link, h.writes.replica)
 		select {
 		case <-ctx.Done():
 			return

@@ -288,9 +288,7 @@ func (m *Joint) carry(ctx context.Context) error {
 
 // start has an engine carry from now on.
 func (m *Joint) start(e *apply.Engine) {
-	m.mu.Lock()
-	base := m.base
-	m.mu.Unlock()
+	base := m.lifetime()
 	run := &engineRun{engine: e, done: make(chan struct{})}
 	base, run.cancel = context.WithCancel(base)
 	m.mu.Lock()

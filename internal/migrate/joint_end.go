@@ -102,6 +102,9 @@ func (m *Joint) free(ctx context.Context, side Side, result *EndResult) error {
 // clean deletes what an engine has left at a side, and puts settings back.
 func (m *Joint) clean(ctx context.Context, side Side, result *EndResult) error {
 	d := m.sides[side]
+	if err := m.restoreShards(ctx, d); err != nil {
+		return err
+	}
 	for _, e := range d.endpoints {
 		own := e
 		if len(d.endpoints) == 1 {

@@ -23,6 +23,7 @@ func (m *Joint) tend(ctx context.Context) error {
 	if r.Switch != nil {
 		return nil // asked again at the next look
 	}
+	m.tendVerify(ctx)
 	if err := m.carry(ctx); err != nil {
 		m.complain(err.Error())
 		return nil // tried again at the next look

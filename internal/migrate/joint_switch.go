@@ -123,7 +123,7 @@ func (m *Joint) carryOut(ctx context.Context, result SwitchResult, next *success
 		Reverse: func(ctx context.Context) error { return m.reversed(ctx, next) },
 		Observe: m.observeStep, Trace: m.traced(result.Direction),
 	}
-	if err := m.readAhead(next, r.Toward[old.side]); err != nil {
+	if err := m.readAhead(next, r.Toward[old.side]); err != nil { //nolint:contextcheck // it lives as long as Run, not as its caller
 		err = errors.Join(err, takeBack(ctx))
 		return m.gaveUp(result, before, &cutover.GaveUpError{Step: cutover.CatchUp, Err: err})
 	}
@@ -153,9 +153,7 @@ func (m *Joint) readAhead(next *successor, before apply.Progress) error {
 		return nil
 	}
 	next.ahead = m.newEngine(next.side.side, apply.Progress{Settings: before.Settings}, old.own())
-	m.mu.Lock()
-	base := m.base
-	m.mu.Unlock()
+	base := m.lifetime()
 	if err := next.ahead.Join(base); err != nil {
 		next.ahead = nil
 		return fmt.Errorf("the way back: %w", err)

@@ -2,6 +2,7 @@ package migrate_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -14,30 +15,131 @@ import (
 	"godwit/internal/verify"
 )
 
-// plant has the server that serves a key carry out a command, though it takes no user's
-// writes.
-func (d *deployed) plant(key string, command ...any) {
-	d.t.Helper()
-	plantAt(d.t, d.at(key), 0, command...)
-}
-
-// at is the server of a target that serves a key.
+// at is the server that serves a key.
 func (d *deployed) at(key string) *server.Client {
 	d.t.Helper()
 	found, err := topology.Resolve(d.t.Context(), d.endpoints()[0])
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	shard := 0
+	e := found.Primaries[0]
 	if found.Slots != nil {
-		shard = found.Slots(slot.Of([]byte(key)))
+		e = found.Primaries[found.Slots(slot.Of([]byte(key)))]
 	}
-	c, err := server.Dial(d.t.Context(), found.Primaries[shard], "test")
+	return d.dial(e)
+}
+
+func (d *deployed) dial(e server.Endpoint) *server.Client {
+	d.t.Helper()
+	c, err := server.Dial(d.t.Context(), e, "test")
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	d.t.Cleanup(func() { _ = c.Close() })
 	return c
+}
+
+// fenced has the server of a key that takes no user's writes carry out a command: by a new
+// user, whom godwit has not refused yet.
+func (d *deployed) fenced(key string, command ...any) {
+	d.t.Helper()
+	admin := d.at(key)
+	e := admin.Endpoint()
+	e.Username, e.Password = "planter", "planter"
+	eventually(d.t, "it is written", func() bool {
+		if _, err := admin.Do(d.t.Context(), "ACL", "SETUSER", e.Username, "reset", "on", ">"+e.Password, "~*", "+@all"); err != nil {
+			d.t.Fatal(err)
+		}
+		_, err := d.dial(e).Do(d.t.Context(), command...)
+		return err == nil
+	})
+	if _, err := admin.Do(d.t.Context(), "ACL", "DELUSER", e.Username); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// plantJoint makes the side that follows differ, and returns the keys.
+func plantJoint(m *running, serves, follows *deployed) (keys []string) {
+	m.t.Helper()
+	for i := range 12 {
+		keys = append(keys, fmt.Sprintf("planted:%d:%d", time.Now().UnixNano(), i))
+		if i%3 == 2 {
+			continue // extra
+		}
+		if _, err := serves.at(keys[i]).Do(m.t.Context(), "SET", keys[i], "right"); err != nil {
+			m.t.Fatal(err)
+		}
+		eventually(m.t, "the other side has it", func() bool {
+			got, err := follows.at(keys[i]).Do(m.t.Context(), "GET", keys[i])
+			return err == nil && got == "right"
+		})
+	}
+	m.ready()
+	for i, key := range keys {
+		command := []any{"SET", key, "wrong"}
+		if i%3 == 1 {
+			command = []any{"DEL", key}
+		}
+		follows.fenced(key, command...)
+	}
+	return keys
+}
+
+// What differs from a cluster is named and repaired under load, in both directions, by
+// the values at an offset of the primary that has the key.
+func TestJointRepair(t *testing.T) {
+	t.Parallel()
+	for _, shards := range []int{2, 0} {
+		t.Run(fmt.Sprint(shards), func(t *testing.T) {
+			t.Parallel()
+			target := servers(t, "valkey-8.1", 1)
+			if shards > 0 {
+				if !long {
+					return
+				}
+				target = aCluster(t, "valkey-8.1", shards)
+			}
+			p := newJointPair(t, "redis-7.0", aCluster(t, "redis-7.0", 3), target)
+			for _, n := range append(p.a.nodes(), p.b.nodes()...) {
+				if err := connect(t, n).ConfigSet(t.Context(), "repl-diskless-sync-delay", "2"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p.load()
+			m := start(t, p.config)
+			m.ready()
+			serves, follows := p.a, p.b
+			for _, turn := range []func() migrate.SwitchResult{m.cutover, m.rollback, nil} {
+				for range verifyRuns() {
+					m.verified(migrate.VerifyOptions{})
+				}
+				plantJoint(m, serves, follows)
+				planted := map[verify.Kind]int64{verify.Missing: 4, verify.Changed: 4, verify.Extra: 4}
+				if report := m.compared(migrate.VerifyOptions{}); report.Result != verify.Different || !maps.Equal(report.Counts, planted) {
+					t.Errorf("%+v", report)
+				}
+				report := m.compared(migrate.VerifyOptions{Repair: true, DeleteExtra: true})
+				if report.Result != verify.Equal || report.Repaired[verify.Repaired] != 8 || report.Repaired[verify.Deleted] != 4 {
+					t.Errorf("%+v", report)
+				}
+				m.verified(migrate.VerifyOptions{})
+				for _, e := range follows.primaries() {
+					eventually(t, e.Address+" is restored", func() bool {
+						got, _, err := follows.dial(e).ConfigGet(t.Context(), "repl-diskless-sync-delay")
+						return err == nil && got == "2"
+					})
+				}
+				if turn == nil {
+					break
+				}
+				m.ready()
+				turn()
+				m.ready()
+				serves, follows = follows, serves
+			}
+			p.settled(m, p.a)
+		})
+	}
 }
 
 // differing compares, and wants to hear of exactly these, each "kind key".
@@ -60,8 +162,8 @@ func (r *running) differing(stateDir string, want ...string) {
 }
 
 // Servers among which clients have divided their keys are compared with what they become,
-// by themselves before the cutover, and again and again under load; what differs is named,
-// and a key that two of them have.
+// by themselves before the cutover, and again and again under load; what differs is named
+// and repaired, and a key that two of them have is named.
 func TestSeveralServersVerified(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -102,9 +204,9 @@ func TestSeveralServersVerified(t *testing.T) {
 					reply, err := p.b.at(other).Do(t.Context(), "GET", other)
 					return err == nil && reply == "right"
 				})
-				p.b.plant(missing, "DEL", missing)
-				p.b.plant(other, "SET", other, "wrong")
-				p.b.plant(extra, "SET", extra, "wrong")
+				p.b.fenced(missing, "DEL", missing)
+				p.b.fenced(other, "SET", other, "wrong")
+				p.b.fenced(extra, "SET", extra, "wrong")
 				want = append(want, "missing "+missing, "value "+other, "extra "+extra)
 			}
 			p.a.do(p.a.servers[0], "SET", "planted:twice", 1)
@@ -117,16 +219,20 @@ func TestSeveralServersVerified(t *testing.T) {
 			if _, err := m.Cutover(t.Context(), migrate.SwitchOptions{}); err == nil || !strings.Contains(err.Error(), fmt.Sprint(len(want), " keys differ")) || !strings.Contains(err.Error(), "1 at several servers") {
 				t.Errorf("a cutover: %v", err)
 			}
-			for i := range 2 * tt.sources { // by the sources, as repairs go
-				missing, other, extra := fmt.Sprint("planted:missing:", i), fmt.Sprint("planted:other:", i), fmt.Sprint("planted:extra:", i)
-				p.a.do(p.a.servers[i%tt.sources], "MSET", missing, "right", other, "right", extra, "right")
+			report := m.compared(migrate.VerifyOptions{Repair: true, DeleteExtra: true})
+			if report.Result != verify.Different || report.Repaired[verify.Repaired] != int64(4*tt.sources) || report.Repaired[verify.Deleted] != int64(2*tt.sources) || report.Repaired[verify.Failed] != 1 {
+				t.Errorf("%+v", report)
 			}
+			m.differing(p.config.StateDir, "twice planted:twice")
 			p.a.do(p.a.servers[0], "DEL", "planted:twice")
 			eventually(t, "the target has done so, too", func() bool {
 				reply, err := p.b.at("planted:twice").Do(t.Context(), "EXISTS", "planted:twice")
 				return err == nil && reply == int64(0)
 			})
-			p.a.do(p.a.servers[tt.sources-1], "SET", "planted:twice", 1)
+			m.differing(p.config.StateDir, "missing planted:twice")
+			if report := m.compared(migrate.VerifyOptions{Repair: true}); report.Result != verify.Equal || report.Repaired[verify.Repaired] != 1 {
+				t.Errorf("%+v", report)
+			}
 			m.verified(migrate.VerifyOptions{})
 			m.ready()
 			m.cutover()

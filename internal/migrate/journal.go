@@ -50,11 +50,13 @@ type header struct {
 	Fenced   bool          `json:"fenced,omitempty"`   // users of a side have been refused writes, see deployment
 	Cutover  CutoverStatus `json:"cutover"`
 	Verify   VerifyStatus  `json:"verify"`
-	Last     Status        `json:"last"` // as last shown, for a dead run's status
-	Events   []Event       `json:"events"`
-	Error    string        `json:"error,omitempty"`
-	Hint     string        `json:"hint,omitempty"`
-	DBMap    []string      `json:"db_map,omitempty"` // Config.Route, as flags
+	// Left is what a comparison is to put back at the primaries that it has asked.
+	Left   map[Side]verifyLeft `json:"verify_sides,omitempty"`
+	Last   Status              `json:"last"` // as last shown, for a dead run's status
+	Events []Event             `json:"events"`
+	Error  string              `json:"error,omitempty"`
+	Hint   string              `json:"hint,omitempty"`
+	DBMap  []string            `json:"db_map,omitempty"` // Config.Route, as flags
 	// Announced is where each server was last sent to find the listener; one
 	// that was let go again is not in it.
 	Announced map[Side]string `json:"announced,omitempty"`

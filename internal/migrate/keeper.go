@@ -92,7 +92,7 @@ func (m *Migration) tend(ctx context.Context) error {
 	}
 	for i, e := range []*end{primary, replica} {
 		if infos[i] != nil {
-			m.tendVerify(ctx, e)
+			m.tendMended(ctx, e)
 		}
 	}
 	if infos[1] != nil {

@@ -194,7 +194,7 @@ func (m *Migration) run(parent context.Context) error {
 	}
 	wg.Go(func() { m.poll(ctx) })
 	for _, e := range []*end{m.source, m.target} {
-		m.tendVerify(ctx, e)
+		m.tendMended(ctx, e)
 	}
 	if err := m.recover(ctx); err != nil {
 		return err

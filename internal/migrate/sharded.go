@@ -57,7 +57,6 @@ type shardedRecord struct {
 	// Fence is what the cluster's users might run before godwit had it refuse their
 	// writes, by node; empty while it takes them.
 	Fence map[string][]cutover.UserRules `json:"fence,omitempty"`
-	Left  verifyLeft                     `json:"verify_left,omitzero"`
 }
 
 // engineRun is the engine under way.
@@ -288,9 +287,7 @@ func (m *Sharded) startEngine(ctx context.Context) {
 		}
 	}
 	run := &engineRun{engine: m.newEngine(m.cluster.own), done: make(chan struct{})}
-	m.mu.Lock()
-	base := m.base
-	m.mu.Unlock()
+	base := m.lifetime()
 	base, run.cancel = context.WithCancel(base)
 	m.mu.Lock()
 	m.engine = run

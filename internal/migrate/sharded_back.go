@@ -92,9 +92,7 @@ func (m *Sharded) leaveBack() error {
 // startFeed carries what the shards say to the old primary.
 func (m *Sharded) startFeed(back *wayBack, resume bool) *feedRun {
 	source := m.source.found()
-	m.mu.Lock()
-	base := m.base
-	m.mu.Unlock()
+	base := m.lifetime()
 	target := m.cluster.found()
 	knows := source.Capabilities()
 	knows.Module = source.LoadsModulesOf(target, m.cfg.AcceptModules)

@@ -97,7 +97,7 @@ func (m *Sharded) primary() Side {
 
 // clean takes back what godwit has left at the shards.
 func (m *Sharded) clean(ctx context.Context, result *EndResult) error {
-	if err := errors.Join(m.restoreShards(ctx), m.unfence(ctx)); err != nil {
+	if err := errors.Join(m.restoreShards(ctx, m.cluster), m.unfence(ctx)); err != nil {
 		return err
 	}
 	if left := m.fenced(); left != nil {

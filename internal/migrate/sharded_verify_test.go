@@ -2,6 +2,7 @@ package migrate_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -108,28 +109,18 @@ func inDB(t *testing.T, c *server.Client, db int, command ...any) (any, error) {
 // writeIn is write in a db.
 func (c *toCluster) writeIn(db int, key string, command ...any) {
 	c.t.Helper()
-	plantAt(c.t, c.at(key), db, command...)
-}
-
-// plantAt is write at a server.
-func plantAt(t *testing.T, admin *server.Client, db int, command ...any) {
-	t.Helper()
+	admin := c.at(key)
 	e := admin.Endpoint()
 	e.Username, e.Password = "planter", "planter"
-	eventually(t, "it is written", func() bool {
-		if _, err := admin.Do(t.Context(), "ACL", "SETUSER", e.Username, "reset", "on", ">"+e.Password, "~*", "+@all"); err != nil {
-			t.Fatal(err)
+	eventually(c.t, "it is written", func() bool {
+		if _, err := admin.Do(c.t.Context(), "ACL", "SETUSER", e.Username, "reset", "on", ">"+e.Password, "~*", "+@all"); err != nil {
+			c.t.Fatal(err)
 		}
-		client, err := server.Dial(t.Context(), e, "test")
-		if err != nil {
-			return false
-		}
-		defer client.Close()
-		_, err = inDB(t, client, db, command...)
+		_, err := inDB(c.t, c.dial(e), db, command...)
 		return err == nil
 	})
-	if _, err := admin.Do(t.Context(), "ACL", "DELUSER", e.Username); err != nil {
-		t.Fatal(err)
+	if _, err := admin.Do(c.t.Context(), "ACL", "DELUSER", e.Username); err != nil {
+		c.t.Fatal(err)
 	}
 }
 
@@ -231,10 +222,7 @@ func TestClusterVerified(t *testing.T) {
 			if v := m.Status().Verify; v.Verified || v.Stale == "" {
 				t.Errorf("after the cutover: %+v", v)
 			}
-			if _, err := m.Verify(t.Context(), migrate.VerifyOptions{Repair: true}); err == nil || !strings.Contains(err.Error(), "several shards") {
-				t.Errorf("repaired after the cutover: %v", err)
-			}
-			m.alike()
+			c.verifiedBack(m)
 			m.rollback()
 			m.until("verified after the rollback", func(s migrate.Status) bool { return s.Ready && s.Verify.Verified && s.Verify.ID != before.ID })
 			m.idle()
@@ -250,6 +238,67 @@ func TestClusterVerified(t *testing.T) {
 			c.restored()
 		})
 	}
+}
+
+// plantBack makes the old primary differ, which the cluster feeds.
+func (c *toCluster) plantBack(m *running) (keys []string) {
+	c.t.Helper()
+	for i := range 12 {
+		keys = append(keys, fmt.Sprint("planted-back:", i))
+		if i%3 == 2 {
+			continue // extra
+		}
+		if _, err := c.at(keys[i]).Do(c.t.Context(), "SET", keys[i], "right"); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	for _, i := range []int{0, 1, 3, 4, 6, 7, 9, 10} {
+		eventually(c.t, "the old primary has them", func() bool {
+			got, err := connect(c.t, c.source).Do(c.t.Context(), "GET", keys[i])
+			return err == nil && got == "right"
+		})
+	}
+	m.ready()
+	var commands [][]any
+	for i, key := range keys {
+		command := []any{"SET", key, "wrong"}
+		if i%3 == 1 {
+			command = []any{"DEL", key}
+		}
+		commands = append(commands, command)
+	}
+	plant(c.t, c.source, commands...)
+	return keys
+}
+
+// verifiedBack sees that the old primary is found equal to the cluster under load, time and
+// again, and that what is planted there is named and repaired.
+func (c *toCluster) verifiedBack(m *running) {
+	c.t.Helper()
+	for range verifyRuns() {
+		if report := m.verified(migrate.VerifyOptions{}); report.Method != verify.Snapshot || report.Held == 0 || report.Settled != 0 {
+			c.t.Errorf("%+v", report)
+		}
+	}
+	keys := c.plantBack(m)
+	planted := map[verify.Kind]int64{verify.Missing: 4, verify.Changed: 4, verify.Extra: 4}
+	if report := m.compared(migrate.VerifyOptions{Samples: 3}); report.Result != verify.Different || !maps.Equal(report.Counts, planted) {
+		c.t.Errorf("%+v", report)
+	}
+	report := m.compared(migrate.VerifyOptions{Repair: true})
+	if report.Result != verify.Different || report.Repaired[verify.Repaired] != 8 || report.Repaired[verify.Kept] != 4 {
+		c.t.Errorf("%+v", report)
+	}
+	report = m.compared(migrate.VerifyOptions{Repair: true, DeleteExtra: true})
+	if report.Result != verify.Equal || report.Repaired[verify.Deleted] != 4 {
+		c.t.Errorf("%+v", report)
+	}
+	m.verified(migrate.VerifyOptions{})
+	eventually(c.t, "the old primary takes no writes", func() bool {
+		_, err := connect(c.t, c.source).Do(c.t.Context(), "SET", keys[0], "late")
+		return server.IsCode(err, "READONLY")
+	})
+	m.ready()
 }
 
 // Whatever ends what is being compared ends the comparison at once, and what a repair
@@ -337,6 +386,85 @@ func TestClusterKilledWhileVerifying(t *testing.T) {
 	m.verified(migrate.VerifyOptions{})
 	c.restored()
 	m.cutover()
+	m.ready()
+	c.settled(m, l)
+}
+
+// Killed within a comparison or a repair after the cutover, godwit leaves an old primary
+// that the next run restores, and feeds.
+func TestClusterKilledWhileVerifyingBack(t *testing.T) {
+	t.Parallel()
+	c := newToCluster(t, "redis-7.0", "valkey-8.1")
+	c.slowSnapshots()
+	if err := connect(t, c.source).ConfigSet(t.Context(), "repl-diskless-sync-delay", "1"); err != nil {
+		t.Fatal(err)
+	}
+	l := c.load()
+	config := c.config()
+	first := startChild(t, config, "")
+	first.must("ready")
+	first.must("cutover")
+	first.must("ready")
+	first.kill()
+	points := []string{"verify-unlocked", "verify-stopped"}
+	if long {
+		points = append(points, "verify-saved", "verify-trail", "verify-stop", "verify-locked", "verify-release", "verify-ended")
+	}
+	for i, point := range points {
+		run := startChild(t, config, point)
+		run.must("ready")
+		plant(t, c.source, []any{"SET", fmt.Sprint("planted:", i), "x"})
+		if a, ok := run.ask("repair"); ok {
+			t.Fatalf("not killed at %s: %+v", point, a)
+		}
+		run.killedItself()
+		run = startChild(t, config, "")
+		run.must("ready")
+		restored(t, c.source, "1")
+		c.restored()
+		if r := run.must("repair").Report; r.Result != verify.Equal {
+			t.Errorf("after %s: %+v", point, r)
+		}
+		run.kill()
+	}
+	m := start(t, config)
+	m.ready()
+	m.verified(migrate.VerifyOptions{})
+	m.rollback()
+	m.ready()
+	c.settled(m, l)
+	restored(t, c.source, "1")
+	c.restored()
+}
+
+// A rollback ends a repair of the old primary at once, and what that has on its way comes
+// to nothing.
+func TestClusterRepairIsInterruptedByARollback(t *testing.T) {
+	t.Parallel()
+	c := newToCluster(t, "redis-7.0", "redis-7.0")
+	l := c.load()
+	var keys []string
+	m, reports, release := startStopped(t, c.config(), "verify-unlocked", migrate.VerifyOptions{Repair: true, DeleteExtra: true}, func(m *running) {
+		m.cutover()
+		m.ready()
+		keys = c.plantBack(m)
+	})
+	m.rollback()
+	client := connect(t, c.source)
+	for _, key := range keys { // what a late write of the repair would replace
+		if _, err := client.Do(t.Context(), "SET", key, "new"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	release()
+	if report := <-reports; report.Result == verify.Equal || report.Error != "a rollback began" {
+		t.Errorf("%+v", report)
+	}
+	for _, key := range keys {
+		if got, err := client.Do(t.Context(), "GET", key); err != nil || got != "new" {
+			t.Errorf("%s is %v: %v", key, got, err)
+		}
+	}
 	m.ready()
 	c.settled(m, l)
 }

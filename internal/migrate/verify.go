@@ -52,9 +52,9 @@ type comparer interface {
 type verifying struct {
 	source, target string // addresses: of the primary, and of what follows it
 	between        verifySides
-	replica        *end // the target where it is a replica; nil for a cluster
+	replica        *end // the target where it is a replica; nil where it is not
 	options        VerifyOptions
-	feeds          []*feed // of each shard of the source; nil where the target is not held
+	feeds          []*feed // of each shard of the source
 	began          time.Time
 	cancel         context.CancelCauseFunc
 	done           chan struct{} // closed once nothing of it is left
@@ -115,6 +115,18 @@ func (c *core) compare(ctx context.Context, o VerifyOptions, e comparer) (*verif
 	c.endFeeds(ctx, v, errors.New("the comparison is over"))
 	c.putBack(ctx, v, e)
 	return report, errors.Join(err, c.endVerify(v, report, err))
+}
+
+// compares is for verifyPrepare: what is compared, and what feeds the target.
+func (c *core) compares(v *verifying, between verifySides, feeds []*feed) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v.between, v.feeds = between, feeds
+	if c.verifyBarred > 0 { // it was interrupted before there were any
+		for _, f := range feeds {
+			f.why = errNotHeld
+		}
+	}
 }
 
 // endFeeds feeds the target for good.
@@ -226,16 +238,12 @@ func (c *core) verifyConfig(v *verifying) verify.Config {
 		drop[f] = true
 	}
 	var feeds []verify.Feed
-	var unlock func(context.Context) (func(context.Context) error, error)
 	for _, f := range v.feeds {
 		feeds = append(feeds, f)
 	}
-	if len(v.feeds) == 1 {
-		unlock = v.feeds[0].Unlock
-	}
 	return verify.Config{
 		Source: v.between.source, Target: v.between.target,
-		Feeds: feeds, Unlock: unlock,
+		Feeds: feeds, Unlock: func(ctx context.Context) (func(context.Context) error, error) { return c.unlock(ctx, v.feeds) },
 		Options: verify.Options{
 			Method: o.Method, Sample: o.Sample, Keys: o.Keys, DBs: o.DBs, MaxRate: o.MaxRate, MaxDuration: o.MaxDuration,
 			Samples: o.Samples, Repair: o.Repair, DeleteExtra: o.DeleteExtra, Drop: drop, Dir: VerifyDir(c.cfg.StateDir, c.cfg.Name),

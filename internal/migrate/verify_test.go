@@ -95,22 +95,6 @@ func (r *running) compared(o migrate.VerifyOptions) *verify.Report {
 	return report
 }
 
-// alike compares both sides where the streams are not held: nothing may differ but keys that
-// are written so often that they never settle.
-func (r *running) alike() {
-	r.t.Helper()
-	report := r.compared(migrate.VerifyOptions{})
-	hot := report.Counts[verify.Unstable]
-	for kind, n := range report.Counts {
-		if n > 0 && kind != verify.Unstable {
-			r.t.Errorf("%d %s: %+v", n, kind, report)
-		}
-	}
-	if report.Result != verify.Equal && hot == 0 || hot > 10 {
-		r.t.Errorf("%+v", report)
-	}
-}
-
 // verifyRuns is how often each comparison is repeated.
 func verifyRuns() int {
 	if long {

@@ -106,12 +106,9 @@ func (r *run) attachAligned(ctx context.Context, l *look) (_ *attached, err erro
 			a.close()
 		}
 	}()
-	if err := askAll(ctx, r.source.shards, a.source, func(*shard) bool { return true }); err != nil {
-		return nil, err
-	}
-	stands, err := stopAll(ctx, held, a.source)
+	stands, err := r.stopAll(ctx, held, a.source)
 	if err != nil {
-		return nil, notStopped(ctx, err)
+		return nil, err
 	}
 	soon, cancel := context.WithTimeout(ctx, holdLimit)
 	defer cancel()
@@ -152,15 +149,33 @@ func askAll(ctx context.Context, shards []*shard, into []*incoming, eof func(*sh
 	return group.Wait()
 }
 
-// stopAll stops each feed where the snapshot of its source was taken.
-func stopAll(ctx context.Context, held *trailed, snapshots []*incoming) ([]hold.Stand, error) {
-	at := make([]int64, len(snapshots))
-	for i, in := range snapshots {
-		at[i] = in.answer.Offset
+// stopAll has the source's shards begin their snapshots, and stops each feed where that
+// of its shard was taken, as soon as that is known.
+func (r *run) stopAll(ctx context.Context, held *trailed, into []*incoming) ([]hold.Stand, error) {
+	eof := func(*shard) bool { return true }
+	if len(held.holds) > 1 {
+		eof = (*shard).disklessAtOnce // while one is waited for the others are held
 	}
+	stands := make([]hold.Stand, len(held.holds))
+	group, within := errgroup.WithContext(ctx)
+	for i, shard := range r.source.shards {
+		group.Go(func() (err error) {
+			if into[i], err = shard.ask(within, eof(shard)); err != nil {
+				return err
+			}
+			if stands[i], err = stop(within, held.holds[i], into[i].answer.Offset); err != nil {
+				return notStopped(within, err)
+			}
+			return nil
+		})
+	}
+	return stands, group.Wait()
+}
+
+func stop(ctx context.Context, h Hold, offset int64) (hold.Stand, error) {
 	ctx, cancel := context.WithTimeout(ctx, stopLimit)
 	defer cancel()
-	return held.stop(ctx, at)
+	return h.Stop(ctx, offset)
 }
 
 // notStopped says why the target is not where the source's snapshot was taken.

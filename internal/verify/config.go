@@ -38,7 +38,7 @@ func (c Config) validate() error {
 func (c Config) fingerprint() []byte {
 	h := sha256.New()
 	o := c.Options
-	for _, part := range []any{o.Method, o.Sample, o.Keys, o.DBs, o.Drop, c.Source.Name, c.Target.Name, c.Target.Route} {
+	for _, part := range []any{o.Method, o.Sample, o.Keys, o.DBs, o.Drop, c.Source.Name, c.Target.Name, c.Source.Route, c.Target.Route} {
 		_, _ = fmt.Fprintf(h, "%q\n", fmt.Sprint(part)) // never fails
 	}
 	for _, s := range []Side{c.Source, c.Target} {

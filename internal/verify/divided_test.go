@@ -34,7 +34,7 @@ type divided struct {
 	to      []*server.Client
 	engine  *apply.Engine
 	holds   []atomic.Pointer[apply.Hold] // the last one of each source's link
-	last    int // number of the source that has got a plant last
+	last    int                          // number of the source that has got a plant last
 }
 
 // newDivided starts the servers, and has the engine carry.

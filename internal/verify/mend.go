@@ -91,9 +91,10 @@ func (m *mender) hold(ctx context.Context, db int, keys []*ailing) (again, err e
 }
 
 // targetAt reads keys of a target that is stopped, and tells whether it stands where it
-// is to. Of a primary that cannot be seen: only its hold knows.
+// is to. Of a primary that cannot be seen, nor of a replica that others feed as well: only
+// its hold knows.
 func (m *mender) targetAt(ctx context.Context, db int, keys [][]byte, at hold.Stand) (values []refresh.Value, stands bool, err error) {
-	if !m.replica {
+	if at.ReplID == "" {
 		values, err = m.pair.target.values(ctx, db, keys)
 		return values, true, err
 	}
@@ -201,7 +202,7 @@ func (m *mender) writeHeld(ctx context.Context, db int, at hold.Stand, write wri
 	if err := lock(within); err != nil {
 		return err
 	}
-	if place != (refresh.Place{}) && !samePlace(place, at) {
+	if place != (refresh.Place{}) && at.ReplID != "" && !samePlace(place, at) {
 		return errMoved
 	}
 	return nil

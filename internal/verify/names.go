@@ -8,21 +8,21 @@ import (
 	"godwit/internal/slot"
 )
 
-// A key of the target may have another name there than at the source, and be in another
-// db (see Side.Route). A comparison goes by the source's: what is read of the target is
-// given these as soon as it has been read, and asked for by its own.
+// A key of one side may have another name there than at the other, and be in another db
+// (see Side.Route). A comparison goes by the other's: what is read of this side is given
+// these as soon as it has been read, and asked for by its own.
 
-// homeless is the number of a db of the target as far as keys are concerned that belong
-// to no db of the source.
+// homeless is the number of a db of a side with a Route as far as keys are concerned that
+// belong to no db of the other one.
 func homeless(db int) int { return libraries - 1 - db }
 
-// Homeless tells of the db of a Difference that it is a db of the target's, and which, and
-// that the key belongs to none of the source's.
+// Homeless tells of the db of a Difference that it is a db of the side with a Route, and
+// which, and that the key belongs to none of the other side's.
 func Homeless(db int) (target int, is bool) { return homeless(db), db < libraries }
 
-// atSource is by what name a key of the side goes in a comparison, and in which db. What
+// compared is by what name a key of the side goes in a comparison, and in which db. What
 // it returns points into key.
-func (s *side) atSource(db int, key []byte) (int, []byte) {
+func (s *side) compared(db int, key []byte) (int, []byte) {
 	if db == libraries || !s.Route.Maps() {
 		return db, key
 	}
@@ -88,14 +88,17 @@ func (s *side) placed(values []refresh.Value) []refresh.Value {
 	return values
 }
 
-// ahead are values that a feed tells of by the names that they have at the target.
+// ahead are values that a feed tells of by the names that they have at the side with a
+// Route.
 func (r *run) ahead(values []refresh.Value) []refresh.Value {
-	if !r.target.Route.Maps() {
-		return values
-	}
-	values = slices.Clone(values)
-	for i, v := range values {
-		values[i].DB, values[i].Key = r.target.atSource(v.DB, v.Key)
+	for _, s := range []*side{r.source, r.target} {
+		if !s.Route.Maps() {
+			continue
+		}
+		values = slices.Clone(values)
+		for i, v := range values {
+			values[i].DB, values[i].Key = s.compared(v.DB, v.Key)
+		}
 	}
 	return values
 }
@@ -111,7 +114,7 @@ type group struct {
 func (s *scanning) groups(r *reader, line *line, found [][]byte) []group {
 	var all []group
 	for _, key := range found {
-		db, name := r.side.atSource(line.DB, key)
+		db, name := r.side.compared(line.DB, key)
 		if !s.run.keeps(db, name) || !r.side.owns(line.Shard, line.DB, key) {
 			continue
 		}
@@ -131,6 +134,12 @@ func (r *reader) shardsHere(name []byte) []int {
 		return r.shardsOf(0, name)
 	}
 	return []int{r.shardHere(name)}
+}
+
+// slotOf is the hash slot that a key has here.
+func (r *reader) slotOf(db int, key []byte) uint16 {
+	_, name := r.side.hereOne(db, key)
+	return slot.Of(name)
 }
 
 // shardHere is the shard that serves a key which the side calls so.

@@ -18,7 +18,6 @@ const (
 	StageSettling   = "settling"
 	StageScan       = "scan"
 	StageRepair     = "repair"
-	StageAgain      = "comparing again"
 )
 
 // enter says which stage the run is in.

@@ -15,7 +15,6 @@ import (
 	"godwit/internal/refresh"
 	"godwit/internal/resp"
 	"godwit/internal/server"
-	"godwit/internal/slot"
 )
 
 const (
@@ -238,7 +237,7 @@ func (r *reader) look(ctx context.Context, db int, keys [][]byte, sizes []int64)
 	}
 	for start := 0; start < len(keys); {
 		var err error
-		end := r.together(keys, sizes, start)
+		end := r.together(db, keys, sizes, start)
 		if sizes[start] > r.large {
 			all[start], err = r.lookLarge(ctx, db, keys[start], sizes[start])
 		} else {
@@ -300,7 +299,7 @@ func (r *reader) lookAt(ctx context.Context, db int, keys [][]byte, sizes []int6
 		return all, at, at, err
 	}
 	for start := 0; start < len(keys); {
-		end := r.together(keys, sizes, start)
+		end := r.together(db, keys, sizes, start)
 		var at refresh.Place
 		if sizes[start] > r.large {
 			if at, err = r.where(ctx, 0); err != nil {
@@ -341,10 +340,10 @@ func (r *reader) lookAt(ctx context.Context, db int, keys [][]byte, sizes []int6
 // together is the end of the keys from start on that are read together: as many as
 // make up lookBytes, or one that is larger. Those of one transaction of a cluster
 // are of one slot.
-func (r *reader) together(keys [][]byte, sizes []int64, start int) int {
+func (r *reader) together(db int, keys [][]byte, sizes []int64, start int) int {
 	bytes, end := sizes[start], start+1
 	for bytes <= r.large && end < len(keys) && end-start < lookKeys && sizes[end] <= r.large && bytes+sizes[end] <= lookBytes {
-		if r.sharded() && !r.side.divided() && slot.Of(keys[end]) != slot.Of(keys[start]) {
+		if r.sharded() && !r.side.divided() && r.slotOf(db, keys[end]) != r.slotOf(db, keys[start]) {
 			break
 		}
 		bytes += sizes[end]

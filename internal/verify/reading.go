@@ -82,7 +82,7 @@ func (r *reading) read(ctx context.Context) error {
 		if entry.DB == libraries && r.seen.libraries != nil && r.seen.libraries.again(entry) {
 			continue
 		}
-		entry.DB, entry.Key = side.atSource(entry.DB, entry.Key)
+		entry.DB, entry.Key = side.compared(entry.DB, entry.Key)
 		counts, err := r.entry(sums, entry)
 		if err != nil {
 			return err

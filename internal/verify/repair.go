@@ -13,7 +13,6 @@ import (
 	"godwit/internal/rdb"
 	"godwit/internal/refresh"
 	"godwit/internal/server"
-	"godwit/internal/slot"
 )
 
 // repair makes the target equal to the source where it was found to differ: by
@@ -218,10 +217,12 @@ func outcomeOf(keys []*ailing) string {
 // mendDB repairs keys of one db, as many together as are small enough.
 func (m *mender) mendDB(ctx context.Context, db int, keys []*ailing) error {
 	source := m.pair.source
-	if source.sharded() || m.pair.target.sharded() {
-		slices.SortStableFunc(keys, func(a, b *ailing) int {
-			return int(slot.Of(a.key)) - int(slot.Of(b.key))
-		})
+	for _, r := range []*reader{m.pair.target, source} {
+		if r.sharded() {
+			slices.SortStableFunc(keys, func(a, b *ailing) int {
+				return int(r.slotOf(db, a.key)) - int(r.slotOf(db, b.key))
+			})
+		}
 	}
 	names := namesOf(keys)
 	sizes, err := m.pair.sizes(ctx, db, names)
@@ -243,7 +244,7 @@ func (m *mender) mendDB(ctx context.Context, db int, keys []*ailing) error {
 		}
 	}
 	for start := 0; start < len(keys); {
-		end := source.together(names, sizes, start)
+		end := source.together(db, names, sizes, start)
 		if err := m.without(keys[start:end], func(keys []*ailing) error { return mend(ctx, db, keys) }); err != nil {
 			return err
 		}

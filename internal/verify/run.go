@@ -117,9 +117,11 @@ func newRun(cfg Config) (*run, error) {
 	}
 	r.digest.Seed = seed
 	r.filter = newFilter(cfg.Options)
-	for _, way := range cfg.Target.Route.Ways() {
-		if way.Stays {
-			r.filter.left = append(r.filter.left, way.From)
+	for _, side := range []Side{cfg.Source, cfg.Target} {
+		for _, way := range side.Route.Ways() {
+			if way.Stays {
+				r.filter.left = append(r.filter.left, way.From)
+			}
 		}
 	}
 	if err := r.journal.save(&r.report); err != nil {

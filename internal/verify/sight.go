@@ -161,7 +161,7 @@ func (s *settling) lookHeld(ctx context.Context, suspects []*suspect) (sight, er
 		return all, err
 	}
 	for start := 0; start < len(keys); {
-		end := s.pair.source.together(keys, sizes, start)
+		end := s.pair.source.together(db, keys, sizes, start)
 		part := sight{all.source[start:end], all.target[start:end], all.certain[start:end]}
 		if sizes[start] > s.pair.source.large {
 			err = s.holdLarge(ctx, db, keys[start:end], sizes[start:end], part)

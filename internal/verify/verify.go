@@ -42,8 +42,8 @@ func Kinds() []Kind { return []Kind{Missing, Extra, OtherDB, Type, Changed, TTL,
 type Difference struct {
 	Kind Kind `json:"kind"`
 	// DB is of the source, or of the target for an extra key; -1 for a function library. Where
-	// the keys have other names at the target, it goes by the source's db and name; a key of
-	// the target that belongs to none of these has -2 for db 0 of the target, -3 for 1, ….
+	// the keys have other names on the side with a Route, it goes by those of the other; a key
+	// of that side that belongs to none of these has -2 for its db 0, -3 for 1, ….
 	DB  int    `json:"db"`
 	Key Binary `json:"key"` // as it is
 	// TargetDB is where the target has a key of the kind OtherDB, and else DB.
@@ -100,7 +100,8 @@ type Side struct {
 	Shards []server.Endpoint // its primaries: one, those of a cluster, or servers among which clients have divided their keys
 	// Slots tells which of Shards serves a hash slot; nil where they are not of a cluster.
 	Slots func(slot uint16) int
-	// Route is by which the other side's keys have their names and dbs here, of the target.
+	// Route is by which the other side's keys have their names and dbs here: of one side at
+	// most.
 	Route route.Route
 }
 
