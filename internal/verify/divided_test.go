@@ -473,3 +473,55 @@ func TestNotDivided(t *testing.T) {
 		t.Error("a target of several servers")
 	}
 }
+
+// A key that a client moves from one server to another may be at both for a moment: that is
+// no difference. What a migration makes of such a move is another matter.
+func TestDividedMoves(t *testing.T) {
+	t.Parallel()
+	a, b := sandboxtest.Start(t, "redis-7.0", sandbox.Options{}), sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
+	target := sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
+	one, other := sandboxtest.Client(t, a), sandboxtest.Client(t, b)
+	const keys = 1000
+	for _, c := range []*server.Client{one, sandboxtest.Client(t, target)} {
+		pipe := c.Redis().Pipeline()
+		for i := range keys {
+			pipe.Set(t.Context(), fmt.Sprint("key:", i), i, 0)
+		}
+		if _, err := pipe.Exec(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	moved := make(chan struct{})
+	background(t, func(ctx context.Context) {
+		defer close(moved)
+		for i := 0; i < keys && ctx.Err() == nil; i++ {
+			key := fmt.Sprint("key:", i)
+			if _, err := other.Do(ctx, "SET", key, i); err != nil {
+				return
+			}
+			time.Sleep(3 * time.Millisecond) // there are always some at both
+			if _, err := one.Do(ctx, "DEL", key); err != nil {
+				return
+			}
+		}
+	})
+	looks, settled := 0, int64(0)
+	for over := false; !over; looks++ {
+		for _, method := range []verify.Method{verify.Snapshot, verify.Scan} {
+			cfg := verify.Config{Source: sideOf(a, b), Target: sideOf(target), Options: verify.Options{Method: method, Dir: t.TempDir()}}
+			report := compare(t, cfg)
+			mustFind(t, report, cfg.Options.Dir)
+			settled += report.Settled
+		}
+		select {
+		case <-moved:
+			over = true
+		default:
+			over = t.Failed()
+		}
+	}
+	t.Logf("%d looks, %d settled", looks, settled)
+	if settled == 0 {
+		t.Error("no key was ever seen at both")
+	}
+}

@@ -108,11 +108,6 @@ func (r *reader) conn(ctx context.Context, conns []*refresh.Conn, shard int) (*r
 	return conns[shard], nil
 }
 
-// connOf is the connection to the shard that serves a key.
-func (r *reader) connOf(ctx context.Context, db int, key []byte) (*refresh.Conn, error) {
-	return r.conn(ctx, r.conns, r.shardOf(db, key))
-}
-
 // shardOf is the shard that serves a key; of a library, the first. The side is not divided.
 func (r *reader) shardOf(db int, key []byte) int {
 	if db == libraries {
