@@ -44,21 +44,23 @@ func (s *side) apart() error {
 	return nil
 }
 
-// beside is what a side has of a key that one of its servers has as s, and another one, at
-// an address, as more. Function libraries may be on each of them.
-func (s keyState) beside(more keyState, address string) keyState {
+// beside is what the side has of a key of which some of its servers have what is known, and
+// another one, at an address, has more. Function libraries may be on each of them.
+func (s *side) beside(known, more keyState, address string) keyState {
 	switch {
+	case !s.divided():
+		return more
 	case !more.there:
-		return s
-	case !s.there:
+		return known
+	case !known.there:
 		more.servers = address
 		return more
-	case s.Type == libraryType && more.Type == libraryType && s.Sum == more.Sum:
-		return s
+	case known.Type == libraryType && more.Type == libraryType && known.Sum == more.Sum:
+		return known
 	}
-	s.servers += ", " + address
-	s.twice, s.torn = true, s.torn || more.torn
-	return s
+	known.servers += ", " + address
+	known.twice, known.torn = true, known.torn || more.torn
+	return known
 }
 
 // libraryType is what a library is called where types are.

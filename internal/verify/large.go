@@ -39,7 +39,7 @@ var errTorn = errors.New("changed while it was read")
 func (r *reader) lookLarge(ctx context.Context, db int, key []byte, size int64) (state keyState, err error) {
 	err = r.eachShard(ctx, db, [][]byte{key}, func(c *refresh.Conn, db int, keys [][]byte, _ []int) error {
 		s, err := r.lookLargeAt(ctx, c, db, keys[0], size)
-		state = state.beside(s, c.Address())
+		state = r.side.beside(state, s, c.Address())
 		return err
 	})
 	return state, err

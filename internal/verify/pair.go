@@ -15,8 +15,8 @@ type keyState struct {
 	there bool
 	// torn says that what was read of it is not one value: it changed meanwhile.
 	torn bool
-	// servers are the addresses of those of the side that have it, and twice says that they
-	// are more than one.
+	// servers are the addresses of those of a divided side that have it, and twice says that
+	// they are more than one.
 	servers string
 	twice   bool
 }

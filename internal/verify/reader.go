@@ -265,7 +265,7 @@ func (r *reader) lookSmall(ctx context.Context, db int, keys [][]byte, bytes int
 				if err != nil {
 					return err
 				}
-				to[place(at, i)] = to[place(at, i)].beside(s, c.Address())
+				to[place(at, i)] = r.side.beside(to[place(at, i)], s, c.Address())
 			}
 			return nil
 		})
