@@ -297,7 +297,7 @@ func (b *bench) clusterFollow(ctx context.Context) (err error) {
 		return err
 	}
 	b.report.add(row{
-		What:   "a stream carried to 3 shards (redis-benchmark -r 100000 -P 32 -t set,incr,lpush; the same straight to the shards beside it)",
+		What:   "a stream carried to 3 shards (redis-benchmark -r 100000 -P 32 -t set,incr,lpush, the last on one list; the same straight to the shards beside it)",
 		Native: fmt.Sprintf("%.0f/s", median(servers)), Godwit: fmt.Sprintf("%.0f/s", median(carried)),
 		Ratio: median(carried) / 1000, Limit: 150, AtLeast: true, Unit: "thousand/s", ShortIsNoise: b.short,
 	})

@@ -37,7 +37,7 @@ func run(ctx context.Context) error {
 	godwit := flag.String("godwit", ".bin/godwit", "the binary to measure")
 	servers := flag.String("servers", ".servers", "where scripts/get-servers.sh put the servers")
 	short := flag.Bool("short", false, "small sizes and few runs: shows that the benchmarks work, and writes no table")
-	only := flag.String("only", "", "comma-separated: copy, memory, scan, follow, switch, verify, cluster")
+	only := flag.String("only", "", "comma-separated: copy, memory, scan, follow, switch, verify, cluster, set")
 	output := flag.String("o", "docs/benchmarks.md", "the page whose table is replaced")
 	flag.Parse()
 	catalog, err := sandbox.Servers(*servers)
@@ -49,7 +49,7 @@ func run(ctx context.Context) error {
 		name string
 		run  func(context.Context) error
 	}{
-		{"copy", b.copies}, {"memory", b.memory}, {"scan", b.scan}, {"follow", b.follow}, {"switch", b.switches}, {"verify", b.verify}, {"cluster", b.cluster},
+		{"copy", b.copies}, {"memory", b.memory}, {"scan", b.scan}, {"follow", b.follow}, {"switch", b.switches}, {"verify", b.verify}, {"cluster", b.cluster}, {"set", b.setOrRestore},
 	} {
 		if *only != "" && !strings.Contains(","+*only+",", ","+part.name+",") {
 			continue

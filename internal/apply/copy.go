@@ -86,7 +86,7 @@ func (l *Link) refuses(shard string) func(error) {
 
 // scan goes through the snapshot and gives each key to the shard of its slot.
 func (l *Link) scan(ctx context.Context, loaders []*loader, now *shards) error {
-	r := &restorer{crc: l.crc, to: l.knows.Format}
+	r := newRestorer(l.crc, l.knows)
 	s := rdb.NewScanner(l.in.snapshot(ctx), rdb.ScannerOptions{CRC: l.crc, Single: rdb.AllCodes(), BufferSize: scanBuffer})
 	to := selects(l.route, 0)
 	for {

@@ -211,10 +211,12 @@ type snapshotScan struct {
 }
 
 func newSnapshotScan(snapshot io.Reader, crc *rdb.CRC64, target command.Capabilities, coding rdb.TranscoderOptions, p FileProgress) *snapshotScan {
+	restorer := newRestorer(crc, target)
+	restorer.later = p.Later
 	return &snapshotScan{
 		// The checksum is verified by package persist.
 		scanner:  rdb.NewScanner(snapshot, rdb.ScannerOptions{CRC: crc, NoChecksum: true, Single: rdb.AllCodes(), BufferSize: scanBuffer}),
-		restorer: &restorer{crc: crc, to: target.Format, later: p.Later},
+		restorer: restorer,
 		coding:   coding, target: target, now: p.Now,
 	}
 }

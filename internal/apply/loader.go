@@ -105,7 +105,7 @@ func (l *loader) flush(ctx context.Context) error {
 }
 
 // carry sends what comes until out is closed, and waits for the replies. What a shard
-// refuses for a while is sent again: to restore a key twice is to restore it once.
+// refuses for a while is sent again: to make a key twice is to make it once.
 func (l *loader) carry(ctx context.Context) error {
 	var left []*chunk // sent, and not or not wholly taken
 	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
@@ -195,7 +195,7 @@ func (l *loader) replies(c *conn, x *chunk) error {
 		}
 		reply, err := c.r.Next()
 		if err != nil {
-			return server.Failed(l.shard.Address, "RESTORE", eof(err))
+			return server.Failed(l.shard.Address, "copy", eof(err))
 		}
 		if reply.Kind == resp.Failure {
 			return newLoadError(l.shard.Address, x, i, string(reply.Line))

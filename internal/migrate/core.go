@@ -184,13 +184,6 @@ func (c *core) Subscribe() (events <-chan Event, cancel func()) {
 	}
 }
 
-// lifetime ends with the run.
-func (c *core) lifetime() context.Context {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.base
-}
-
 // phase is the present one.
 func (c *core) phase() Phase {
 	c.mu.Lock()

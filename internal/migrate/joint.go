@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
-	"sync"
 	"time"
 
 	"godwit/internal/apply"
@@ -110,11 +108,8 @@ func (m *Joint) Close() error { return m.journal.close() }
 func (m *Joint) Run(ctx context.Context) error { return m.noteEnd(ctx, m.run(ctx)) }
 
 func (m *Joint) run(parent context.Context) error {
-	if m.ended == Completed {
-		return &ConflictError{Name: m.cfg.Name, From: m.rec.From, To: m.rec.To, Phase: Completed}
-	}
-	if err := writeMarks(m.cfg.dir(), m.cfg.To.Address); err != nil {
-		return fmt.Errorf("state directory: %w", err)
+	if err := m.enter(); err != nil {
+		return err
 	}
 	fresh := m.phase() == Planned
 	if m.record().Switch != nil { // whatever else is out of order: clients may be waiting
@@ -125,26 +120,8 @@ func (m *Joint) run(parent context.Context) error {
 	if err := m.inspect(parent, fresh); err != nil {
 		return err
 	}
-	// What a switch needs outlives an interruption until the switch has ended.
-	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
-	together := context.AfterFunc(parent, cancel)
-	defer together()
-	var wg sync.WaitGroup
-	defer m.operation.release()
-	defer wg.Wait()
-	defer cancel()
-	m.mu.Lock()
-	m.running, m.base, m.wg = true, ctx, &wg
-	m.rec.PID, m.rec.Error, m.rec.Hint = os.Getpid(), "", ""
-	m.mu.Unlock()
-	defer func() {
-		m.mu.Lock()
-		m.running = false
-		m.mu.Unlock()
-	}()
-	defer m.stopEngine()
-	defer m.operation.occupy() // once the operation under way has ended
-	defer m.endVerifying(ctx)
+	ctx, life := m.live(parent)
+	defer life.end(m.stopEngine)
 
 	if err := m.recover(ctx); err != nil {
 		return err
@@ -154,7 +131,7 @@ func (m *Joint) run(parent context.Context) error {
 			return err
 		}
 	}
-	together()
+	life.apart()
 	if fresh {
 		if err := m.setPhase(Copying); err != nil {
 			return err
@@ -164,7 +141,7 @@ func (m *Joint) run(parent context.Context) error {
 	if err := m.carry(ctx); err != nil {
 		return err
 	}
-	wg.Go(func() { m.poll(ctx) })
+	life.wg.Go(func() { m.poll(ctx) })
 	return m.keep(parent, m)
 }
 

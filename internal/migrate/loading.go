@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 
@@ -104,34 +103,23 @@ func (m *Loading) Run(ctx context.Context) error {
 }
 
 func (m *Loading) run(ctx context.Context) error {
-	if err := writeMarks(m.cfg.dir(), m.cfg.To.Address); err != nil {
-		return fmt.Errorf("state directory: %w", err)
+	if err := m.mark(); err != nil {
+		return err
 	}
 	if err := m.inspect(ctx, m.phase() == Planned); err != nil {
 		return err
 	}
-	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	var wg sync.WaitGroup
-	defer m.operation.release()
-	defer wg.Wait()
-	defer cancel()
+	base, life := m.live(ctx)
+	defer life.end(func() { m.stopEngine() })
+	life.apart()
 	m.mu.Lock()
-	m.running, m.base, m.wg = true, base, &wg
-	m.rec.PID, m.rec.Error, m.rec.Hint = os.Getpid(), "", ""
 	m.rec.Followed = true // the target is not what it was, from here on
 	m.mu.Unlock()
-	defer func() {
-		m.mu.Lock()
-		m.running = false
-		m.mu.Unlock()
-	}()
-	defer m.stopEngine()
-	defer m.operation.occupy() // once the operation under way has ended
 	if err := m.setPhase(Copying); err != nil {
 		return err
 	}
 	m.event(slog.LevelInfo, fmt.Sprintf("loading %s into %s", m.cfg.File, m.cfg.To.Address))
-	run, err := m.startEngine(base, &wg)
+	run, err := m.startEngine(base, &life.wg)
 	if err != nil {
 		return err
 	}

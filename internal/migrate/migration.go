@@ -13,8 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"sync"
 	"time"
 
 	"godwit/internal/plan"
@@ -143,13 +141,8 @@ func (m *Migration) Run(ctx context.Context) error {
 }
 
 func (m *Migration) run(parent context.Context) error {
-	if m.ended == Completed {
-		// A source that was freed, or restarted, is a primary again, and a service
-		// that starts its old command would wipe the target with what it holds.
-		return &ConflictError{Name: m.cfg.Name, From: m.cfg.From.String(), To: m.cfg.To.String(), Phase: Completed}
-	}
-	if err := writeMarks(m.cfg.dir(), m.cfg.To.Address); err != nil {
-		return fmt.Errorf("state directory: %w", err)
+	if err := m.enter(); err != nil {
+		return err
 	}
 	fresh := m.phase() == Planned
 	if err := m.look(parent); err != nil {
@@ -167,39 +160,23 @@ func (m *Migration) run(parent context.Context) error {
 	} else if err := m.inspect(parent); err != nil {
 		return err
 	}
-	// What a switch needs outlives an interruption until the switch has ended.
-	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
-	together := context.AfterFunc(parent, cancel)
-	var wg sync.WaitGroup
-	defer m.operation.release()
-	defer wg.Wait()
-	defer cancel()
+	ctx, life := m.live(parent)
+	defer life.end(func() { m.stopLink() })
 	m.mu.Lock()
-	m.base, m.wg = ctx, &wg
-	m.running, m.resumed = true, !fresh
-	m.rec.PID = os.Getpid()
-	m.rec.Error, m.rec.Hint = "", ""
+	m.resumed = !fresh
 	m.mu.Unlock()
-	defer func() {
-		m.mu.Lock()
-		m.running = false
-		m.mu.Unlock()
-	}()
-	defer m.stopLink()
-	defer m.operation.occupy() // once the operation under way has ended
-	defer m.endVerifying(ctx)
 
-	if err := m.listen(ctx, &wg); err != nil {
+	if err := m.listen(ctx, &life.wg); err != nil {
 		return err
 	}
-	wg.Go(func() { m.poll(ctx) })
+	life.wg.Go(func() { m.poll(ctx) })
 	for _, e := range []*end{m.source, m.target} {
 		m.tendMended(ctx, e)
 	}
 	if err := m.recover(ctx); err != nil {
 		return err
 	}
-	together()
+	life.apart()
 	if err := m.connect(parent, fresh); parent.Err() != nil {
 		return m.interrupted(parent, m)
 	} else if err != nil {

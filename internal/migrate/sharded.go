@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
-	"sync"
 	"time"
 
 	"godwit/internal/apply"
@@ -121,38 +119,18 @@ func (m *Sharded) Run(ctx context.Context) error {
 }
 
 func (m *Sharded) run(parent context.Context) error {
-	if m.ended == Completed {
-		return &ConflictError{Name: m.cfg.Name, From: m.cfg.From.String(), To: m.cfg.To.String(), Phase: Completed}
-	}
-	if err := writeMarks(m.cfg.dir(), m.cfg.To.Address); err != nil {
-		return fmt.Errorf("state directory: %w", err)
+	if err := m.enter(); err != nil {
+		return err
 	}
 	fresh := m.phase() == Planned
 	if err := m.inspect(parent, fresh); err != nil {
 		return err
 	}
-	// What a switch needs outlives an interruption until the switch has ended.
-	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
-	together := context.AfterFunc(parent, cancel)
-	var wg sync.WaitGroup
-	defer m.operation.release()
-	defer wg.Wait()
-	defer cancel()
-	m.mu.Lock()
-	m.running, m.base, m.wg = true, ctx, &wg
-	m.rec.PID, m.rec.Error, m.rec.Hint = os.Getpid(), "", ""
-	m.mu.Unlock()
-	defer func() {
-		m.mu.Lock()
-		m.running = false
-		m.mu.Unlock()
-	}()
-	defer m.stopFeed()
-	defer m.stopEngine()
-	defer m.operation.occupy() // once the operation under way has ended
-	defer m.endVerifying(ctx)
+	ctx, life := m.live(parent)
+	defer life.end(m.stopEngine, m.stopFeed)
+	wg := &life.wg
 
-	err := m.listen(ctx, &wg, relay.ListenerConfig{
+	err := m.listen(ctx, wg, relay.ListenerConfig{
 		Notify: m.event, Authenticate: m.authenticate, Allowed: m.source.hasAddress,
 		Serve: func(p *psync.Peer) { wg.Go(func() { m.route(ctx, p) }) },
 	}, m.source)
@@ -168,7 +146,7 @@ func (m *Sharded) run(parent context.Context) error {
 			return err
 		}
 	}
-	together()
+	life.apart()
 	if fresh {
 		if err := m.setPhase(Copying); err != nil {
 			return err

@@ -35,7 +35,7 @@ func (c *Conn) readLibraries(ctx context.Context, names [][]byte, at func(Place)
 			return err
 		}
 		var failed error // the replies to come are read all the same
-		if place, failed = c.placeOf("", at); c.broken != nil {
+		if place, failed = c.placeOf(&question{at: at}); c.broken != nil {
 			return failed
 		}
 		for i := range names {

@@ -16,7 +16,8 @@ type question struct {
 	rounds int  // of PTTLs, for servers before 7.0; else 0
 	place  bool // with INFO replication and TIME
 	at     func(Place) error
-	replid string // ROLE is to tell the rest, "" for INFO replication
+	before Place // of INFO replication, where ROLE is to tell the offset; else zero
+	adrift bool  // ROLE had no offset, see placeOf
 }
 
 func (c *Conn) question(keys [][]byte, rounds int) question {
@@ -64,7 +65,7 @@ func (q question) keyOf(command int) []byte {
 func (c *Conn) ask(q question) {
 	c.send("MULTI")
 	switch {
-	case q.place && q.replid != "":
+	case q.place && q.before.ReplID != "":
 		c.send("ROLE")
 	case q.place:
 		c.send("INFO", "replication")
@@ -95,13 +96,13 @@ func (c *Conn) ask(q question) {
 
 // answer reads the replies to a question and adds its values. exact is false if
 // TTLs could not be told to the millisecond.
-func (c *Conn) answer(q question) (place Place, exact bool, err error) {
+func (c *Conn) answer(q *question) (place Place, exact bool, err error) {
 	if err := c.queued("DUMP", q.size(), q.keyOf); err != nil {
 		return Place{}, false, err
 	}
 	var failed error // the replies to come are read all the same
 	if q.place {
-		if place, failed = c.placeOf(q.replid, q.at); c.broken != nil {
+		if place, failed = c.placeOf(q); c.broken != nil {
 			return Place{}, false, failed
 		}
 	}
@@ -120,7 +121,7 @@ func (c *Conn) answer(q question) (place Place, exact bool, err error) {
 		}
 		c.values = append(c.values, v)
 	}
-	if exact, err = c.readTTLs(q, c.values[values:]); err != nil || !q.place {
+	if exact, err = c.readTTLs(*q, c.values[values:]); err != nil || !q.place {
 		return Place{}, exact, err
 	}
 	if place.Time, err = c.time(); err == nil {
@@ -129,17 +130,20 @@ func (c *Conn) answer(q question) (place Place, exact bool, err error) {
 	return place, exact, err
 }
 
-// placeOf reads a reply of ROLE or, without a replid, of INFO replication, and
-// tells at.
-func (c *Conn) placeOf(replid string, at func(Place) error) (p Place, err error) {
-	if replid == "" {
+// placeOf reads a reply of ROLE or, where there was nothing before, of INFO replication,
+// and tells at. A replica that has no primary at present has -1 for an offset in ROLE
+// (replication.c roleCommand); as it does not move, it stands where it stood before.
+func (c *Conn) placeOf(q *question) (p Place, err error) {
+	if q.before.ReplID == "" {
 		p, err = c.place()
 	} else {
-		p = Place{ReplID: replid}
-		p.Offset, err = c.role()
+		p.ReplID = q.before.ReplID
+		if p.Offset, err = c.role(); p.Offset < 0 {
+			p.Offset, q.adrift = q.before.Offset, true
+		}
 	}
-	if err == nil && at != nil {
-		err = at(p)
+	if err == nil && q.at != nil {
+		err = q.at(p)
 	}
 	return p, err
 }

@@ -73,7 +73,7 @@ func (c *Conn) read(ctx context.Context, db int, keys [][]byte, rounds int, at f
 		q.place, q.at = true, at
 		return c.inHistory(&q, func() error {
 			c.ask(q)
-			place, exact, err = c.answer(q)
+			place, exact, err = c.answer(&q)
 			return err
 		})
 	})
@@ -97,12 +97,16 @@ func (c *Conn) inHistory(q *question, ask func() error) error {
 	if err != nil {
 		return err
 	}
-	q.replid = before.ReplID
+	q.before = before
 	if err := ask(); err != nil {
 		return err
 	}
 	after, err := now()
-	if err == nil && after.ReplID != before.ReplID {
+	switch {
+	case err != nil:
+	case q.adrift && after.Offset != before.Offset:
+		err = &Error{Err: fmt.Errorf("%s lost its primary while it was read", c.endpoint.Address), Hint: "see why, then try again"}
+	case after.ReplID != before.ReplID:
 		err = &Error{
 			Err:  fmt.Errorf("%s: its replication history began anew (master_replid %s) while it was read", c.endpoint.Address, after.ReplID),
 			Hint: "it was promoted, or attached to another primary: see to that, then try again",
@@ -153,7 +157,7 @@ func (c *Conn) answers(questions []question) error {
 	var failed error
 	var again []int
 	for i, q := range questions {
-		_, exact, err := c.answer(q)
+		_, exact, err := c.answer(&q)
 		switch {
 		case c.broken != nil:
 			return c.broken
@@ -179,7 +183,7 @@ func (c *Conn) askAgain(q question, value int) error {
 	for all := len(c.values); q.rounds < maxRounds; c.values = c.values[:all] {
 		q.rounds++
 		c.ask(q)
-		_, exact, err := c.answer(q)
+		_, exact, err := c.answer(&q)
 		if err != nil {
 			return err
 		}
