@@ -273,7 +273,7 @@ func TestDividedUnderLoad(t *testing.T) {
 			stop := d.writes(t)
 			runs := 2
 			if long {
-				runs = 30
+				runs = 10
 			}
 			equal := func(o verify.Options) {
 				t.Helper()
