@@ -30,13 +30,14 @@ type verifyOptions struct {
 func newVerifyCommand(s streams) *cobra.Command {
 	var o verifyOptions
 	cmd := &cobra.Command{
-		Use:     "verify [NAME] | verify --from URL --to URL",
+		Use:     "verify [NAME] | verify --from URL [--from URL]... --to URL",
 		GroupID: groupLook,
 		Short:   "Compare source and target exactly, and repair the target",
 		Long: `Compares every key of both sides by type, value and expiry time while clients
 write, and names those that differ. With a NAME, or nothing, it asks the process
 that runs the migration, which compares both sides at the very same offset of the
-replication stream. With --from and --to it compares any two deployments.
+replication stream. With --from and --to it compares any two deployments; --from may
+be given more than once, for servers among which clients have divided their keys.
 
 Encodings and the order of sets and hashes do not count; the order of lists, scores
 to the bit, the IDs, groups and pending entries of streams, and expiry times to the

@@ -371,3 +371,32 @@ func TestVerifyBeforeCutover(t *testing.T) {
 	}
 	mustContain(t, "run", run.out.String(), "comparing "+target.Address()+" with "+source.Address())
 }
+
+// Servers among which clients have divided their keys are given one by one.
+func TestVerifySeveralServers(t *testing.T) {
+	one, target := twins(t, sandbox.Options{})
+	other := sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
+	send(t, other, "SET other 1", "SET missing 1", "SET both 1")
+	send(t, one, "SET both 1")
+	send(t, target, "SET other 1", "SET both 1")
+	dir := t.TempDir()
+	args := []string{"verify", "--from", one.Address(), "--from", other.Address(), "--to", target.Address(), "--state-dir", dir}
+	got := godwit(t, nil, args...)
+	if got.code != status.ExitDifferences || !strings.HasPrefix(got.out, "DIFFERENT: 2 differences, ") || got.err != "" {
+		t.Fatalf("exit code %d: %s%s", got.code, got.out, got.err)
+	}
+	both := one.Address() + ", " + other.Address() + " have it"
+	mustContain(t, "verify", got.out, "missing  twice  total\n", `twice     db 0  "both"  `+both,
+		fmt.Sprintf("source  redis://%s redis://%s  ", one.Address(), other.Address()),
+		fmt.Sprintf("next:\n  godwit verify --from redis://%s --from redis://%s --to redis://%s --state-dir %s --repair\n", one.Address(), other.Address(), target.Address(), dir))
+	got = godwit(t, nil, append(args, "--repair")...)
+	if got.code != status.ExitDifferences {
+		t.Fatalf("--repair: exit code %d: %s%s", got.code, got.out, got.err)
+	}
+	mustContain(t, "--repair", got.out, "DIFFERENT: 1 of 2 differences not repaired")
+	mustContain(t, "show", godwit(t, nil, "verify", "show", "--state-dir", dir, "--format", "csv").out, "twice,0,0,both,text,", both)
+	send(t, other, "DEL both")
+	if got = godwit(t, nil, args...); got.code != 0 {
+		t.Errorf("exit code %d: %s%s", got.code, got.out, got.err)
+	}
+}

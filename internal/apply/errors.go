@@ -121,7 +121,7 @@ func kindOf(reply string) refusal {
 }
 
 // elsewise is the hint for an error reply of no kind.
-const elsewise = "the shard does not have this key as the source has: does anybody else write to the target? Otherwise this is a defect of godwit; to begin anew, abort and run again"
+const elsewise = "the shard does not have this key as the source has: does anybody else write to the target, or has another one of several sources a key of this name? Otherwise this is a defect of godwit; to begin anew, abort and run again"
 
 // refusals are the kinds there are: those of server.c shared.*, of script.c and of acl.c.
 func refusals() []refusal {

@@ -18,8 +18,8 @@ func (m *Joint) Verify(ctx context.Context, o VerifyOptions) (*verify.Report, er
 func (m *Joint) verifyBetween(v *verifying) error {
 	serves, other := m.sides[m.rec.Primary], m.sides[m.rec.Primary.other()]
 	switch {
-	case len(m.sides[Source].endpoints) > 1:
-		return hinted("compare each of them with `godwit verify --from … --to …`", "which of several servers has a key only their clients know")
+	case m.rec.Primary == Target && len(other.endpoints) > 1:
+		return hinted("compare before the cutover", "nothing of what is written to %s goes to the old servers, of which only their clients know which has a key", serves.address())
 	case m.engine == nil || !streaming(m.engine.engine.View()):
 		return hinted("wait until it is: see `godwit status`", "the link is not streaming")
 	}
@@ -51,8 +51,11 @@ func (m *Joint) verifyPrepare(ctx context.Context, v *verifying) error {
 }
 
 // side is a deployment as package verify sees it, asked by the user of its entry, whichever of
-// its nodes that is by now.
+// its nodes that is by now. Several servers have no endpoint but their own.
 func side(ctx context.Context, d *deployment, entry func() server.Endpoint) (verify.Side, error) {
+	if len(d.endpoints) > 1 {
+		return verify.Side{Name: d.url(), Shards: d.endpoints}, nil
+	}
 	if _, err := d.answering(ctx); err != nil {
 		return verify.Side{}, err
 	}

@@ -181,6 +181,9 @@ func (c *core) unverified() string {
 		if s.Differences[string(verify.Extra)]+s.Differences[string(verify.OtherDB)] > 0 {
 			text += ", and --repair=delete-extra for extra keys"
 		}
+		if n := s.Differences[string(verify.Twice)]; n > 0 {
+			text += fmt.Sprintf("; %d at several servers of the source: delete each at all but the right one first", n)
+		}
 		return text
 	case s.State == VerifyUnknown:
 		return fmt.Sprintf("it is to be verified again: it could not be told (%s)", s.Error)

@@ -129,14 +129,7 @@ func jointRules() []rule {
 			if !in.severalServers() {
 				return "", ""
 			}
-			return "no key may be at two of the sources: which of the two is right nobody could tell", "see that clients have divided their keys by name, as by a hash ring"
-		}},
-		{"sources-verify", blocker, func(in *input) (string, string) {
-			if !in.severalServers() || !in.Verify {
-				return "", ""
-			}
-			return "a cutover would wait for ever for a comparison: which of several servers has a key only their clients know",
-				"leave --verify out, and compare each of them by godwit verify --from URL --to URL --keys PATTERN"
+			return "no key may be at two of the sources: which of the two is right nobody could tell, and the target gets one, or something of both", "see that clients have divided their keys by name, as by a hash ring; godwit verify, before the cutover, names those that are at two"
 		}},
 		{"source-pause", blocker, func(in *input) (string, string) {
 			if !in.joint() || in.CopyOnly || in.Source.Version.AtLeast(6, 2) {

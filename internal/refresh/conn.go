@@ -99,6 +99,9 @@ func (c *Conn) Close() error {
 	return nil
 }
 
+// Address is the server's.
+func (c *Conn) Address() string { return c.endpoint.Address }
+
 // Version is the server's.
 func (c *Conn) Version() server.Version { return c.version }
 

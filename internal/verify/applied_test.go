@@ -407,3 +407,35 @@ func TestCheckpointsAreNoDifference(t *testing.T) {
 		mustFind(t, compare(t, cfg), cfg.Options.Dir, "extra 0 godwit:mine")
 	}
 }
+
+// flaky is a feed that cannot be held so many times.
+type flaky struct {
+	idle
+	fails atomic.Int64
+}
+
+func (f *flaky) Trail(ctx context.Context) (verify.Hold, error) {
+	if f.fails.Add(-1) >= 0 {
+		return nil, errors.New("the link is broken")
+	}
+	return f.idle.Trail(ctx)
+}
+
+// Of keys that cannot be looked at because the feed cannot be held nothing is said before it
+// can, or not at all.
+func TestFeedThatIsNotHeld(t *testing.T) {
+	t.Parallel()
+	source, target := sandboxtest.Start(t, "redis-7.0", sandbox.Options{}), sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
+	from, to := sandboxtest.Client(t, source), sandboxtest.Client(t, target)
+	do(t, from, "SET", "missing", 1)
+	do(t, to, "SET", "extra", 1)
+	feed := new(flaky)
+	cfg := verify.Config{Source: sideOf(source), Target: sideOf(target), Feeds: []verify.Feed{feed}, Options: verify.Options{Method: verify.Scan, Dir: t.TempDir()}}
+	feed.fails.Store(3)
+	mustFind(t, compare(t, cfg), cfg.Options.Dir, "missing 0 missing", "extra 0 extra")
+	feed.fails.Store(1000)
+	cfg.Options.Dir = t.TempDir()
+	if report := run(t, cfg); report.Result != verify.Unknown || !strings.Contains(report.Error, "the link is broken") {
+		t.Errorf("%+v", report)
+	}
+}

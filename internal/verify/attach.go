@@ -93,24 +93,21 @@ const (
 // The feeds are held for as long as that takes, no longer.
 func (r *run) attachAligned(ctx context.Context, l *look) (_ *attached, err error) {
 	a := &attached{make([]*incoming, len(r.source.shards)), make([]*incoming, len(r.target.shards))}
-	var holds []Hold
+	all := make([]int, len(r.source.shards))
+	for i := range all {
+		all[i] = i
+	}
+	held, err := r.trail(ctx, all)
+	if err != nil {
+		return nil, notHeld(ctx, err)
+	}
 	defer func() {
-		for _, h := range holds {
-			h.Release()
-			r.held(h.Held())
-		}
+		held.release()
 		if err != nil {
 			a.close()
 		}
 	}()
-	for _, feed := range r.cfg.Feeds {
-		h, err := feed.Trail(ctx)
-		if err != nil {
-			return nil, notHeld(ctx, err)
-		}
-		holds = append(holds, h)
-	}
-	stand, err := r.stopAll(ctx, holds, a.source)
+	stands, err := r.stopAll(ctx, held, a.source)
 	if err != nil {
 		return nil, err
 	}
@@ -119,18 +116,19 @@ func (r *run) attachAligned(ctx context.Context, l *look) (_ *attached, err erro
 	if err := askAll(soon, r.target.shards, a.target, (*shard).disklessAtOnce); err != nil {
 		return nil, notBegun(ctx, soon, r.target, err)
 	}
-	for _, h := range holds {
-		if err := h.Err(); err != nil {
-			return nil, notHeld(ctx, err)
-		}
+	if err := held.err(); err != nil {
+		return nil, notHeld(ctx, err)
 	}
-	if to := a.target[0]; stand.ReplID != "" && (to.answer.ReplID != stand.ReplID || to.answer.Offset != stand.Offset) {
+	if to, stand := a.target[0], stands[0]; stand.ReplID != "" && (to.answer.ReplID != stand.ReplID || to.answer.Offset != stand.Offset) {
 		return nil, &passingError{
 			fmt.Errorf("the target %s began its snapshot at %s %d, and stood at %s %d", to.shard.address(), to.answer.ReplID, to.answer.Offset, stand.ReplID, stand.Offset),
 			"it has another primary than godwit, or takes its snapshots for others too",
 		}
 	}
-	l.aligned, l.ahead = true, r.ahead(stand.Ahead)
+	l.aligned = true
+	for _, stand := range stands {
+		l.ahead = append(l.ahead, r.ahead(stand.Ahead))
+	}
 	if len(a.source) == 1 {
 		l.replid, l.offset = a.source[0].answer.ReplID, a.source[0].answer.Offset
 	}
@@ -150,14 +148,13 @@ func askAll(ctx context.Context, shards []*shard, into []*incoming, eof func(*sh
 }
 
 // stopAll has the source's shards begin their snapshots, and stops each feed where that
-// of its shard was taken, as soon as that is known. Where the target is fed by several it
-// stands at no offset of its own: the stand says what it is ahead of them all.
-func (r *run) stopAll(ctx context.Context, holds []Hold, into []*incoming) (hold.Stand, error) {
+// of its shard was taken, as soon as that is known.
+func (r *run) stopAll(ctx context.Context, held *trailed, into []*incoming) ([]hold.Stand, error) {
 	eof := func(*shard) bool { return true }
-	stands := make([]hold.Stand, len(holds))
+	stands := make([]hold.Stand, len(held.holds))
 	group, within := errgroup.WithContext(ctx)
 	soon := within
-	if len(holds) > 1 { // while one is waited for the others are held
+	if len(held.holds) > 1 { // while one is waited for the others are held
 		eof = (*shard).disklessAtOnce
 		var cancel context.CancelFunc
 		soon, cancel = context.WithTimeout(within, holdLimit)
@@ -168,20 +165,13 @@ func (r *run) stopAll(ctx context.Context, holds []Hold, into []*incoming) (hold
 			if into[i], err = shard.ask(soon, eof(shard)); err != nil {
 				return notBegun(within, soon, r.source, err)
 			}
-			if stands[i], err = stop(within, holds[i], into[i].answer.Offset); err != nil {
+			if stands[i], err = stop(within, held.holds[i], into[i].answer.Offset); err != nil {
 				return notStopped(within, err)
 			}
 			return nil
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return hold.Stand{}, err
-	}
-	all := stands[0]
-	for _, s := range stands[1:] {
-		all.Ahead = append(all.Ahead, s.Ahead...)
-	}
-	return all, nil
+	return stands, group.Wait()
 }
 
 func stop(ctx context.Context, h Hold, offset int64) (hold.Stand, error) {

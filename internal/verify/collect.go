@@ -19,20 +19,23 @@ type record struct {
 	hash     uint64 // of the name
 	key      []byte
 	db       int
+	shard    int // whose it is
 	expireAt int64
 	digest.Value
 }
 
-// compare orders records by their names, and those of one name by their dbs.
+// compare orders records by their names, those of one name by their dbs, and those of
+// one db, of which there are several only where a side is divided, by their shards.
 func (r *record) compare(o *record) int {
-	return cmp.Or(cmp.Compare(r.hash, o.hash), bytes.Compare(r.key, o.key), cmp.Compare(r.db, o.db))
+	return cmp.Or(cmp.Compare(r.hash, o.hash), bytes.Compare(r.key, o.key), cmp.Compare(r.db, o.db), cmp.Compare(r.shard, o.shard))
 }
 
 // append adds the record to b: its length, then its fields.
 func (r *record) append(b []byte) []byte {
 	const fixed = 3 * 8
-	var numbers [2 * binary.MaxVarintLen64]byte
+	var numbers [3 * binary.MaxVarintLen64]byte
 	n := binary.PutVarint(numbers[:], int64(r.db))
+	n += binary.PutVarint(numbers[n:], int64(r.shard))
 	n += binary.PutVarint(numbers[n:], r.expireAt)
 	b = binary.AppendUvarint(b, uint64(fixed+n+1+len(r.Type)+len(r.key)))
 	b = binary.LittleEndian.AppendUint64(b, r.hash)
@@ -56,7 +59,7 @@ func (r *record) parse(b []byte, types map[string]string) {
 		return n
 	}
 	r.hash, r.Sum, r.TTLs = word(), word(), word()
-	r.db, r.expireAt = int(varint()), varint()
+	r.db, r.shard, r.expireAt = int(varint()), int(varint()), varint()
 	name := b[1 : 1+b[0]]
 	r.key = b[1+len(name):]
 	known, ok := types[string(name)]

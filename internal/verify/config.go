@@ -13,8 +13,8 @@ func (c Config) validate() error {
 	switch {
 	case len(c.Source.Shards) == 0 || len(c.Target.Shards) == 0:
 		return errors.New("verify: a side without servers")
-	case len(c.Source.Shards) > 1 && c.Source.Slots == nil || len(c.Target.Shards) > 1 && c.Target.Slots == nil:
-		return errors.New("verify: several shards, and no word on which serves what")
+	case len(c.Target.Shards) > 1 && c.Target.Slots == nil:
+		return errors.New("verify: several shards of the target, and no word on which serves what")
 	case c.Feeds != nil && len(c.Feeds) != len(c.Source.Shards):
 		return errors.New("verify: not every shard of the source has a feed")
 	case o.Dir == "":

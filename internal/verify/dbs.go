@@ -56,14 +56,28 @@ func (r *reader) lacks(ctx context.Context, db int) (bool, error) {
 	if !known {
 		return true, nil
 	}
+	if !r.side.divided() {
+		return r.lacksAt(ctx, 0, db)
+	}
+	for shard := range r.side.Shards {
+		if lacks, err := r.lacksAt(ctx, shard, db); !lacks || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// lacksAt tells whether one server has no such db, as the side calls it.
+func (r *reader) lacksAt(ctx context.Context, shard, db int) (bool, error) {
 	if db <= 0 { // libraries, and what every server has
 		return false, nil
 	}
-	lacks, asked := r.without[db]
+	of := shardDB{shard, db}
+	lacks, asked := r.without[of]
 	if asked {
 		return lacks, nil
 	}
-	c, err := r.conn(ctx, r.conns, 0)
+	c, err := r.conn(ctx, r.conns, shard)
 	if err != nil {
 		return false, err
 	}
@@ -74,7 +88,10 @@ func (r *reader) lacks(ctx context.Context, db int) (bool, error) {
 		lacks, err = true, nil
 	}
 	if err == nil {
-		r.without[db] = lacks
+		r.without[of] = lacks
 	}
 	return lacks, err
 }
+
+// shardDB is a db of a server.
+type shardDB struct{ shard, db int }

@@ -41,7 +41,9 @@ func (e *explainer) explain(ctx context.Context, d *Difference) error {
 	if err != nil {
 		return err
 	}
-	d.Detail = c.detail
+	if d.Kind != Twice { // which says already where it is
+		d.Detail = c.detail
+	}
 	for _, side := range []struct {
 		found   *Found
 		excerpt string
@@ -107,7 +109,7 @@ func (e *explainer) decode(v *refresh.Value) (*rdb.Value, error) {
 // contrast says where the two sides of a difference differ now.
 func (e *explainer) contrast(ctx context.Context, d *Difference, source, target sample) (contrast, error) {
 	kind := e.pair.differ(source.state, target.state, e.pair.now())
-	if kind == "" && d.Kind != OtherDB {
+	if kind == "" && d.Kind != OtherDB && d.Kind != Twice {
 		return contrast{detail: "equal by now"}, nil
 	}
 	byNow := ""
@@ -115,6 +117,8 @@ func (e *explainer) contrast(ctx context.Context, d *Difference, source, target 
 		byNow = "by now "
 	}
 	switch {
+	case d.Kind == Twice:
+		return contrast{"", source.excerpt(), target.excerpt()}, nil
 	case d.Kind == OtherDB:
 		return contrast{fmt.Sprintf("the target has it in db %d", d.TargetDB), source.excerpt(), target.excerpt()}, nil
 	case kind == Missing:
@@ -195,11 +199,13 @@ func (e *explainer) contrastLarge(ctx context.Context, d *Difference) (contrast,
 }
 
 func (e *explainer) piece(ctx context.Context, r *reader, db int, key []byte, at int64) ([]byte, error) {
-	db, key = r.side.hereOne(db, key)
-	c, err := r.conn(ctx, r.conns, r.shardHere(key))
-	if err != nil {
-		return nil, err
-	}
-	replies, err := ask(ctx, c, db, words("GETRANGE", key, at, at+pieceBytes-1))
-	return text(replies[0]), err
+	var piece []byte
+	err := r.eachShard(ctx, db, [][]byte{key}, func(c *refresh.Conn, db int, keys [][]byte, _ []int) error {
+		replies, err := ask(ctx, c, db, words("GETRANGE", keys[0], at, at+pieceBytes-1))
+		if got := text(replies[0]); len(got) > 0 {
+			piece = got
+		}
+		return err
+	})
+	return piece, err
 }

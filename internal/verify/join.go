@@ -93,13 +93,21 @@ func sameName(records []record, as *record) int {
 type judgement struct {
 	stretch int64 // by how much keys may expire later on one side, in milliseconds
 	expired int64 // keys that expire then or before were left out
+	source  *side // of which several servers may have a key, if it is divided
 }
 
 // differences compares what two sides have by one name, in the order of dbs.
 func (j judgement) differences(source, target []record) []Difference {
 	var all []Difference
 	for len(source) > 0 || len(target) > 0 {
-		switch {
+		switch several := sameDB(source); {
+		case several > 1 && (len(target) == 0 || source[0].db <= target[0].db):
+			var other *record
+			if len(target) > 0 && target[0].db == source[0].db {
+				other, target = &target[0], target[1:]
+			}
+			all = append(all, j.twice(source[:several], other))
+			source = source[several:]
 		case len(target) == 0 || len(source) > 0 && source[0].db < target[0].db:
 			if !j.lastsStretched(&source[0]) {
 				all = append(all, difference(Missing, &source[0], nil))

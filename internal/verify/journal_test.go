@@ -223,7 +223,7 @@ func TestConfigIsValidated(t *testing.T) {
 	}
 	for says, change := range map[string]func(*Config){
 		"without servers": func(c *Config) { c.Target.Shards = nil },
-		"several shards":  func(c *Config) { c.Source.Shards = append(c.Source.Shards, c.Source.Shards[0]) },
+		"several shards":  func(c *Config) { c.Target.Shards = append(c.Target.Shards, c.Target.Shards[0]) },
 		"no directory":    func(c *Config) { c.Options.Dir = "" },
 		"method":          func(c *Config) { c.Options.Method = "guess" },
 		"sample":          func(c *Config) { c.Options.Sample = 1.5 },

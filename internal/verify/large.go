@@ -36,12 +36,17 @@ type large struct {
 var errTorn = errors.New("changed while it was read")
 
 // lookLarge reads a key in pieces.
-func (r *reader) lookLarge(ctx context.Context, db int, key []byte, size int64) (keyState, error) {
-	db, key = r.side.hereOne(db, key)
-	c, err := r.conn(ctx, r.conns, r.shardHere(key))
-	if err != nil {
-		return keyState{}, err
-	}
+func (r *reader) lookLarge(ctx context.Context, db int, key []byte, size int64) (state keyState, err error) {
+	err = r.eachShard(ctx, db, [][]byte{key}, func(c *refresh.Conn, db int, keys [][]byte, _ []int) error {
+		s, err := r.lookLargeAt(ctx, c, db, keys[0], size)
+		state = r.side.beside(state, s, c.Address())
+		return err
+	})
+	return state, err
+}
+
+// lookLargeAt is lookLarge at one server, by the name that the key has there.
+func (r *reader) lookLargeAt(ctx context.Context, c *refresh.Conn, db int, key []byte, size int64) (keyState, error) {
 	l := &large{reader: r, c: c, db: db, key: key, size: size}
 	s, err := l.look(ctx)
 	if errors.Is(err, errTorn) || server.IsCode(err, "WRONGTYPE") || server.IsCode(err, "NOGROUP") {

@@ -41,34 +41,21 @@ var errMoved = errors.New("the target's feed went on while it was to be held")
 // hold repairs keys once. again says why it has to be tried again: for keys that
 // were written it is not certain that they are what the source had.
 func (m *mender) hold(ctx context.Context, db int, keys []*ailing) (again, err error) {
-	held, err := m.run.feedOf(m.pair.source, db, keys[0].key).Trail(ctx)
+	held, err := m.run.trail(ctx, m.pair.source.shardsOf(db, keys[0].key))
 	if err != nil {
 		return heldError(ctx, err)
 	}
-	defer func() {
-		held.Release()
-		m.run.held(held.Held())
-	}()
+	defer held.release()
 	names := namesOf(keys)
-	from, err := m.pair.source.connOf(ctx, db, keys[0].key)
-	if err != nil {
-		return nil, err
-	}
-	var at hold.Stand
-	var stopped error
-	theirDB, theirs, _ := m.pair.source.side.here(db, names)
-	values, place, err := from.ReadAt(ctx, theirDB, theirs, func(p refresh.Place) error {
-		at, stopped = held.Stop(ctx, p.Offset)
-		return stopped
-	})
+	all, at, err := m.stopAt(ctx, held, db, names)
+	var stopped *stoppedError
 	switch {
-	case stopped != nil:
-		return heldError(ctx, stopped)
+	case errors.As(err, &stopped):
+		return heldError(ctx, stopped.err)
 	case err != nil:
 		return nil, err
 	}
-	m.pair.source.side.named(values, db, names)
-	newAhead(m.run.ahead(at.Ahead)).replace(values)
+	values := m.sole(all, keys)
 	var had []refresh.Value // of a large value it is not asked: that it was found to differ must do
 	var stood bool
 	if len(keys) > 1 || len(values[0].Payload) < lookBytes {
@@ -79,7 +66,7 @@ func (m *mender) hold(ctx context.Context, db int, keys []*ailing) (again, err e
 			return errMoved, nil
 		}
 	}
-	write, err := m.plan(ctx, keys, values, had, max(place.Time, m.pair.now()))
+	write, err := m.plan(ctx, keys, values, had, max(latest(all), m.pair.now()))
 	if err != nil || len(write.keys) == 0 {
 		return nil, err
 	}
@@ -90,13 +77,13 @@ func (m *mender) hold(ctx context.Context, db int, keys []*ailing) (again, err e
 		return nil, err
 	}
 	now, stood, err := m.targetAt(ctx, db, namesOf(write.keys), at)
-	if err == nil && held.Err() != nil {
+	if err == nil && held.err() != nil {
 		stood = false
 	}
 	if err != nil {
 		return nil, err
 	}
-	held.Release() // what is left to do needs only what has been read
+	held.release() // what is left to do needs only what has been read
 	if !stood {
 		return errMoved, nil
 	}
@@ -161,6 +148,8 @@ func (m *mender) plan(ctx context.Context, keys []*ailing, values, had []refresh
 	for i, a := range keys {
 		kind := Changed
 		switch {
+		case a.outcome != "": // several servers have it
+			continue
 		case values[i].TooLarge > 0:
 			a.failed(fmt.Errorf("a value of %d bytes is more than RESTORE takes", values[i].TooLarge))
 			continue
@@ -245,9 +234,15 @@ func (m *mender) live(ctx context.Context, db int, keys []*ailing) (written []*a
 	var source, target []refresh.Value
 	names := namesOf(keys)
 	err = m.pair.both(ctx, func(ctx context.Context, r *reader) (err error) {
-		if r == m.pair.source {
+		switch {
+		case r == m.pair.source && r.side.divided():
+			var all []glimpse
+			if all, err = r.readAll(ctx, db, names, nil); err == nil {
+				source = m.sole(all, keys)
+			}
+		case r == m.pair.source:
 			source, err = r.values(ctx, db, names)
-		} else {
+		default:
 			target, err = r.values(ctx, db, names)
 		}
 		return err
@@ -296,14 +291,16 @@ func (m *mender) write(ctx context.Context, db int, write writing) error {
 
 // values reads keys by value. They are valid until the next reading.
 func (r *reader) values(ctx context.Context, db int, keys [][]byte) ([]refresh.Value, error) {
-	all := make([]refresh.Value, len(keys))
+	all := notThere(db, keys)
 	if lacks, err := r.lacks(ctx, db); lacks || err != nil {
-		return notThere(db, keys), err
+		return all, err
 	}
 	err := r.eachShard(ctx, db, keys, func(c *refresh.Conn, db int, keys [][]byte, at []int) error {
 		values, err := c.Look(ctx, db, keys)
 		for i, v := range values {
-			all[place(at, i)] = v
+			if v.Exists() || !r.side.divided() {
+				all[place(at, i)] = v
+			}
 		}
 		return err
 	})

@@ -128,6 +128,14 @@ func (s *scanning) groups(r *reader, line *line, found [][]byte) []group {
 	return all
 }
 
+// shardsHere are the shards that may have a key which the side calls so.
+func (r *reader) shardsHere(name []byte) []int {
+	if r.side.divided() {
+		return r.shardsOf(0, name)
+	}
+	return []int{r.shardHere(name)}
+}
+
 // slotOf is the hash slot that a key has here.
 func (r *reader) slotOf(db int, key []byte) uint16 {
 	_, name := r.side.hereOne(db, key)

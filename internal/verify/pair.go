@@ -15,12 +15,16 @@ type keyState struct {
 	there bool
 	// torn says that what was read of it is not one value: it changed meanwhile.
 	torn bool
+	// servers are the addresses of those of a divided side that have it, and twice says that
+	// they are more than one.
+	servers string
+	twice   bool
 }
 
 // at is what there is of it at that time: the servers delete a key that has
 // expired when they come to it, one sooner than the other.
 func (s keyState) at(now int64) keyState {
-	if s.lastsUntil(now) {
+	if s.lastsUntil(now) && !s.twice { // then one may expire, and the other not
 		return keyState{}
 	}
 	return s
@@ -54,6 +58,8 @@ type pair struct {
 func (p *pair) differ(source, target keyState, now int64) Kind {
 	source, target = source.at(now), target.at(now)
 	switch {
+	case source.twice:
+		return Twice
 	case source.there && target.there:
 		return compareFound(&source.Found, &target.Found, p.stretch)
 	case source.there && !source.lastsUntil(now+p.stretch):

@@ -52,9 +52,9 @@ type reader struct {
 	watched map[int]bool    // shards of which keys are watched
 	sums    *digest.Payloads
 	pieces  *digest.Summer
-	without map[int]bool  // dbs that have been asked for: whether the side lacks them
-	ahead   time.Duration // by how much its clock is ahead of ours
-	bytes   int64         // read since taken
+	without map[shardDB]bool // dbs that have been asked for: whether the server lacks them
+	ahead   time.Duration    // by how much its clock is ahead of ours
+	bytes   int64            // read since taken
 	// noMemory says that MEMORY USAGE is not to be had.
 	noMemory bool
 }
@@ -82,7 +82,7 @@ func (r *readers) pair() *pair { return &pair{newReader(r.source), newReader(r.t
 func newReader(s *shared) *reader {
 	return &reader{
 		shared: s, conns: make([]*refresh.Conn, len(s.side.Shards)), watches: make([]*refresh.Conn, len(s.side.Shards)),
-		watched: make(map[int]bool), without: make(map[int]bool), sums: digest.NewPayloads(s.digest), pieces: digest.NewSummer(s.digest),
+		watched: make(map[int]bool), without: make(map[shardDB]bool), sums: digest.NewPayloads(s.digest), pieces: digest.NewSummer(s.digest),
 	}
 }
 
@@ -108,12 +108,7 @@ func (r *reader) conn(ctx context.Context, conns []*refresh.Conn, shard int) (*r
 	return conns[shard], nil
 }
 
-// connOf is the connection to the shard that serves a key.
-func (r *reader) connOf(ctx context.Context, db int, key []byte) (*refresh.Conn, error) {
-	return r.conn(ctx, r.conns, r.shardOf(db, key))
-}
-
-// shardOf is the shard that serves a key; of a library, the first.
+// shardOf is the shard that serves a key; of a library, the first. The side is not divided.
 func (r *reader) shardOf(db int, key []byte) int {
 	if db == libraries {
 		return 0
@@ -124,9 +119,12 @@ func (r *reader) shardOf(db int, key []byte) int {
 
 // eachShard gives do the keys that each shard serves, by the names and in the db that
 // they have there, with their places in keys. Libraries are on every shard: the first
-// one's count.
+// one's count. Each server of a divided side is given all keys, one after the other.
 func (r *reader) eachShard(ctx context.Context, db int, keys [][]byte, do func(c *refresh.Conn, db int, keys [][]byte, at []int) error) error {
 	db, keys, _ = r.side.here(db, keys)
+	if r.side.divided() {
+		return r.everyShard(ctx, db, keys, do)
+	}
 	if len(r.side.Shards) == 1 || db == libraries {
 		c, err := r.conn(ctx, r.conns, 0)
 		if err != nil {
@@ -178,7 +176,7 @@ func (r *reader) exist(ctx context.Context, db int, keys [][]byte) ([]bool, erro
 			commands[i] = [][]byte{[]byte("EXISTS"), key}
 		}
 		return c.Pipe(ctx, db, commands, func(i int, reply resp.Reply, rest *resp.ReplyReader) error {
-			there[place(at, i)] = reply.N == 1
+			there[place(at, i)] = there[place(at, i)] || reply.N == 1
 			return rest.Skip(reply)
 		})
 	})
@@ -197,21 +195,21 @@ func notThere(db int, keys [][]byte) []refresh.Value {
 	return values
 }
 
-// libraries adds the names of the function libraries, those of the first shard:
-// they are on every one. Servers before 7.0 have none.
+// libraries adds the names of the function libraries. Servers before 7.0 have none.
 func (r *reader) libraries(ctx context.Context, names map[string]bool) error {
-	c, err := r.conn(ctx, r.conns, 0)
-	if err != nil || !c.Version().AtLeast(7, 0) {
-		return err
-	}
-	replies, err := ask(ctx, c, 0, words("FUNCTION", "LIST"))
-	if err != nil {
-		return err
-	}
-	for _, library := range array(replies[0]) {
-		names[string(text(fields(library)["library_name"]))] = true
-	}
-	return nil
+	return r.eachShard(ctx, libraries, nil, func(c *refresh.Conn, _ int, _ [][]byte, _ []int) error {
+		if !c.Version().AtLeast(7, 0) {
+			return nil
+		}
+		replies, err := ask(ctx, c, 0, words("FUNCTION", "LIST"))
+		if err != nil {
+			return err
+		}
+		for _, library := range array(replies[0]) {
+			names[string(text(fields(library)["library_name"]))] = true
+		}
+		return nil
+	})
 }
 
 // infoOf asks for a section of INFO.
@@ -263,9 +261,11 @@ func (r *reader) lookSmall(ctx context.Context, db int, keys [][]byte, bytes int
 			now := r.now()
 			for i := range values {
 				r.side.named(values[i:i+1], db, keys[place(at, i):])
-				if to[place(at, i)], err = r.sum(ctx, &values[i], now); err != nil {
+				s, err := r.sumAt(ctx, c, &values[i], now)
+				if err != nil {
 					return err
 				}
+				to[place(at, i)] = r.side.beside(to[place(at, i)], s, c.Address())
 			}
 			return nil
 		})
@@ -332,34 +332,13 @@ func (r *reader) lookAt(ctx context.Context, db int, keys [][]byte, sizes []int6
 	return all, first, last, nil
 }
 
-// readAt reads keys of one shard, all at one place of its stream: those of a cluster
-// are of one slot. The values are valid until the next call.
-func (r *reader) readAt(ctx context.Context, db int, keys [][]byte) ([]refresh.Value, refresh.Place, error) {
-	if lacks, err := r.lacks(ctx, db); err != nil {
-		return nil, refresh.Place{}, err
-	} else if lacks {
-		at, err := r.where(ctx, r.shardOf(db, keys[0]))
-		return notThere(db, keys), at, err
-	}
-	c, err := r.connOf(ctx, db, keys[0])
-	if err != nil {
-		return nil, refresh.Place{}, err
-	}
-	here, names, _ := r.side.here(db, keys)
-	values, at, err := c.Read(ctx, here, names)
-	if err == nil {
-		r.side.named(values, db, keys)
-	}
-	return values, at, err
-}
-
 // together is the end of the keys from start on that are read together: as many as
 // make up lookBytes, or one that is larger. Those of one transaction of a cluster
 // are of one slot.
 func (r *reader) together(db int, keys [][]byte, sizes []int64, start int) int {
 	bytes, end := sizes[start], start+1
 	for bytes <= r.large && end < len(keys) && end-start < lookKeys && sizes[end] <= r.large && bytes+sizes[end] <= lookBytes {
-		if r.sharded() && r.slotOf(db, keys[end]) != r.slotOf(db, keys[start]) {
+		if r.sharded() && !r.side.divided() && r.slotOf(db, keys[end]) != r.slotOf(db, keys[start]) {
 			break
 		}
 		bytes += sizes[end]
@@ -368,7 +347,7 @@ func (r *reader) together(db int, keys [][]byte, sizes []int64, start int) int {
 	return end
 }
 
-// sharded tells whether the side's servers are those of a cluster.
+// sharded tells whether there are, or may be, several servers of the side.
 func (r *reader) sharded() bool {
 	return r.side.Slots != nil || len(r.conns) > 1 || r.conns[0] != nil && r.conns[0].Cluster()
 }
@@ -412,7 +391,7 @@ func (r *reader) sumPayload(v *refresh.Value) (digest.Value, error) {
 	r.pieces.Begin(rdb.StringValue)
 	r.pieces.StringPart(v.Payload)
 	value := r.pieces.Value()
-	value.Type = "function"
+	value.Type = libraryType
 	return value, nil
 }
 

@@ -28,6 +28,7 @@ func (in *incoming) close() { _ = in.stream.Close() } // what it still sends is 
 type reading struct {
 	run     *run
 	in      *incoming
+	shard   int // its number
 	seen    seen
 	wanted  *buckets
 	options digest.Options // keys too that expire at its Expired or before are none
@@ -75,7 +76,10 @@ func (r *reading) read(ctx context.Context) error {
 		case err != nil:
 			return r.failed(ctx, err)
 		}
-		if !side.owns(r.in.shard.number, entry.DB, entry.Key) {
+		if !side.owns(r.shard, entry.DB, entry.Key) {
+			continue
+		}
+		if entry.DB == libraries && r.seen.libraries != nil && r.seen.libraries.again(entry) {
 			continue
 		}
 		if entry.DB, entry.Key = side.compared(entry.DB, entry.Key); r.besides.has(entry.DB, entry.Key) {
@@ -106,7 +110,7 @@ func (r *reading) entry(sums *adder, e *digest.Entry) (counts bool, err error) {
 	if r.wanted == nil || !r.wanted.has(place) {
 		return true, nil
 	}
-	return true, r.seen.records.add(&record{hash: hash, key: e.Key, db: e.DB, expireAt: e.ExpireAt, Value: e.Value})
+	return true, r.seen.records.add(&record{hash: hash, key: e.Key, db: e.DB, shard: r.shard, expireAt: e.ExpireAt, Value: e.Value})
 }
 
 // failed tells a connection that ended from a snapshot that cannot be read.

@@ -171,6 +171,10 @@ func (m *mender) mend(ctx context.Context, batch []Difference) error {
 		if r := outcome(d.Repair); r != "" && r != Failed {
 			continue
 		}
+		if d.Kind == Twice {
+			batch[i].Repair = failedWith(errTwice)
+			continue
+		}
 		add(i, d.DB)
 		if d.Kind == OtherDB {
 			add(i, d.TargetDB)

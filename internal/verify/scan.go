@@ -205,6 +205,9 @@ func (s *scanning) line(ctx context.Context, r *reader, line *line, batches chan
 	if line.Done {
 		return nil
 	}
+	if lacks, err := r.lacksAt(ctx, line.Shard, line.DB); lacks || err != nil {
+		return err // another server of a divided side has the db
+	}
 	c, err := r.conn(ctx, r.conns, line.Shard)
 	if err != nil {
 		return err

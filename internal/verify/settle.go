@@ -13,6 +13,8 @@ import (
 //
 //   - It is the same on both sides: it has settled.
 //   - It differs, and that is certain (see sight.certain).
+//   - Several servers of a divided source have it at two looks in a row: at one a key may
+//     be seen twice that a client moves from one of them to another.
 //   - It has been looked at settleLooks times: it is unstable.
 const (
 	settleLooks = 8
@@ -35,7 +37,11 @@ type suspect struct {
 
 // difference is what it turns out to be.
 func (s *suspect) difference(kind Kind) Difference {
-	return Difference{Kind: kind, DB: s.DB, Key: s.Key, TargetDB: s.DB, Source: s.source.found(), Target: s.target.found()}
+	d := Difference{Kind: kind, DB: s.DB, Key: s.Key, TargetDB: s.DB, Source: s.source.found(), Target: s.target.found()}
+	if kind == Twice {
+		d.Detail = haveIt(s.source.servers)
+	}
+	return d
 }
 
 // verdict is what has become of a suspect.
@@ -99,7 +105,7 @@ type settling struct {
 	extra  []*suspect
 	dbs    []int // in which the target has keys
 	look   func(context.Context, []*suspect) (sight, error)
-	failed error // why the feed could not be held when last tried
+	failed error // why the feed could not be held for some of the last look's keys
 }
 
 func (r *run) newSettling(from *readers, names *named, tell func(*suspect, verdict) error) *settling {
@@ -140,6 +146,7 @@ func (s *settling) wave(ctx context.Context, left []*suspect) error {
 			return err
 		}
 		var rest []*suspect
+		s.failed = nil
 		for _, group := range groups(left, s.groupSize) {
 			undecided, err := s.lookAt(ctx, group)
 			if err != nil {
@@ -153,7 +160,11 @@ func (s *settling) wave(ctx context.Context, left []*suspect) error {
 		return s.failed
 	}
 	for _, key := range left {
-		if err := s.name(key, key.difference(Unstable)); err != nil {
+		kind := Unstable
+		if key.source.twice {
+			kind = Twice
+		}
+		if err := s.name(key, key.difference(kind)); err != nil {
 			return err
 		}
 	}
@@ -204,6 +215,7 @@ func (s *settling) lookAt(ctx context.Context, keys []*suspect) ([]*suspect, err
 	var undecided, missing []*suspect
 	for i, key := range keys {
 		source, target := sight.source[i].at(now), sight.target[i].at(now)
+		again := key.source.twice
 		key.steady = key.looks > 0 && source.same(key.source) && target.same(key.target)
 		key.source, key.target = source, target
 		key.looks++
@@ -213,6 +225,10 @@ func (s *settling) lookAt(ctx context.Context, keys []*suspect) ([]*suspect, err
 			undecided = append(undecided, key)
 		case kind == "":
 			err = s.tell(key, verdict{settled: true})
+		case kind == Twice && again:
+			err = s.name(key, key.difference(kind))
+		case kind == Twice:
+			undecided = append(undecided, key)
 		case !sight.certain[i]:
 			undecided = append(undecided, key)
 		case kind == Missing:

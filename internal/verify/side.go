@@ -54,7 +54,10 @@ func (s *side) look(ctx context.Context) error {
 			return nil
 		})
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return s.apart()
 }
 
 // maxConnecting is how many shards are looked at together.

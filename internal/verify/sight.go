@@ -139,10 +139,11 @@ func (s *settling) lookOnce(ctx context.Context, db int, keys [][]byte) (sight, 
 			return seen, err
 		}
 	}
-	unchanged, until, err := p.source.unchanged(ctx)
+	unchanged, then, err := p.source.unchanged(ctx, 0)
 	if err != nil {
 		return seen, err
 	}
+	until := then[0].at
 	certain := unchanged && reached.ReplID == from.ReplID && until.ReplID == from.ReplID && last.ReplID == from.ReplID &&
 		from.Offset <= reached.Offset && last.Offset <= until.Offset
 	for i := range seen.certain {
@@ -159,7 +160,6 @@ func (s *settling) lookHeld(ctx context.Context, suspects []*suspect) (sight, er
 	if err != nil {
 		return all, err
 	}
-	s.failed = nil
 	for start := 0; start < len(keys); {
 		end := s.pair.source.together(db, keys, sizes, start)
 		part := sight{all.source[start:end], all.target[start:end], all.certain[start:end]}
@@ -172,8 +172,11 @@ func (s *settling) lookHeld(ctx context.Context, suspects []*suspect) (sight, er
 			if ctx.Err() != nil {
 				return all, err
 			}
-			// The feed may come back: its keys are looked at again.
+			// The feed may come back: its keys, of which nothing is known, are looked at again.
 			s.failed = err
+			for i := range part.source {
+				part.source[i] = keyState{torn: true}
+			}
 		}
 		start = end
 	}
@@ -193,32 +196,33 @@ func (s *settling) holdSmall(ctx context.Context, db int, keys [][]byte, to sigh
 
 func (s *settling) holdOnce(ctx context.Context, db int, keys [][]byte, to sight) error {
 	p := s.pair
-	held, err := s.run.feedOf(p.source, db, keys[0]).Trail(ctx)
+	held, err := s.run.trail(ctx, p.source.shardsOf(db, keys[0]))
 	if err != nil {
 		return err
 	}
-	defer held.Release()
-	inSource, at, err := p.source.readAt(ctx, db, keys)
+	defer held.release()
+	inSource, err := p.source.readAll(ctx, db, keys, nil)
 	if err != nil {
 		return err
 	}
-	stand, err := held.Stop(ctx, at.Offset)
+	stands, err := held.stop(ctx, offsets(inSource))
 	if err != nil {
 		return err
 	}
-	newAhead(s.run.ahead(stand.Ahead)).replace(inSource)
+	for i, stand := range stands {
+		newAhead(s.run.ahead(stand.Ahead)).replace(inSource[i].values)
+	}
 	inTarget, err := p.target.values(ctx, db, keys)
 	if err == nil {
-		err = held.Err()
+		err = held.err()
 	}
-	held.Release()
-	s.run.held(held.Held())
+	held.release()
 	if err != nil {
 		return err
 	}
 	now := p.now()
 	for i := range keys {
-		if to.source[i], err = p.source.sum(ctx, &inSource[i], now); err != nil {
+		if to.source[i], err = p.source.sumAll(ctx, inSource, i, now); err != nil {
 			return err
 		}
 		if to.target[i], err = p.target.sum(ctx, &inTarget[i], now); err != nil {
@@ -227,12 +231,6 @@ func (s *settling) holdOnce(ctx context.Context, db int, keys [][]byte, to sight
 		to.certain[i] = true
 	}
 	return nil
-}
-
-// feedOf is what feeds the target with a key; all keys of one call of readAt have the
-// same.
-func (r *run) feedOf(source *reader, db int, key []byte) Feed {
-	return r.cfg.Feeds[source.shardOf(db, key)]
 }
 
 // holdLarge is for values that take longer to be read than a feed may be held: they
@@ -249,25 +247,25 @@ func (s *settling) holdLarge(ctx context.Context, db int, keys [][]byte, sizes [
 	}
 	copy(to.source, source)
 	copy(to.target, target)
-	held, err := s.run.feedOf(p.source, db, keys[0]).Trail(ctx)
+	shards := p.source.shardsOf(db, keys[0])
+	held, err := s.run.trail(ctx, shards)
 	if err != nil {
 		return err
 	}
-	defer held.Release()
-	inSource, at, err := p.source.unchanged(ctx)
+	defer held.release()
+	inSource, at, err := p.source.unchanged(ctx, shards...)
 	if err != nil || !inSource {
 		return err
 	}
-	if _, err := held.Stop(ctx, at.Offset); err != nil {
+	if _, err := held.stop(ctx, offsets(at)); err != nil {
 		return err
 	}
 	// One that is ahead there has been written since it was read.
 	inTarget, _, err := p.target.unchanged(ctx)
 	if err == nil {
-		err = held.Err()
+		err = held.err()
 	}
-	held.Release()
-	s.run.held(held.Held())
+	held.release()
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func (r *reader) sizes(ctx context.Context, db int, keys [][]byte) ([]int64, err
 			sizes, err = lengths(ctx, c, db, keys)
 		}
 		for i, size := range sizes {
-			all[place(at, i)] = size
+			all[place(at, i)] = max(all[place(at, i)], size)
 		}
 		return err
 	})

@@ -71,10 +71,10 @@ func (r *run) snapshot(ctx context.Context) error {
 // these are the differences, else they are looked at again.
 func (r *run) judge(ctx context.Context, l *look) error {
 	var batch candidates
-	judgement := judgement{stretch: r.stretch, expired: l.expired}
+	judgement := judgement{stretch: r.stretch, expired: l.expired, source: r.source}
 	err := join(ctx, l.source.records, l.target.records, func(source, target []record) error {
 		for _, d := range judgement.differences(source, target) {
-			if l.aligned {
+			if l.aligned && d.Kind != Twice { // which one look does not prove, see settling.lookAt
 				if err := r.found(d); err != nil {
 					return err
 				}
@@ -88,7 +88,7 @@ func (r *run) judge(ctx context.Context, l *look) error {
 		}
 		return nil
 	})
-	if err != nil || l.aligned {
+	if err != nil {
 		return err
 	}
 	return r.settleBatch(ctx, &batch)
@@ -133,14 +133,16 @@ type look struct {
 	aligned        bool   // both at the same place of the source's stream:
 	replid         string // this one
 	offset         int64
-	expired        int64           // keys that expire then or before count as none, in milliseconds since 1970
-	ahead          []refresh.Value // what the target has as the source had it a little later
+	expired        int64             // keys that expire then or before count as none, in milliseconds since 1970
+	ahead          [][]refresh.Value // what the target has as each shard of the source had it a little later; nil unless aligned
 }
 
 // seen is what a look has of a side.
 type seen struct {
 	table   *table
 	records *collector // nil in a look at sums alone
+	// libraries are those of a divided side; nil of another one.
+	libraries *librariesSeen
 }
 
 func (l *look) close() {
@@ -196,6 +198,9 @@ func (e *passingError) Unwrap() error { return e.err }
 
 func (r *run) tryLook(ctx context.Context, wanted *buckets) (*look, error) {
 	l := &look{source: seen{table: newTable()}, target: seen{table: newTable()}}
+	if r.source.divided() {
+		l.source.libraries = new(librariesSeen)
+	}
 	if wanted != nil {
 		l.source.records = newCollector(r.cfg.Options.Dir, 0)
 		l.target.records = newCollector(r.cfg.Options.Dir, 0)
@@ -219,7 +224,6 @@ func (r *run) fill(ctx context.Context, l *look, wanted *buckets) error {
 	r.mu.Unlock()
 	l.expired = r.present(ctx)
 	options.Expired = l.expired
-	ahead := newAhead(l.ahead)
 	r.source.reset()
 	r.target.reset()
 	group, ctx := errgroup.WithContext(ctx)
@@ -229,9 +233,9 @@ func (r *run) fill(ctx context.Context, l *look, wanted *buckets) error {
 	}{{attached.source, l.source}, {attached.target, l.target}} {
 		limiter := newLimiter(r.cfg.Options.MaxRate)
 		for _, in := range side.snapshots {
-			reading := &reading{run: r, in: in, seen: side.seen, wanted: wanted, options: options, limiter: limiter}
-			if in.shard.side == r.source {
-				reading.besides = ahead
+			reading := &reading{run: r, in: in, shard: in.shard.number, seen: side.seen, wanted: wanted, options: options, limiter: limiter}
+			if in.shard.side == r.source && l.aligned {
+				reading.besides = newAhead(l.ahead[in.shard.number])
 			}
 			group.Go(func() error { return reading.do(ctx) })
 		}
@@ -239,8 +243,13 @@ func (r *run) fill(ctx context.Context, l *look, wanted *buckets) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	instead := &reading{run: r, seen: l.source, wanted: wanted, options: options}
-	return instead.values(l.ahead)
+	for shard, values := range l.ahead {
+		instead := &reading{run: r, shard: shard, seen: l.source, wanted: wanted, options: options}
+		if err := instead.values(values); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // present is the time by which keys have expired: the latest of any server's clock,

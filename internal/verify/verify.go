@@ -31,11 +31,12 @@ const (
 	Type     Kind = "type"     // another type
 	Changed  Kind = "value"    // another value of the same type
 	TTL      Kind = "ttl"      // the same value that expires at another time, the key or a field of it
+	Twice    Kind = "twice"    // several servers of the source have it, whatever the target has
 	Unstable Kind = "unstable" // written so often that no two looks were alike
 )
 
 // Kinds are all of them, in the order of tables.
-func Kinds() []Kind { return []Kind{Missing, Extra, OtherDB, Type, Changed, TTL, Unstable} }
+func Kinds() []Kind { return []Kind{Missing, Extra, OtherDB, Type, Changed, TTL, Twice, Unstable} }
 
 // Difference is one key that is not the same on both sides.
 type Difference struct {
@@ -49,7 +50,8 @@ type Difference struct {
 	TargetDB int    `json:"target_db"`
 	Source   *Found `json:"source,omitempty"` // nil where it is not there
 	Target   *Found `json:"target,omitempty"`
-	// Detail says where the two first differ; only samples have it.
+	// Detail says where the two first differ; only samples have it. Of the kind Twice it
+	// says which servers have the key.
 	Detail string `json:"detail,omitempty"`
 	// Repair is what became of it: "", Repaired, Deleted, Kept, Gone, or Failed with
 	// ": " and why.
@@ -95,8 +97,8 @@ const (
 // Side is one of the two deployments.
 type Side struct {
 	Name   string            // URL without the password, for messages
-	Shards []server.Endpoint // its primaries; of a cluster more than one
-	// Slots tells which of Shards serves a hash slot; nil where there is only one.
+	Shards []server.Endpoint // its primaries: one, those of a cluster, or servers among which clients have divided their keys
+	// Slots tells which of Shards serves a hash slot; nil where they are not of a cluster.
 	Slots func(slot uint16) int
 	// Route is by which the other side's keys have their names and dbs here: of one side at
 	// most.

@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"godwit/internal/refresh"
@@ -46,10 +47,16 @@ func (r *reader) watch(ctx context.Context, db int, keys [][]byte) error {
 	db, keys, _ = r.side.here(db, keys)
 	shards := make(map[int][][][]byte)
 	for _, key := range keys {
-		shard := r.shardHere(key)
-		shards[shard] = append(shards[shard], [][]byte{[]byte("WATCH"), key})
+		for _, shard := range r.shardsHere(key) {
+			shards[shard] = append(shards[shard], [][]byte{[]byte("WATCH"), key})
+		}
 	}
 	for shard, commands := range shards {
+		if lacks, err := r.lacksAt(ctx, shard, db); err != nil {
+			return err
+		} else if lacks {
+			continue // another one of a divided side has the db
+		}
 		c, err := r.conn(ctx, r.watches, shard)
 		if err != nil {
 			return err
@@ -64,29 +71,37 @@ func (r *reader) watch(ctx context.Context, db int, keys [][]byte) error {
 }
 
 // unchanged tells whether no key that is watched has changed since, and ends the
-// watch: a transaction that does nothing is refused if one has. The place is where
-// the server was then, if it is the only shard.
-func (r *reader) unchanged(ctx context.Context) (bool, refresh.Place, error) {
+// watch: a transaction that does nothing is refused if one has. It gives where these
+// shards were then.
+func (r *reader) unchanged(ctx context.Context, shards ...int) (bool, []glimpse, error) {
 	all := true
-	if len(r.watched) == 0 { // there was nothing that could change
-		at, err := r.where(ctx, 0)
-		return err == nil, at, err
+	at := make([]glimpse, len(shards))
+	for i, shard := range shards {
+		at[i].shard = shard
+		if r.watched[shard] {
+			continue
+		}
+		var err error // there is nothing that could change
+		if at[i].at, err = r.where(ctx, shard); err != nil {
+			return false, nil, err
+		}
 	}
-	var at refresh.Place
 	for shard := range r.watched {
 		delete(r.watched, shard)
 		c, err := r.conn(ctx, r.watches, shard)
 		if err != nil {
-			return false, at, err
+			return false, nil, err
 		}
 		_, place, err := c.Read(ctx, 0, nil)
 		switch {
 		case errors.Is(err, refresh.ErrChanged):
 			all = false
 		case err != nil:
-			return false, at, err
+			return false, nil, err
 		}
-		at = place
+		if i := slices.Index(shards, shard); i >= 0 {
+			at[i].at = place
+		}
 	}
 	return all, at, nil
 }
