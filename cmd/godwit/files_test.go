@@ -162,7 +162,7 @@ func TestFilesThatAreNoSource(t *testing.T) {
 		{"file:", nil, status.ExitUsage, "no path after file:"},
 		{"file://host/dump.rdb", nil, status.ExitUsage, "names a host"},
 		{"file:dump.rdb", []string{"--cutover", "auto"}, status.ExitUsage, "a file takes no writes"},
-		{"file:dump.rdb", []string{"--verify", "before-cutover"}, status.ExitUsage, "a file takes no writes"},
+		{"file:dump.rdb", []string{"--verify", "before-cutover"}, status.ExitUsage, "hint: leave it out; once it is loaded, load the file into a server of its own"},
 		{"file:dump.rdb", []string{"--from-password-file", "x"}, status.ExitUsage, "the source is a file"},
 	} {
 		for _, verb := range []string{"plan", "run"} {

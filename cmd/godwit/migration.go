@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"godwit/internal/migrate"
+	"godwit/internal/status"
 )
 
 // migrationOptions are the flags of a migration, shared by plan and run.
@@ -68,7 +69,7 @@ func (o *migrationOptions) build(cmd *cobra.Command, s streams) (migrate.Config,
 		return migrate.Config{}, err
 	}
 	if err := c.Validate(); err != nil {
-		return migrate.Config{}, &usageError{err: err}
+		return migrate.Config{}, &usageError{err: err, hint: status.Hint(err)}
 	}
 	return c, nil
 }

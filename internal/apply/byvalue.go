@@ -232,12 +232,16 @@ func (d *dispatcher) place(ctx context.Context, v refresh.Value) error {
 
 // put says a value as a command, in body.
 func (c *carrier) put(v refresh.Value) (int, error) {
-	if !v.Exists() {
+	var payload []byte
+	var err error
+	if v.Exists() {
+		payload, err = c.payload(v)
+	}
+	if !v.Exists() || mayLack(err, c.coding) {
 		c.body = appendBulk(c.body[:0], []byte("DEL"))
 		c.body = appendBulk(c.body, v.Key)
 		return 2, nil
 	}
-	payload, err := c.payload(v)
 	if err != nil {
 		return 0, fmt.Errorf("db %d, key %.200q: %w", v.DB, v.Key, err)
 	}

@@ -50,8 +50,6 @@ func (e *Engine) Confirm(ctx context.Context) error {
 				return err
 			}
 			defer func() { _ = c.Close() }() // nothing was left unsent
-			stop := context.AfterFunc(ctx, func() { _ = c.Close() })
-			defer stop()
 			fields, err := c.do("HMGET", string(a.key), "at")
 			if err != nil {
 				return err

@@ -27,27 +27,36 @@ type conn struct {
 	address string
 	r       *resp.ReplyReader
 	db      int // that is selected
+	forget  func() bool
 }
 
-// dial connects and authenticates.
+// dial connects and authenticates. The connection ends with ctx: whoever waits for an answer
+// gets an error then.
 func dial(ctx context.Context, e server.Endpoint) (*conn, error) {
 	raw, err := e.DialConn(ctx)
 	if err != nil {
 		return nil, server.Failed(e.Address, "dial", err)
 	}
 	c := &conn{Conn: raw, address: e.Address, r: resp.NewReplyReader(raw)}
-	ctx, cancel := context.WithTimeout(ctx, server.DialTimeout)
+	c.forget = context.AfterFunc(ctx, func() { _ = raw.Close() })
+	limited, cancel := context.WithTimeout(ctx, server.DialTimeout)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
+	stop := context.AfterFunc(limited, func() { _ = raw.Close() })
 	err = c.introduce(e)
 	if !stop() {
-		err = server.Failed(e.Address, "dial", ctx.Err())
+		err = server.Failed(e.Address, "dial", limited.Err())
 	}
 	if err != nil {
-		_ = raw.Close() // the first error is the one that tells
+		_ = c.Close() // the first error is the one that tells
 		return nil, err
 	}
 	return c, nil
+}
+
+// Close ends the connection.
+func (c *conn) Close() error {
+	c.forget()
+	return c.Conn.Close()
 }
 
 func (c *conn) introduce(e server.Endpoint) error {

@@ -108,7 +108,11 @@ func (l *Link) scan(ctx context.Context, loaders []*loader, now *shards) error {
 				return err
 			}
 		case rdb.KindOpcode:
-			if err := library(ctx, now, span); err != nil {
+			err := library(ctx, now, span)
+			if err == nil && !slices.Contains(l.coding.Drop, rdb.FeatureModule) {
+				err = auxiliary(span)
+			}
+			if err != nil {
 				return fmt.Errorf("%s: snapshot: %w", l.source.Endpoint.Address, err)
 			}
 		default:
@@ -140,7 +144,16 @@ func (l *Link) key(ctx context.Context, loaders []*loader, now *shards, r *resto
 	if mine, err := l.expects(of); err != nil || !mine {
 		return err
 	}
-	return loadKey(ctx, loaders[now.of[of]], r, s, span, &k)
+	if err := loadKey(ctx, loaders[now.of[of]], r, s, span, &k); !mayLack(err, l.coding) {
+		return err
+	}
+	return nil
+}
+
+// mayLack tells of an error about a value that the target lacks and may do without.
+func mayLack(err error, o rdb.TranscoderOptions) bool {
+	var lacking *rdb.NoEqualError
+	return errors.As(err, &lacking) && slices.Contains(o.Drop, lacking.What)
 }
 
 // expects tells whether the keys of a slot are this source's to copy. Another shard of a
@@ -194,4 +207,26 @@ func library(ctx context.Context, now *shards, span *rdb.Span) error {
 		}
 	}
 	return nil
+}
+
+// auxiliary tells of data that a module has saved beside its keys, with an *AuxiliaryError.
+func auxiliary(span *rdb.Span) error {
+	if span.Opcode != rdb.OpcodeModuleAux || span.EmptyModuleAux() {
+		return nil
+	}
+	return &FatalError{&AuxiliaryError{Module: span.ModuleID().Name()}}
+}
+
+// AuxiliaryError says that a snapshot has data of a module that belong to no key. No client
+// can write them; a server is given them by loading the snapshot.
+type AuxiliaryError struct{ Module string }
+
+func (e *AuxiliaryError) Error() string {
+	return fmt.Sprintf("the module %s has data that belong to no key, which only a server that loads the snapshot as a whole can be given", e.Module)
+}
+
+// HintText is what the user can do about it.
+func (e *AuxiliaryError) HintText() string {
+	return "if the module can make them anew at the target, as it can an index, leave them out with --drop " + string(rdb.FeatureModule) +
+		"; otherwise let a server that has the module load them, and migrate from that to a standalone server"
 }

@@ -299,7 +299,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 	}
 	next := Progress{Owner: rand.Text(), Sources: make([]SourceProgress, len(links)), Settings: e.present().Settings}
 	for _, shard := range now.primaries {
-		if err := empty(ctx, shard); err != nil {
+		if err := empty(ctx, shard, e.cfg.Capabilities); err != nil {
 			return err
 		}
 	}
@@ -313,14 +313,8 @@ func (e *Engine) copy(lifetime context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	after, err := now.identities(ctx)
-	if err != nil {
+	if err := now.kept(ctx, ids); err != nil {
 		return err
-	}
-	for i, shard := range now.primaries {
-		if ids[i].RunID != after[i].RunID {
-			return fmt.Errorf("%s was started again during the copy", shard.Address)
-		}
 	}
 	for i, l := range links {
 		p := &next.Sources[i]
@@ -335,9 +329,9 @@ func (e *Engine) copy(lifetime context.Context) error {
 	return e.set(next)
 }
 
-// empty deletes everything that a shard has. What an earlier copy has sent may still
-// be on its way: its connections are ended before.
-func empty(ctx context.Context, shard server.Endpoint) error {
+// empty deletes everything that a shard has, its libraries of functions, too. What an
+// earlier copy has sent may still be on its way: its connections are ended before.
+func empty(ctx context.Context, shard server.Endpoint, knows command.Capabilities) error {
 	c, err := dial(ctx, shard)
 	if err != nil {
 		return err
@@ -346,7 +340,10 @@ func empty(ctx context.Context, shard server.Endpoint) error {
 	if err := c.endClients(clientName); err != nil {
 		return err
 	}
-	_, err = c.do("FLUSHALL")
+	if _, err = c.do("FLUSHALL"); err != nil || !knows.Has("FUNCTION") {
+		return err
+	}
+	_, err = c.do("FUNCTION", "FLUSH")
 	return err
 }
 

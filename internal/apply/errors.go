@@ -74,6 +74,9 @@ func (e *CommandError) again() bool { return e.lost || e.elsewhere() || e.moved(
 // temporary tells that the same command may succeed later.
 func (e *CommandError) temporary() bool { return kindOf(e.Reply).waits }
 
+// demoted tells that the shard has become a replica. A node of a cluster says so by MOVED.
+func (e *CommandError) demoted() bool { return strings.HasPrefix(e.Reply, "READONLY ") }
+
 // HintText is what the user can do about it.
 func (e *CommandError) HintText() string { return kindOf(e.Reply).hint }
 
@@ -127,7 +130,7 @@ func refusals() []refusal {
 		{"OOM ", true, "the shard has reached its maxmemory: raise it, or make room; godwit goes on by itself then"},
 		{"MISCONF ", true, "the shard takes no writes because it cannot save: see its log and disk, or set stop-writes-on-bgsave-error no; godwit goes on by itself then"},
 		{"NOREPLICAS ", true, "the shard takes no writes without its replicas: attach them, or lower min-replicas-to-write; godwit goes on by itself then"},
-		{"READONLY ", true, "this node is a replica by now, or was made one: godwit looks for the shard's new primary"},
+		{"READONLY ", true, "this node is a replica by now, or was made one: godwit looks for the shard's new primary; a server that is in no cluster has to be a primary again (REPLICAOF NO ONE)"},
 		{"LOADING ", true, "the shard is loading its data: godwit waits"},
 		{"MASTERDOWN ", true, "this node is a replica whose primary is down: godwit looks for the shard's new primary"},
 		{"CLUSTERDOWN ", true, "the cluster is not whole: see CLUSTER INFO, and redis-cli --cluster check; godwit goes on by itself then"},

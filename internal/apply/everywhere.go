@@ -143,8 +143,6 @@ func tell(ctx context.Context, shard server.Endpoint, command []byte, name strin
 		return err
 	}
 	defer func() { _ = c.Close() }() // nothing was left unsent
-	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
-	defer stop()
 	if _, err := c.Write(command); err != nil {
 		return server.Failed(shard.Address, name, err)
 	}

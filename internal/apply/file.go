@@ -46,6 +46,9 @@ type FileProgress struct {
 	Lanes []LaneProgress `json:"lanes,omitempty"`
 	// Played tells that the target has every command. What is left is to put times right.
 	Played bool `json:"played,omitempty"`
+	// Done tells that the target has been given everything. Its clients may write to it from
+	// then on, so it is given nothing again.
+	Done bool `json:"done,omitempty"`
 	// Ends are where the checkpoints of the lanes stand then.
 	Ends     []int64               `json:"ends,omitempty"`
 	Keys     int64                 `json:"keys"`    // of the snapshot, that the target has
@@ -74,11 +77,10 @@ type FileEngine struct {
 
 // NewFile makes an engine; Run carries.
 func NewFile(c FileConfig) *FileEngine {
-	e := &FileEngine{cfg: c, crc: rdb.NewCRC64(), progress: c.Progress, state: Attaching, dropped: map[rdb.Feature]int64{}}
+	e := &FileEngine{cfg: c, crc: rdb.NewCRC64(), progress: c.Progress, state: Attaching, dropped: maps.Clone(c.Progress.Dropped)}
 	e.keys.Store(c.Progress.Keys)
 	e.expired.Store(c.Progress.Expired)
 	e.commands.Store(c.Progress.Commands)
-	maps.Copy(e.dropped, c.Progress.Dropped)
 	return e
 }
 
@@ -104,6 +106,9 @@ func WordsOf(d persist.Description, target command.Capabilities) command.Capabil
 // is one that waiting cannot mend, or ctx's. Whatever the target has when the loading
 // begins is deleted.
 func (e *FileEngine) Run(ctx context.Context) error {
+	if e.present().Done {
+		return nil
+	}
 	pause := firstRetry
 	for {
 		err := e.carry(ctx)
@@ -113,7 +118,8 @@ func (e *FileEngine) Run(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, errCopyAgain):
-			if err := e.set(FileProgress{File: e.present().File}); err != nil {
+			p := e.present()
+			if err := e.set(FileProgress{File: p.File, Later: p.Later}); err != nil { // the target may not be emptied soon
 				return err
 			}
 		case lastingInFile(err):
@@ -132,7 +138,8 @@ func (e *FileEngine) Run(ctx context.Context) error {
 func lastingInFile(err error) bool {
 	var file *persist.Error
 	var refused *FileCommandError
-	return errors.As(err, &file) || errors.As(err, &refused) && !refused.again() || lasting(err)
+	var far *FarTimeError
+	return errors.As(err, &file) || errors.As(err, &refused) && !refused.again() || errors.As(err, &far) || lasting(err)
 }
 
 // carry goes on from where the target stands.
@@ -168,18 +175,27 @@ func (e *FileEngine) carry(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if d.Kind == persist.RDB {
-		return e.unmoved(ctx, now)
+	if d.Kind != persist.RDB {
+		if err := e.commandsOf(ctx, source, now); err != nil {
+			return err
+		}
 	}
+	if err := e.unmoved(ctx, now); err != nil {
+		return err
+	}
+	p = e.present()
+	p.Done = true
+	return e.set(p)
+}
+
+// commandsOf carries what follows the snapshot, and ends what that has begun.
+func (e *FileEngine) commandsOf(ctx context.Context, source *persist.Source, now *shards) error {
 	if !e.present().Played {
 		if err := e.play(ctx, source, now); err != nil {
 			return err
 		}
 	}
-	if err := e.settle(ctx, now); err != nil {
-		return err
-	}
-	return e.unmoved(ctx, now)
+	return e.settle(ctx, now)
 }
 
 // unmoved sees that the shards are what they were. A slot that has moved may not have what
@@ -259,8 +275,11 @@ func (c *counted) Read(b []byte) (int, error) {
 // leftOut counts what the target lacks and may do without.
 func (e *FileEngine) leftOut(f rdb.Feature) {
 	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.dropped == nil {
+		e.dropped = map[rdb.Feature]int64{}
+	}
 	e.dropped[f]++
-	e.mu.Unlock()
 }
 
 func (e *FileEngine) present() FileProgress {
@@ -321,7 +340,13 @@ func (e *FileEngine) End(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if e.present().Later {
+	if p := e.present(); p.Later {
+		if !p.Played { // with times as they should be, no command of the file may come any more
+			p.Lanes = nil
+			if err := e.set(p); err != nil {
+				return err
+			}
+		}
 		if err := e.putRight(ctx, now, nil); err != nil {
 			return err
 		}

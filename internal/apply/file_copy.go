@@ -8,7 +8,6 @@ import (
 	"io"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -28,7 +27,7 @@ func (e *FileEngine) copy(ctx context.Context, source *persist.Source, now *shar
 	}
 	p := FileProgress{File: e.present().File, Owner: rand.Text(), Later: source.Describe().Kind != persist.RDB}
 	for _, shard := range now.primaries {
-		if err := e.clear(ctx, shard); err != nil {
+		if err := empty(ctx, shard, e.cfg.Capabilities); err != nil {
 			return err
 		}
 	}
@@ -48,14 +47,8 @@ func (e *FileEngine) copy(ctx context.Context, source *persist.Source, now *shar
 			return err
 		}
 	}
-	after, err := now.identities(ctx)
-	if err != nil {
+	if err := now.kept(ctx, ids); err != nil {
 		return err
-	}
-	for i, shard := range now.primaries {
-		if ids[i].RunID != after[i].RunID {
-			return fmt.Errorf("%s was started again while the snapshot was loaded", shard.Address)
-		}
 	}
 	v := e.View()
 	p.Keys, p.Expired, p.Dropped = v.Keys, v.Expired, v.Dropped
@@ -70,17 +63,6 @@ func (e *FileEngine) copy(ctx context.Context, source *persist.Source, now *shar
 		}
 	}
 	return e.set(p)
-}
-
-// clear deletes everything that a shard has, its libraries of functions, too.
-func (e *FileEngine) clear(ctx context.Context, shard server.Endpoint) error {
-	if err := empty(ctx, shard); err != nil {
-		return err
-	}
-	if !e.cfg.Capabilities.Has("FUNCTION") {
-		return nil
-	}
-	return ask(ctx, shard, "FUNCTION", "FLUSH")
 }
 
 // ask sends one command on a connection of its own.
@@ -121,7 +103,7 @@ func (e *FileEngine) fill(parent context.Context, now *shards, snapshot io.Reade
 	loaders := make([]*loader, len(now.primaries))
 	var wg sync.WaitGroup
 	for i, shard := range now.primaries {
-		loaders[i] = newLoader(shard, !now.cluster, &e.keys, e.refuses(shard.Address, cancel))
+		loaders[i] = newLoader(shard, !now.cluster, &e.keys, e.refuses(shard.Address))
 		for range loadConns {
 			wg.Go(func() {
 				if err := loaders[i].carry(ctx); err != nil {
@@ -144,15 +126,10 @@ func (e *FileEngine) fill(parent context.Context, now *shards, snapshot io.Reade
 	return err
 }
 
-// refuses notes what a shard refuses for a while, or that it does not any more. One that
-// has become a replica takes no keys for ever: it is begun again then.
-func (e *FileEngine) refuses(shard string, giveUp context.CancelCauseFunc) func(error) {
+// refuses notes what a shard refuses for a while, or that it does not any more.
+func (e *FileEngine) refuses(shard string) func(error) {
 	var refusing atomic.Bool
 	return func(err error) {
-		var refused *CommandError
-		if errors.As(err, &refused) && strings.HasPrefix(refused.Reply, "READONLY ") {
-			giveUp(err)
-		}
 		switch {
 		case err == nil && refusing.CompareAndSwap(true, false):
 			e.note(Copying, nil)
@@ -166,7 +143,7 @@ func (e *FileEngine) refuses(shard string, giveUp context.CancelCauseFunc) func(
 
 // scan goes through the snapshot and gives each key to the shard of its slot.
 func (e *FileEngine) scan(ctx context.Context, loaders []*loader, now *shards, snapshot io.Reader, p FileProgress) error {
-	s := newSnapshotScan(snapshot, e.crc, e.cfg.Capabilities, e.cfg.Transcoder, p)
+	s := newSnapshotScan(snapshot, e.crc, e.cfg, p, e.leftOut)
 	for {
 		span, err := s.next()
 		switch {
@@ -177,7 +154,7 @@ func (e *FileEngine) scan(ctx context.Context, loaders []*loader, now *shards, s
 			return err
 		}
 		if span.Kind != rdb.KindKey {
-			if err := s.opcode(span, func() error { return library(ctx, now, span) }, e.leftOut); err != nil {
+			if err := s.opcode(span, func() error { return library(ctx, now, span) }); err != nil {
 				return err
 			}
 			continue
@@ -190,7 +167,7 @@ func (e *FileEngine) scan(ctx context.Context, loaders []*loader, now *shards, s
 			k := itemOf(span)
 			k.to = k.db
 			return loadKey(ctx, loaders[now.of[slot.Of(k.key)]], s.restorer, s.scanner, span, &k)
-		}, e.leftOut); err != nil {
+		}); err != nil {
 			return err
 		}
 	}
@@ -208,16 +185,21 @@ type snapshotScan struct {
 	target   command.Capabilities
 	now      int64 // keys whose time has passed by then are left out, unless times are put off
 	expired  int64 // that were left out
+	leftOut  func(rdb.Feature)
 }
 
-func newSnapshotScan(snapshot io.Reader, crc *rdb.CRC64, target command.Capabilities, coding rdb.TranscoderOptions, p FileProgress) *snapshotScan {
+// newSnapshotScan begins to read. leftOut is told of what the target lacks and may do
+// without, of each key and library once.
+func newSnapshotScan(snapshot io.Reader, crc *rdb.CRC64, c FileConfig, p FileProgress, leftOut func(rdb.Feature)) *snapshotScan {
+	target, coding := c.Capabilities, c.Transcoder
+	coding.Dropped = func(f rdb.Feature, _ string) { leftOut(f) }
 	restorer := newRestorer(crc, target)
 	restorer.later = p.Later
 	return &snapshotScan{
 		// The checksum is verified by package persist.
 		scanner:  rdb.NewScanner(snapshot, rdb.ScannerOptions{CRC: crc, NoChecksum: true, Single: rdb.AllCodes(), BufferSize: scanBuffer}),
 		restorer: restorer,
-		coding:   coding, target: target, now: p.Now,
+		coding:   coding, target: target, now: p.Now, leftOut: leftOut,
 	}
 }
 
@@ -250,24 +232,24 @@ func (s *snapshotScan) next() (*rdb.Span, error) {
 }
 
 // key has a key loaded, or left out if the target has no equal and may do without.
-func (s *snapshotScan) key(span *rdb.Span, load func() error, leftOut func(rdb.Feature)) error {
+func (s *snapshotScan) key(span *rdb.Span, load func() error) error {
 	if span.Attributes.Metadata {
 		if !slices.Contains(s.coding.Drop, rdb.FeatureKeyMetadata) {
 			return fmt.Errorf("db %d, key %.200q: %w", span.DB, span.Key, &rdb.NoEqualError{What: rdb.FeatureKeyMetadata, To: s.target.Format})
 		}
-		leftOut(rdb.FeatureKeyMetadata)
+		s.leftOut(rdb.FeatureKeyMetadata)
 	}
 	err := load()
 	var lacking *rdb.NoEqualError
 	if errors.As(err, &lacking) && slices.Contains(s.coding.Drop, lacking.What) {
-		leftOut(lacking.What)
+		s.leftOut(lacking.What)
 		return nil
 	}
 	return err
 }
 
 // opcode has a library of functions loaded, likewise. Hints to the server that loads pass.
-func (s *snapshotScan) opcode(span *rdb.Span, load func() error, leftOut func(rdb.Feature)) error {
+func (s *snapshotScan) opcode(span *rdb.Span, load func() error) error {
 	lacking := rdb.NoEqualError{To: s.target.Format}
 	switch span.Opcode {
 	case rdb.OpcodeFunction2:
@@ -275,8 +257,13 @@ func (s *snapshotScan) opcode(span *rdb.Span, load func() error, leftOut func(rd
 			return load()
 		}
 		lacking.What = rdb.FeatureFunction
-	case rdb.OpcodeModuleAux: // no client can say it
-		lacking.What, lacking.Detail = rdb.FeatureModule, span.ModuleID().Name()
+	case rdb.OpcodeModuleAux:
+		if err := auxiliary(span); err != nil && !slices.Contains(s.coding.Drop, rdb.FeatureModule) {
+			return err
+		} else if err != nil {
+			s.leftOut(rdb.FeatureModule)
+		}
+		return nil
 	case rdb.OpcodeSlotImport:
 		lacking.What = rdb.FeatureSlotImport
 	default:
@@ -285,6 +272,6 @@ func (s *snapshotScan) opcode(span *rdb.Span, load func() error, leftOut func(rd
 	if !slices.Contains(s.coding.Drop, lacking.What) {
 		return &lacking
 	}
-	leftOut(lacking.What)
+	s.leftOut(lacking.What)
 	return nil
 }

@@ -92,6 +92,9 @@ func hintOfFile(err error) string {
 	default:
 		return hintOf(err)
 	}
+	if feature == rdb.FeatureModule {
+		return "load the module at the target (MODULE LOAD), or leave out what the target has no module for with --drop " + string(feature)
+	}
 	return "choose a target of the version that wrote the file or newer, or leave it out with --drop " + string(feature)
 }
 
@@ -112,10 +115,8 @@ func (x *examiner) snapshot(ctx context.Context, source *persist.Source, c FileC
 	if source.Snapshot() == nil {
 		return nil
 	}
-	coding := c.Transcoder
-	coding.Dropped = func(f rdb.Feature, _ string) { x.leftOut(f) }
 	p := FileProgress{Now: now, Later: source.Describe().Kind != persist.RDB}
-	s := newSnapshotScan(&counted{ctx: ctx, r: source.Snapshot(), n: new(atomic.Int64)}, rdb.NewCRC64(), c.Capabilities, coding, p)
+	s := newSnapshotScan(&counted{ctx: ctx, r: source.Snapshot(), n: new(atomic.Int64)}, rdb.NewCRC64(), c, p, x.leftOut)
 	defer func() { x.found.Expired = s.expired }()
 	var scratch []byte
 	for {
@@ -128,16 +129,16 @@ func (x *examiner) snapshot(ctx context.Context, source *persist.Source, c FileC
 		}
 		if span.Kind != rdb.KindKey {
 			x.opcode(span)
-			if err := s.opcode(span, func() error { return nil }, x.leftOut); err != nil {
+			if err := s.opcode(span, func() error { return nil }); err != nil {
 				x.refuse(err)
 			}
 			continue
 		}
 		x.key(span)
 		err = s.key(span, func() (err error) {
-			scratch, err = s.restorer.examine(scratch[:0], span)
+			scratch, err = s.restorer.examine(scratch[:0], span, s.scanner)
 			return err
-		}, x.leftOut)
+		})
 		if err != nil {
 			x.refuse(err)
 		}
@@ -166,7 +167,9 @@ func (x *examiner) opcode(span *rdb.Span) {
 	case rdb.OpcodeFunction2:
 		x.found.Libraries = append(x.found.Libraries, span.LibraryName())
 	case rdb.OpcodeModuleAux:
-		x.module(span)
+		if !span.EmptyModuleAux() {
+			x.module(span)
+		}
 	default:
 	}
 }
@@ -177,24 +180,38 @@ func (x *examiner) module(span *rdb.Span) {
 	}
 }
 
-// examine says a key as restore does where the target does not load it as it is.
-func (r *restorer) examine(dst []byte, span *rdb.Span) ([]byte, error) {
+// examine says a key as restore does where the target does not load it as it is. Of a large
+// one it sees what large would meet.
+func (r *restorer) examine(dst []byte, span *rdb.Span, s *rdb.Scanner) ([]byte, error) {
 	k := itemOf(span)
+	passes := r.pass.HasType(k.t) && (!r.later || !hasFieldTTLs(k.t))
 	switch {
-	case r.pass.HasType(k.t) && (!r.later || !hasFieldTTLs(k.t)):
+	case !span.More && passes:
 		return dst, nil
 	case !span.More:
 		return r.restore(dst, &k, span.Value())
-	case k.t == rdb.TypeModule2:
+	}
+	k.key = slices.Clone(k.key)
+	if k.t == rdb.TypeModule2 {
 		if err := r.coder.CheckModule(k.module); err != nil {
 			return dst, fmt.Errorf("db %d, key %.200q: %w", k.db, k.key, err)
 		}
+	} else if _, lacking, ok := r.coder.Type(k.t); !ok {
+		return dst, &rdb.NoEqualError{What: lacking, To: r.to, DB: k.db, Key: k.key}
+	}
+	switch {
+	case whole(k.t):
+		n, err := io.Copy(io.Discard, s.Value())
+		if err == nil && n > wholeBytes {
+			err = &TooLargeError{DB: k.db, Key: k.key}
+		}
+		return dst, err
+	case hasFieldTTLs(k.t) && !passes:
+		var d rdb.Decoder
+		return dst, d.DecodeReader(r.from, k.t, s.Value(), r.fieldTTLs(&k))
+	default:
 		return dst, nil
 	}
-	if _, lacking, ok := r.coder.Type(k.t); !ok {
-		return dst, &rdb.NoEqualError{What: lacking, To: r.to, DB: k.db, Key: slices.Clone(k.key)}
-	}
-	return dst, nil
 }
 
 // commands looks at every command. An error is one that ends the reading.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -20,6 +21,9 @@ import (
 func (e *FileEngine) play(parent context.Context, source *persist.Source, now *shards) error {
 	p := e.present()
 	e.note(Streaming, nil)
+	e.mu.Lock()
+	e.dropped = maps.Clone(p.Dropped) // all commands are said again, and counted
+	e.mu.Unlock()
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	x := &player{ctx: ctx, shard: new([slot.Count]uint16)}

@@ -83,8 +83,6 @@ func (e *FileEngine) putRightAt(ctx context.Context, shard server.Endpoint, key,
 		return err
 	}
 	defer func() { _ = c.Close() }() // every reply was read
-	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
-	defer stop()
 	loaded, err := c.do("SCRIPT", "LOAD", settleScript)
 	if err != nil {
 		return err

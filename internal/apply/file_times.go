@@ -33,11 +33,21 @@ func later(at int64) (int64, error) {
 	case at < lateFrom:
 		return max(at, 0) + putOff, nil
 	case at < lateTo:
-		return 0, fmt.Errorf("it is to expire in %d, and a time between the years 3084 and 4200 cannot be carried from a file with commands", time.UnixMilli(at).UTC().Year())
+		return 0, &FarTimeError{time.UnixMilli(at).UTC()}
 	default:
 		return at, nil
 	}
 }
+
+// FarTimeError is of a time that cannot be told from one that is put off.
+type FarTimeError struct{ At time.Time }
+
+func (e *FarTimeError) Error() string {
+	return fmt.Sprintf("it is to expire in %d, and a time between the years 3084 and 4200 cannot be carried from a file with commands", e.At.Year())
+}
+
+// HintText is what the user can do about it.
+func (e *FarTimeError) HintText() string { return loadFirst }
 
 // errRelative is of a TTL that does not say when it ends.
 var errRelative = errors.New("a TTL that counts from the command: servers write when it ends")

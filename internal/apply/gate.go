@@ -49,6 +49,9 @@ func (g *gate) held(in *intake, delay time.Duration) *Hold {
 	return h
 }
 
+// shut tells whether the target is held back, or somebody else may still be writing to it.
+func (g *gate) shut() bool { return g.hold.Load() != nil || g.mending.Load() }
+
 // allow waits until the command that ends at an offset may be given away. upTo is what a
 // hold has let pass.
 func (g *gate) allow(ctx context.Context, c carrying, end int64, upTo *int64) error {

@@ -234,8 +234,6 @@ func (d *dispatcher) absent(ctx context.Context, shard server.Endpoint, keys []k
 		return err
 	}
 	defer func() { _ = c.Close() }() // every reply was read
-	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
-	defer stop()
 	slices.SortStableFunc(keys, func(a, b keyOf) int { return a.db - b.db })
 	for len(keys) > 0 {
 		n := 1

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 
 	"godwit/internal/rdb"
@@ -24,12 +25,33 @@ const (
 	partBytes = 256 << 10
 )
 
+// whole tells of a value that cannot be sent in parts.
+func whole(t rdb.Type) bool {
+	kind := t.Kind()
+	return kind == rdb.StreamValue || kind == rdb.ModuleValue
+}
+
+// TooLargeError says that a value cannot be given to a client's target, because it can be
+// sent as a whole only.
+type TooLargeError struct {
+	DB  int
+	Key []byte
+}
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("db %d, key %.200q: its value takes more than %d MB, and cannot be sent in parts", e.DB, e.Key, wholeBytes>>20)
+}
+
+// HintText is what the user can do about it.
+func (e *TooLargeError) HintText() string {
+	return "make it smaller (XTRIM), or migrate to a standalone server that loads the snapshot as a replica"
+}
+
 // large carries the key that the scanner has just found the beginning of.
 func large(ctx context.Context, to *loader, r *restorer, s *rdb.Scanner, k item) error {
 	k.key = bytes.Clone(k.key)
 	limit := int64(largeBytes)
-	kind := k.t.Kind()
-	inParts := kind != rdb.StreamValue && kind != rdb.ModuleValue
+	inParts := !whole(k.t)
 	if !inParts {
 		limit = wholeBytes
 	}
@@ -40,9 +62,9 @@ func large(ctx context.Context, to *loader, r *restorer, s *rdb.Scanner, k item)
 	case err != nil:
 		return err
 	case n > limit && !inParts:
-		return fmt.Errorf("db %d, key %.200q: its value is larger than %d bytes, and cannot be sent in parts", k.db, k.key, limit)
+		return &FatalError{&TooLargeError{DB: k.db, Key: k.key}}
 	case n > limit:
-		p := &parts{key: k.key, kind: kind, shard: to.shard, ctx: ctx, refused: to.refused, later: r.later}
+		p := &parts{key: k.key, kind: k.t.Kind(), shard: to.shard, ctx: ctx, refused: to.refused, ttls: r.fieldTTLs(&k)}
 		err := p.carry(ctx, s.Format(), k, io.MultiReader(&r.large, value))
 		r.large = bytes.Buffer{} // it has grown for this one
 		to.keys.Add(1)
@@ -70,7 +92,7 @@ type parts struct {
 	shard   server.Endpoint
 	ctx     context.Context //nolint:containedctx // that of carry
 	refused func(error)     // see loader
-	later   bool            // see restorer
+	ttls    *fieldTTLs
 	conn    *conn
 	name    string   // the command at hand, "" for none
 	args    int      // that it has, without name and key
@@ -87,8 +109,6 @@ func (p *parts) carry(ctx context.Context, f rdb.Format, k item, value io.Reader
 	}
 	p.conn = c
 	defer func() { _ = c.Close() }() // every reply was read, or there is an error that tells more
-	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
-	defer stop()
 	if err := c.enter(k.to); err != nil {
 		return err
 	}
@@ -141,14 +161,12 @@ func (p *parts) Element(e rdb.Element) error {
 		p.put("ZADD", p.digits, e.Value)
 	case rdb.HashValue:
 		p.put("HSET", e.Field, e.Value)
-		if e.ExpireAt != rdb.None {
-			if p.later {
-				var err error
-				if e.ExpireAt, err = later(e.ExpireAt); err != nil {
-					return err
-				}
-			}
-			p.after = append(p.after, bytes.Clone(e.Field), strconv.AppendInt(nil, e.ExpireAt, 10))
+		at, err := p.ttls.at(e)
+		if err != nil {
+			return err
+		}
+		if at != rdb.None {
+			p.after = append(p.after, bytes.Clone(e.Field), strconv.AppendInt(nil, at, 10))
 		}
 	default:
 		return fmt.Errorf("values of kind %d have no parts", p.kind)
@@ -157,6 +175,46 @@ func (p *parts) Element(e rdb.Element) error {
 		return nil
 	}
 	return p.flush()
+}
+
+// fieldTTLs says when the fields of a large hash are to expire at the target.
+type fieldTTLs struct {
+	rdb.Ignore
+	r       *restorer
+	k       *item
+	dropped bool // one was left out
+}
+
+func (r *restorer) fieldTTLs(k *item) *fieldTTLs { return &fieldTTLs{r: r, k: k} }
+
+// at is when a field is, rdb.None for never. The error is of a time that the target cannot
+// be given.
+func (x *fieldTTLs) at(e rdb.Element) (int64, error) {
+	r := x.r
+	switch {
+	case e.ExpireAt == rdb.None:
+		return rdb.None, nil
+	case r.becomes(x.k.t) != rdb.TypeHash && !r.later:
+		return e.ExpireAt, nil
+	case r.becomes(x.k.t) != rdb.TypeHash:
+		at, err := later(e.ExpireAt)
+		if err != nil {
+			err = fmt.Errorf("db %d, key %.200q: %w", x.k.db, x.k.key, err)
+		}
+		return at, err
+	case !slices.Contains(r.coding.Drop, rdb.FeatureHashFieldTTL):
+		return 0, &rdb.NoEqualError{What: rdb.FeatureHashFieldTTL, To: r.to, DB: x.k.db, Key: x.k.key}
+	case !x.dropped && r.coding.Dropped != nil: // once for each hash
+		r.coding.Dropped(rdb.FeatureHashFieldTTL, "")
+	}
+	x.dropped = true
+	return rdb.None, nil
+}
+
+// Element is that of rdb.Handler, for who looks at the TTLs alone.
+func (x *fieldTTLs) Element(e rdb.Element) error {
+	_, err := x.at(e)
+	return err
 }
 
 // put adds arguments to the command at hand.
@@ -205,7 +263,7 @@ func (p *parts) send(name string) error {
 	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
 		err := p.sendOnce(name)
 		var refused *CommandError
-		if err == nil || !errors.As(err, &refused) || !refused.temporary() {
+		if err == nil || !errors.As(err, &refused) || !refused.temporary() || refused.demoted() {
 			return err
 		}
 		p.refused(err)

@@ -105,13 +105,14 @@ func (l *loader) flush(ctx context.Context) error {
 }
 
 // carry sends what comes until out is closed, and waits for the replies. What a shard
-// refuses for a while is sent again: to make a key twice is to make it once.
+// refuses for a while is sent again: to make a key twice is to make it once. One that
+// has become a replica has what its primary has from then on: it is begun again then.
 func (l *loader) carry(ctx context.Context) error {
 	var left []*chunk // sent, and not or not wholly taken
 	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
 		err := l.send(ctx, &left)
 		var refused *CommandError
-		if err == nil || !errors.As(err, &refused) || !refused.temporary() {
+		if err == nil || !errors.As(err, &refused) || !refused.temporary() || refused.demoted() {
 			return err
 		}
 		l.refused(err)
@@ -127,8 +128,6 @@ func (l *loader) send(ctx context.Context, left *[]*chunk) error {
 	if err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
-	defer stop()
 	defer func() { _ = c.Close() }() // every reply was read, or there is an error that tells more
 	sent := make(chan *chunk, loadWindow)
 	var refused []*chunk // of the goroutine, up to done

@@ -2,7 +2,9 @@ package apply
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 
 	"godwit/internal/server"
 	"godwit/internal/slot"
@@ -42,6 +44,26 @@ func (s *shards) identities(ctx context.Context) ([]identity, error) {
 		}
 	}
 	return ids, nil
+}
+
+// kept sees that the primaries have what they were given since they were these. One that was
+// a replica in between has another history, but not where it has made itself a new one: when
+// its first replica comes, or an hour after the last one has gone (replication.c
+// createReplicationBacklog, replicationCron), there is none that it goes on with.
+func (s *shards) kept(ctx context.Context, was []identity) error {
+	now, err := s.identities(ctx)
+	if err != nil {
+		return err
+	}
+	for i, e := range s.primaries {
+		switch {
+		case now[i].RunID != was[i].RunID:
+			return fmt.Errorf("%s was started again during the copy", e.Address)
+		case now[i].Before != was[i].Before && strings.Trim(now[i].Before, "0") != "":
+			return fmt.Errorf("%s was a replica during the copy", e.Address)
+		}
+	}
+	return nil
 }
 
 // moved are the slots that another shard has by now than the one that had them with the

@@ -13,6 +13,7 @@ import (
 type restorer struct {
 	crc    *rdb.CRC64
 	to     rdb.Format
+	coding rdb.TranscoderOptions
 	coder  *rdb.Transcoder // for types that the target does not load; nil until the source's format is known
 	pass   rdb.Set         // types that it loads as they are
 	body   []byte          // scratch: a payload
@@ -30,7 +31,7 @@ func newRestorer(crc *rdb.CRC64, target command.Capabilities) *restorer {
 
 // begin is called when the format of the snapshot is known.
 func (r *restorer) begin(from rdb.Format, o rdb.TranscoderOptions) {
-	r.from, r.coder = from, rdb.NewTranscoder(from, r.to, o)
+	r.from, r.coding, r.coder = from, o, rdb.NewTranscoder(from, r.to, o)
 	touches := r.coder.Touches()
 	r.pass = rdb.AllCodes()
 	for i := range r.pass {

@@ -165,8 +165,6 @@ func (e *Engine) putBack(ctx context.Context, s Setting) error {
 		return err
 	}
 	defer func() { _ = c.Close() }() // nothing was left unsent
-	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
-	defer stop()
 	now, err := c.do("CONFIG", "GET", notifySetting)
 	if err != nil || len(now) != 2 {
 		return err

@@ -19,10 +19,17 @@ func notesOfAway(err error) (notes []string, rest error) {
 		}
 		return notes, errors.Join(left...)
 	}
-	var setting *apply.RestoreError
 	var away *server.ConnError
-	if errors.As(err, &setting) && errors.As(err, &away) && away.Op == "dial" {
+	if !errors.As(err, &away) || away.Op != "dial" {
+		return nil, err
+	}
+	var setting *apply.RestoreError
+	var left *leftError
+	switch {
+	case errors.As(err, &setting):
 		return []string{setting.Error() + "; " + setting.HintText()}, nil
+	case errors.As(err, &left):
+		return []string{left.Error() + "; " + left.HintText()}, nil
 	}
 	return nil, err
 }

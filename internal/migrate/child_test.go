@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -30,7 +31,7 @@ const childVariable = "GODWIT_TEST_CHILD"
 
 // order is what the child is to run.
 type order struct {
-	StateDir, From, To     string
+	StateDir, From, To     string // From is file:PATH of a file
 	Announce               string
 	ListenPort             int
 	MaxPause               time.Duration
@@ -65,7 +66,9 @@ func beChild() error {
 	if c.Route, err = route.Parse(o.DBMap); err != nil {
 		return err
 	}
-	if c.From, err = server.ParseEndpoint(o.From); err != nil {
+	if path, isFile := strings.CutPrefix(o.From, "file:"); isFile {
+		c.File = path
+	} else if c.From, err = server.ParseEndpoint(o.From); err != nil {
 		return err
 	}
 	if c.To, err = server.ParseEndpoint(o.To); err != nil {
@@ -148,8 +151,12 @@ type child struct {
 
 func startChild(t *testing.T, c migrate.Config, killAt string) *child {
 	t.Helper()
+	from := c.From.String()
+	if c.File != "" {
+		from = "file:" + c.File
+	}
 	text, err := json.Marshal(order{
-		StateDir: c.StateDir, From: c.From.String(), To: c.To.String(), Announce: c.Announce, ListenPort: c.ListenPort,
+		StateDir: c.StateDir, From: from, To: c.To.String(), Announce: c.Announce, ListenPort: c.ListenPort,
 		MaxPause: c.MaxPause, SpoolMemory: c.SpoolMemory, SpoolDisk: c.SpoolDisk, Drop: c.Drop, Verify: c.Verify, DBMap: c.Route.Flags(), KillAt: killAt,
 	})
 	if err != nil {

@@ -111,7 +111,8 @@ func (d *deployment) forget(ctx context.Context) error {
 	return f.Forget(ctx)
 }
 
-// byHand are the lines that give its users their rights back.
+// byHand are the lines that give its users their rights back, and delete godwit's own: a node
+// that was away has it still.
 func (d *deployment) byHand(r rules) []string {
 	var lines []string
 	for _, address := range slices.Sorted(maps.Keys(r)) {
@@ -120,7 +121,7 @@ func (d *deployment) byHand(r rules) []string {
 		for _, u := range r[address] {
 			lines = append(lines, node.CLI(u.Restore()...))
 		}
-		lines = append(lines, node.CLI("CLIENT", "UNPAUSE"))
+		lines = append(lines, node.CLI("ACL", "DELUSER", d.user()), node.CLI("CLIENT", "UNPAUSE"))
 	}
 	return lines
 }

@@ -123,6 +123,7 @@ func (m *Joint) run(parent context.Context) error {
 	ctx, life := m.live(parent)
 	defer life.end(m.stopEngine)
 
+	m.tendVerify(ctx) // before anything is fed again
 	if err := m.recover(ctx); err != nil {
 		return err
 	}

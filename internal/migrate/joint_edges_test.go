@@ -163,16 +163,9 @@ func TestJointNodeAwayAtARollback(t *testing.T) {
 	m.ready()
 	m.cutover()
 	m.ready()
-	var replica *sandbox.Server
-	for _, n := range p.a.nodes() {
-		if info(t, connect(t, n), "replication")["role"] == "slave" {
-			replica = n
-		}
-	}
+	replica := p.a.replica()
 	pauseServer(t, replica)
-	eventually(t, "the replica is given up", func() bool {
-		return strings.Contains(lineOf(fmt.Sprint(p.a.do(p.a.primaryServer(), "CLUSTER", "NODES")), replica.Address()), "slave,fail ")
-	})
+	p.a.givesUp(replica)
 	m.ready()
 	m.rollback()
 	m.ready()

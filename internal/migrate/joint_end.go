@@ -74,6 +74,9 @@ func (m *Joint) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 	}
 	defer m.interruptVerify(ctx, "an abort")()
 	m.stopEngine()
+	if err := m.putBackShards(ctx, m.sides[Source], &result); err != nil { // which may need no more than that
+		return result, err
+	}
 	run := newRunner(result.Steps)
 	for _, side := range []Side{Target, Source}[:len(result.Steps)] {
 		if err := run.do(func() error { return m.free(ctx, side, &result) }); err != nil {
@@ -102,7 +105,7 @@ func (m *Joint) free(ctx context.Context, side Side, result *EndResult) error {
 // clean deletes what an engine has left at a side, and puts settings back.
 func (m *Joint) clean(ctx context.Context, side Side, result *EndResult) error {
 	d := m.sides[side]
-	if err := m.restoreShards(ctx, d); err != nil {
+	if err := m.putBackShards(ctx, d, result); err != nil {
 		return err
 	}
 	for _, e := range d.endpoints {
@@ -126,6 +129,14 @@ func (m *Joint) clean(ctx context.Context, side Side, result *EndResult) error {
 		}
 	}
 	return nil
+}
+
+// putBackShards puts back what a comparison has changed at a side. result notes what is to be
+// done yet at nodes that are away.
+func (m *Joint) putBackShards(ctx context.Context, d *deployment, result *EndResult) error {
+	notes, err := notesOfAway(m.restoreShards(ctx, d))
+	result.Notes = append(result.Notes, notes...)
+	return err
 }
 
 func (m *Joint) cleanStep(side Side) StepStatus {

@@ -31,11 +31,11 @@ func (m *Joint) verifyBetween(v *verifying) error {
 // Those that follow are asked by godwit's own user.
 func (m *Joint) verifyPrepare(ctx context.Context, v *verifying) error {
 	serves, other := m.primary(), m.secondary()
-	from, err := side(ctx, serves, serves.entry())
+	from, err := side(ctx, serves, serves.entry)
 	if err != nil {
 		return err
 	}
-	to, err := side(ctx, other, other.own())
+	to, err := side(ctx, other, other.own)
 	if err != nil {
 		return err
 	}
@@ -50,13 +50,16 @@ func (m *Joint) verifyPrepare(ctx context.Context, v *verifying) error {
 	return m.prepareShards(ctx, other, to.Shards, v.options.Repair)
 }
 
-// side is a deployment as package verify sees it, asked by the user of an endpoint. Several
-// servers have no endpoint but their own.
-func side(ctx context.Context, d *deployment, e server.Endpoint) (verify.Side, error) {
+// side is a deployment as package verify sees it, asked by the user of its entry, whichever of
+// its nodes that is by now. Several servers have no entry but each its own.
+func side(ctx context.Context, d *deployment, entry func() server.Endpoint) (verify.Side, error) {
 	if len(d.endpoints) > 1 {
 		return verify.Side{Name: d.url(), Shards: d.endpoints}, nil
 	}
-	found, err := topology.Resolve(ctx, e)
+	if _, err := d.answering(ctx); err != nil {
+		return verify.Side{}, err
+	}
+	found, err := topology.Resolve(ctx, entry())
 	return verify.Side{Name: d.url(), Shards: found.Primaries, Slots: found.Slots}, err
 }
 

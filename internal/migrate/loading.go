@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"godwit/internal/apply"
@@ -109,7 +108,7 @@ func (m *Loading) run(ctx context.Context) error {
 	if err := m.inspect(ctx, m.phase() == Planned); err != nil {
 		return err
 	}
-	base, life := m.live(ctx)
+	_, life := m.live(ctx) // its context is m.base
 	defer life.end(func() { m.stopEngine() })
 	life.apart()
 	m.mu.Lock()
@@ -119,21 +118,20 @@ func (m *Loading) run(ctx context.Context) error {
 		return err
 	}
 	m.event(slog.LevelInfo, fmt.Sprintf("loading %s into %s", m.cfg.File, m.cfg.To.Address))
-	run, err := m.startEngine(base, &life.wg)
-	if err != nil {
+	if err := m.startEngine(); err != nil { //nolint:contextcheck // it lives as long as Run
 		return err
 	}
-	return m.keep(ctx, run)
+	return m.keep(ctx)
 }
 
-// startEngine loads the file from where the journal says.
-func (m *Loading) startEngine(ctx context.Context, wg *sync.WaitGroup) (*loadingRun, error) {
+// startEngine loads the file from where the journal says, as long as Run does.
+func (m *Loading) startEngine() error {
 	m.mu.Lock()
-	target := m.target
+	target, ctx, wg := m.target, m.base, m.wg
 	m.mu.Unlock()
 	c, err := fileConfig(m.cfg, target)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	run := &loadingRun{engine: m.newEngine(c), done: make(chan struct{}), ended: make(chan error, 1)}
 	ctx, run.cancel = context.WithCancel(ctx)
@@ -147,7 +145,7 @@ func (m *Loading) startEngine(ctx context.Context, wg *sync.WaitGroup) (*loading
 			run.ended <- err
 		}
 	})
-	return run, nil
+	return nil
 }
 
 // newEngine is one that goes on from where the journal says.
@@ -184,12 +182,19 @@ func (m *Loading) stopEngine() *apply.FileEngine {
 }
 
 // keep watches over the loading until it ends.
-func (m *Loading) keep(ctx context.Context, run *loadingRun) error {
+func (m *Loading) keep(ctx context.Context) error {
 	tick := time.NewTicker(keepInterval)
 	defer tick.Stop()
 	var saved, looked time.Time
 	for {
-		m.measure(run.engine.View())
+		m.mu.Lock()
+		run := m.engine
+		m.mu.Unlock()
+		var ended <-chan error
+		if run != nil { // else an abort has stopped it
+			ended = run.ended
+			m.measure(run.engine.View())
+		}
 		if time.Since(looked) > shardsInterval {
 			m.lookAtTarget(ctx)
 			looked = time.Now()
@@ -203,7 +208,7 @@ func (m *Loading) keep(ctx context.Context, run *loadingRun) error {
 			return m.interrupted(ctx)
 		case <-m.finished:
 			return nil
-		case err := <-run.ended:
+		case err := <-ended:
 			return m.loaded(ctx, run, err)
 		case <-tick.C:
 		}

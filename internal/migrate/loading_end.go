@@ -2,9 +2,11 @@ package migrate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"godwit/internal/apply"
+	"godwit/internal/server"
 	"godwit/internal/verify"
 )
 
@@ -31,7 +33,9 @@ func (m *Loading) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 		return result, nil
 	}
 	engine := m.stopEngine()
+	goOn := m.startEngine
 	if engine == nil {
+		goOn = func() error { return nil } // it did not
 		if err := m.inspect(ctx, false); err != nil {
 			return result, err
 		}
@@ -43,7 +47,7 @@ func (m *Loading) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 	}
 	run := newRunner(result.Steps)
 	if err := run.do(func() error { return engine.End(ctx) }); err != nil {
-		return result, err
+		return result, errors.Join(err, goOn())
 	}
 	v := engine.View()
 	result.Notes = append(result.Notes, fmt.Sprintf("%s keeps what it was given of the file: %s", m.cfg.To.Address, loadedText(v)))
@@ -71,8 +75,13 @@ func (m *Loading) Complete(_ context.Context, dryRun bool) (EndResult, error) {
 	return EndResult{DryRun: dryRun}, m.errNoSwitch("complete")
 }
 
+// verifyFile is how a target can be compared with the file that it was given.
+func verifyFile(to server.Endpoint) string {
+	return "once it is loaded, load the file into a server of its own, too (redis-server, with the file in its dir), and compare that: godwit verify --from redis://that-server --to " + to.String()
+}
+
 // Verify is refused: a file cannot be asked for its keys.
 func (m *Loading) Verify(context.Context, VerifyOptions) (*verify.Report, error) {
-	return nil, hinted("load the file into a server of its own, and compare that: godwit verify --from redis://that-server --to "+m.cfg.To.String(),
+	return nil, hinted(verifyFile(m.cfg.To),
 		"no verify: the source of migration %s is a file, %s", m.cfg.Name, m.cfg.File)
 }

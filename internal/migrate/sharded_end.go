@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"godwit/internal/reserved"
+	"godwit/internal/server"
 )
 
 // Complete ends the migration after a cutover: godwit leaves nothing at the shards,
@@ -30,6 +33,7 @@ func (m *Sharded) Complete(ctx context.Context, dryRun bool) (EndResult, error) 
 	result.Steps = []StepStatus{
 		{Name: "leave", Server: m.source.address(), Command: "REPLICAOF 127.0.0.1 1 (read-only, a replica of nobody)", State: "planned"},
 		m.cleanStep(),
+		m.cleanSourceStep(true),
 	}
 	if dryRun {
 		return result, nil
@@ -46,11 +50,44 @@ func (m *Sharded) Complete(ctx context.Context, dryRun bool) (EndResult, error) 
 	if err := m.restore(ctx, m.source); err != nil {
 		return result, err
 	}
+	// Last: until then a rollback is possible, should the end fail.
+	if err := run.do(func() error { return m.cleanSource(ctx, true, &result) }); err != nil {
+		return result, err
+	}
 	source := m.source.found()
 	result.Notes = append(result.Notes,
 		fmt.Sprintf("%s holds the data as of now and is read-only, a replica of nobody", m.source.address()),
 		fmt.Sprintf("to free it: %s; to end it: %s", source.CLI("REPLICAOF", "NO", "ONE"), source.CLI("SHUTDOWN", "NOSAVE")))
 	return m.finishAs(Completed, result, fmt.Sprintf("completed: the cluster at %s serves", m.cfg.To.Address))
+}
+
+// cleanSource deletes the key of the way back. result notes it where that is refused: the
+// migration has ended all the same.
+func (m *Sharded) cleanSource(ctx context.Context, replica bool, result *EndResult) error {
+	key := reserved.WayBack(m.cfg.Name)
+	var err error
+	if replica {
+		// A replica takes no DEL, not in a transaction either, but one of a script; within the
+		// transaction nobody else can write to it.
+		_, err = m.source.client.Transaction(ctx,
+			[]any{"REPLICAOF", "NO", "ONE"}, []any{"EVAL", "return redis.call('DEL', KEYS[1])", 1, key}, []any{"REPLICAOF", "127.0.0.1", "1"})
+	} else {
+		_, err = m.source.client.Do(ctx, "DEL", key)
+	}
+	var refused *server.Error
+	if errors.As(err, &refused) {
+		result.Notes = append(result.Notes, fmt.Sprintf("%s keeps the key %s, which godwit may not delete there: %v", m.source.address(), key, err))
+		return nil
+	}
+	return err
+}
+
+func (m *Sharded) cleanSourceStep(replica bool) StepStatus {
+	command := "DEL " + reserved.WayBack(m.cfg.Name)
+	if replica {
+		command = "MULTI; REPLICAOF NO ONE; EVAL … (" + command + "); REPLICAOF 127.0.0.1 1; EXEC"
+	}
+	return StepStatus{Name: "clean-source", Server: m.source.address(), Command: command, State: "planned"}
 }
 
 // Abort ends the migration before the switch: the cluster keeps what it has, the
@@ -71,7 +108,13 @@ func (m *Sharded) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 	if m.primary() != Source || m.phaseIn(Switching, Completed, Aborted) {
 		return result, hinted("`godwit complete` ends it", "no abort in phase %s", m.phase())
 	}
+	m.mu.Lock()
+	switched := m.rec.Cutover.Switches > 0 // and back
+	m.mu.Unlock()
 	result.Steps = []StepStatus{m.cleanStep()}
+	if switched {
+		result.Steps = append(result.Steps, m.cleanSourceStep(false))
+	}
 	if dryRun {
 		return result, nil
 	}
@@ -83,6 +126,11 @@ func (m *Sharded) Abort(ctx context.Context, dryRun bool) (EndResult, error) {
 	}
 	if err := m.restore(ctx, m.source); err != nil {
 		return result, err
+	}
+	if switched {
+		if err := run.do(func() error { return m.cleanSource(ctx, false, &result) }); err != nil {
+			return result, err
+		}
 	}
 	result.Notes = append(result.Notes, fmt.Sprintf("%s serves as before", m.source.address()),
 		fmt.Sprintf("the cluster at %s keeps what was copied so far", m.cfg.To.Address))
@@ -97,14 +145,16 @@ func (m *Sharded) primary() Side {
 
 // clean takes back what godwit has left at the shards.
 func (m *Sharded) clean(ctx context.Context, result *EndResult) error {
-	if err := errors.Join(m.restoreShards(ctx, m.cluster), m.unfence(ctx)); err != nil {
+	notes, err := notesOfAway(m.restoreShards(ctx, m.cluster))
+	result.Notes = append(result.Notes, notes...)
+	if err := errors.Join(err, m.unfence(ctx)); err != nil {
 		return err
 	}
 	if left := m.fenced(); left != nil {
 		result.Notes = append(result.Notes, m.cluster.address()+" has nodes that are away; should one come back without a restart, its users may write there after:")
 		result.Notes = append(result.Notes, m.cluster.byHand(left)...)
 	}
-	notes, err := notesOfAway(m.newEngine(m.cluster.entry).End(ctx))
+	notes, err = notesOfAway(m.newEngine(m.cluster.entry).End(ctx))
 	result.Notes = append(result.Notes, notes...)
 	return err
 }

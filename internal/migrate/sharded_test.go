@@ -125,6 +125,10 @@ func TestToACluster(t *testing.T) {
 				t.Fatal(err)
 			}
 			m.done <- nil
+			c.clean()
+			if role := info(t, connect(t, c.source), "replication")["role"]; role != "slave" {
+				t.Errorf("the source's role is %s", role)
+			}
 		})
 	}
 }
@@ -158,7 +162,7 @@ func TestClusterAbortedWithoutARun(t *testing.T) {
 // clean sees that nothing of godwit's is left at the cluster.
 func (c *toCluster) clean() {
 	c.t.Helper()
-	for _, n := range c.target.Nodes() {
+	for _, n := range append(c.target.Nodes(), c.source) {
 		users, err := connect(c.t, n).Do(c.t.Context(), "ACL", "LIST")
 		if err != nil {
 			c.t.Fatal(err)

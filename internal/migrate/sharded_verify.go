@@ -46,7 +46,7 @@ func (m *Sharded) verifyPrepare(ctx context.Context, v *verifying) error {
 }
 
 func (m *Sharded) prepareForth(ctx context.Context, v *verifying, engine *apply.Engine) error {
-	cluster, err := side(ctx, m.cluster, m.cluster.own())
+	cluster, err := side(ctx, m.cluster, m.cluster.own)
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (m *Sharded) prepareForth(ctx context.Context, v *verifying, engine *apply.
 }
 
 func (m *Sharded) prepareBack(ctx context.Context, v *verifying, way *apply.Feed) error {
-	cluster, err := side(ctx, m.cluster, m.cluster.first())
+	cluster, err := side(ctx, m.cluster, m.cluster.entry)
 	if err != nil {
 		return err
 	}

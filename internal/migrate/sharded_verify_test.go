@@ -144,11 +144,17 @@ func (r *running) idle() {
 	})
 }
 
-// settled stops the load: each acknowledged write is in the cluster.
+// settled stops the load: each acknowledged write is in the cluster, which serves.
 func (c *toCluster) settled(m *running, l *load.Load) {
 	c.t.Helper()
+	c.settledAt(m, l, c.primaries()...)
+}
+
+// settledAt is settled of the side that serves.
+func (c *toCluster) settledAt(m *running, l *load.Load, serves ...server.Endpoint) {
+	c.t.Helper()
 	l.Stop()
-	report, err := l.Audit(c.t.Context(), c.primaries()...)
+	report, err := l.Audit(c.t.Context(), serves...)
 	if err != nil || report.Acked == 0 || !report.Clean() {
 		c.t.Fatalf("audit: %v, %v: %q", report, err, report.Samples)
 	}
@@ -432,7 +438,7 @@ func TestClusterKilledWhileVerifyingBack(t *testing.T) {
 	m.verified(migrate.VerifyOptions{})
 	m.rollback()
 	m.ready()
-	c.settled(m, l)
+	c.settledAt(m, l, c.source.Endpoint())
 	restored(t, c.source, "1")
 	c.restored()
 }
@@ -466,5 +472,5 @@ func TestClusterRepairIsInterruptedByARollback(t *testing.T) {
 		}
 	}
 	m.ready()
-	c.settled(m, l)
+	c.settledAt(m, l, c.source.Endpoint())
 }

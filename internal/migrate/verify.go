@@ -287,7 +287,7 @@ func (c *core) putBack(ctx context.Context, v *verifying, e comparer) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), controlTimeout)
 	defer cancel()
 	if err := e.verifyRestore(ctx, v); err != nil {
-		c.event(slog.LevelWarn, fmt.Sprintf("%s: %v; it is tried again", v.target, err))
+		c.event(slog.LevelWarn, fmt.Sprintf("after a comparison: %v; it is tried again", err))
 	}
 }
 

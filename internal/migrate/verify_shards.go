@@ -12,6 +12,7 @@ import (
 
 	"godwit/internal/apply"
 	"godwit/internal/hold"
+	"godwit/internal/refresh"
 	"godwit/internal/server"
 )
 
@@ -48,6 +49,18 @@ func (c *core) leave(s Side, change func(*verifyLeft)) error {
 		r.Left = left
 	})
 }
+
+// leftError says what a comparison has left at a node.
+type leftError struct {
+	node, what, byHand string
+	err                error
+}
+
+func (e *leftError) Error() string { return fmt.Sprintf("%s: %s: %v", e.node, e.what, e.err) }
+func (e *leftError) Unwrap() error { return e.err }
+
+// HintText is what the user can do about it.
+func (e *leftError) HintText() string { return "if that node is still there: " + e.byHand }
 
 // prepareShards has the primaries of a side give their snapshots at once when they are
 // asked for one: those of several are to be of about the same moment, and what follows
@@ -111,14 +124,14 @@ func (c *core) restoreShards(ctx context.Context, d *deployment) error {
 	rest := verifyLeft{Delays: make(map[string]string)}
 	for _, node := range left.Repaired {
 		if err := c.cutAt(ctx, d, node); err != nil {
-			failed = append(failed, fmt.Errorf("%s: ending a repair: %w", node, err))
+			failed = append(failed, &leftError{node, "a repair was not ended", "end its clients of the name " + refresh.Name + " by CLIENT KILL", err})
 			rest.Repaired = append(rest.Repaired, node)
 		}
 	}
 	for _, node := range slices.Sorted(maps.Keys(left.Delays)) {
 		err := d.atNode(node, func(client *server.Client) error { return client.ConfigSet(ctx, disklessSyncDelay, left.Delays[node]) })
 		if err != nil {
-			failed = append(failed, fmt.Errorf("%s: restoring %s: %w", node, disklessSyncDelay, err))
+			failed = append(failed, &leftError{node, disklessSyncDelay + " was not put back", fmt.Sprintf("CONFIG SET %s %q", disklessSyncDelay, left.Delays[node]), err})
 			rest.Delays[node] = left.Delays[node]
 		}
 	}

@@ -100,6 +100,20 @@ func (s *Span) ModuleID() ModuleID {
 	return ModuleID(id)
 }
 
+// EmptyModuleAux tells of an OpcodeModuleAux element that says no more than that the module
+// is there, and when it was asked (rdb.c rdbSaveSingleModuleAux).
+func (s *Span) EmptyModuleAux() bool {
+	if s.More {
+		return false
+	}
+	rest := s.Bytes[1:]
+	for range 3 { // the module, the type of what follows, and when
+		_, n, _ := length(rest) // the walker has been through it
+		rest = rest[n:]
+	}
+	return len(rest) == 1 // RDB_MODULE_OPCODE_EOF
+}
+
 // readKey reads what comes before a key's value. The walker has been through it,
 // so its layout is right; only the key's name can still be wrong. If that is not in
 // Bytes as it is, it is d's.

@@ -83,7 +83,8 @@ func (r *run) attachApart(ctx context.Context) (*attached, error) {
 const (
 	// stopLimit is for how long the target may take to come to the source's offset.
 	stopLimit = 30 * time.Second
-	// holdLimit is for how long its feed is held for its answer.
+	// holdLimit is for how long its feed is held for the answer of a server that is to
+	// begin its snapshot: for its own, and for those of the source's other shards.
 	holdLimit = 3 * time.Second
 )
 
@@ -113,10 +114,7 @@ func (r *run) attachAligned(ctx context.Context, l *look) (_ *attached, err erro
 	soon, cancel := context.WithTimeout(ctx, holdLimit)
 	defer cancel()
 	if err := askAll(soon, r.target.shards, a.target, (*shard).disklessAtOnce); err != nil {
-		if soon.Err() != nil && ctx.Err() == nil {
-			return nil, &passingError{fmt.Errorf("the target did not begin a snapshot within %v: %w", holdLimit, err), "something keeps it from forking at once: a BGSAVE or a rewrite of its AOF, or its repl-diskless-sync-delay; or use --method scan"}
-		}
-		return nil, err
+		return nil, notBegun(ctx, soon, r.target, err)
 	}
 	if err := held.err(); err != nil {
 		return nil, notHeld(ctx, err)
@@ -153,15 +151,19 @@ func askAll(ctx context.Context, shards []*shard, into []*incoming, eof func(*sh
 // of its shard was taken, as soon as that is known.
 func (r *run) stopAll(ctx context.Context, held *trailed, into []*incoming) ([]hold.Stand, error) {
 	eof := func(*shard) bool { return true }
-	if len(held.holds) > 1 {
-		eof = (*shard).disklessAtOnce // while one is waited for the others are held
-	}
 	stands := make([]hold.Stand, len(held.holds))
 	group, within := errgroup.WithContext(ctx)
+	soon := within
+	if len(held.holds) > 1 { // while one is waited for the others are held
+		eof = (*shard).disklessAtOnce
+		var cancel context.CancelFunc
+		soon, cancel = context.WithTimeout(within, holdLimit)
+		defer cancel()
+	}
 	for i, shard := range r.source.shards {
 		group.Go(func() (err error) {
-			if into[i], err = shard.ask(within, eof(shard)); err != nil {
-				return err
+			if into[i], err = shard.ask(soon, eof(shard)); err != nil {
+				return notBegun(within, soon, r.source, err)
 			}
 			if stands[i], err = stop(within, held.holds[i], into[i].answer.Offset); err != nil {
 				return notStopped(within, err)
@@ -176,6 +178,18 @@ func stop(ctx context.Context, h Hold, offset int64) (hold.Stand, error) {
 	ctx, cancel := context.WithTimeout(ctx, stopLimit)
 	defer cancel()
 	return h.Stop(ctx, offset)
+}
+
+// notBegun says why a side has not begun its snapshots in the time that ctx was given as
+// soon.
+func notBegun(ctx, soon context.Context, s *side, err error) error {
+	if soon.Err() == nil || ctx.Err() != nil {
+		return err
+	}
+	return &passingError{
+		fmt.Errorf("the %s did not begin a snapshot within %v: %w", s.role, holdLimit, err),
+		"something keeps it from forking at once: a BGSAVE or a rewrite of its AOF, or its repl-diskless-sync-delay; or use --method scan",
+	}
 }
 
 // notStopped says why the target is not where the source's snapshot was taken.

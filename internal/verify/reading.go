@@ -32,7 +32,7 @@ type reading struct {
 	seen    seen
 	wanted  *buckets
 	options digest.Options // keys too that expire at its Expired or before are none
-	besides ahead          // keys that are passed over
+	besides ahead          // keys that are passed over, by the names they are compared by
 	limiter *rate.Limiter
 }
 
@@ -76,13 +76,15 @@ func (r *reading) read(ctx context.Context) error {
 		case err != nil:
 			return r.failed(ctx, err)
 		}
-		if !side.owns(r.shard, entry.DB, entry.Key) || r.besides.has(entry.DB, entry.Key) {
+		if !side.owns(r.shard, entry.DB, entry.Key) {
 			continue
 		}
 		if entry.DB == libraries && r.seen.libraries != nil && r.seen.libraries.again(entry) {
 			continue
 		}
-		entry.DB, entry.Key = side.compared(entry.DB, entry.Key)
+		if entry.DB, entry.Key = side.compared(entry.DB, entry.Key); r.besides.has(entry.DB, entry.Key) {
+			continue
+		}
 		counts, err := r.entry(sums, entry)
 		if err != nil {
 			return err

@@ -62,7 +62,7 @@ func (c *churn) write(ctx context.Context, id, rate int, servers []*sandbox.Serv
 		if err != nil {
 			return
 		}
-		defer client.Close() //nolint:errcheck // what it wrote is not audited
+		defer func() { _ = client.Close() }() // what it wrote is not audited
 		clients = append(clients, client)
 	}
 	tick := time.NewTicker(time.Second * churnPipeline / time.Duration(rate))

@@ -127,10 +127,11 @@ func TestClusterChanges(t *testing.T) {
 				j := newJourney(t, s, row.version, 25_000, row.name != added)
 				j.write()
 				j.bustle()
+				if row.during == migrate.Copying { // else it is over before anything can happen
+					j.from.set("rdb-key-save-delay", "300") // µs
+				}
 				j.begin()
-				j.p.until(string(row.during), func(s migrate.Status) bool {
-					return s.Phase == migrate.Following || s.Phase == row.during && s.Copy.Keys > 0
-				})
+				j.p.until(string(row.during), func(s migrate.Status) bool { return s.Phase == row.during && s.Copy.Keys > 0 })
 				c := j.to.cluster
 				if row.side == migrate.Source {
 					c = j.from.cluster
@@ -140,6 +141,10 @@ func TestClusterChanges(t *testing.T) {
 					t.Fatal(err)
 				}
 				t.Logf("it happened from %s, %d keys, to %s", before.Phase, before.Copy.Keys, j.p.status().Phase)
+				if before.Phase != row.during {
+					t.Errorf("it was to happen while %s", row.during)
+				}
+				j.from.set("rdb-key-save-delay", "0")
 				j.p.ready()
 				if row.side == migrate.Target { // the next run knows as much
 					j.run.kill()

@@ -109,6 +109,19 @@ func (d *deployed) fill(keys int, functions bool) {
 	}
 }
 
+// set changes a setting of all nodes that run.
+func (d *deployed) set(name, value string) {
+	d.t.Helper()
+	for _, n := range d.nodes() {
+		if !n.Running() {
+			continue
+		}
+		if err := sandboxtest.Client(d.t, n).ConfigSet(d.t.Context(), name, value); err != nil {
+			d.t.Fatal(err)
+		}
+	}
+}
+
 // left sees that nothing of godwit's is left there, but that its users may not write, if
 // that is to be so.
 func (d *deployed) left(fenced bool) {

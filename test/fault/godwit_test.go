@@ -1,7 +1,7 @@
 // Package fault runs the program itself, built with failpoints, against real
 // servers: what it exits with, what is left when it is killed, how much memory it
 // takes, and that it outlives what happens to clusters. Without the build tag fault
-// it is a row or two of each table; more tables of faults are in internal/migrate.
+// it is a row or two of some tables; more tables of faults are in internal/migrate.
 package fault
 
 import (

@@ -213,9 +213,7 @@ func (j *journey) ends(had ...load.Report) {
 		j.t.Errorf("godwit run exits with %d", code)
 	}
 	j.to.left(false)
-	if j.from.cluster != nil || len(j.from.servers) > 1 {
-		j.from.left(true)
-	}
+	j.from.left(j.from.cluster != nil || len(j.from.servers) > 1) // one server is a replica
 }
 
 // must carries out a switch, and logs how long writes stood still.
