@@ -147,7 +147,8 @@ func (d *dispatcher) carry(ctx context.Context, keys map[int][][]byte) error {
 const carriedAtOnce = 200
 
 // misses tells whether the target may have lost a key on whose value the effect of a
-// command depends. It knows better from then on of one that the command overwrites.
+// command depends. It knows better from then on of one that the command overwrites: not of
+// one that is ahead, as the command is left out there.
 func (d *dispatcher) misses(args [][]byte) (bool, error) {
 	if len(d.gone) == 0 {
 		return false, nil
@@ -165,7 +166,9 @@ func (d *dispatcher) misses(args [][]byte) (bool, error) {
 		return found, nil
 	}
 	for _, at := range d.positions {
-		delete(d.gone, string(d.values.name(d.to, args[at])))
+		if !d.values.has(d.to, args[at], d.end) {
+			delete(d.gone, string(d.values.name(d.to, args[at])))
+		}
 	}
 	return false, nil
 }
