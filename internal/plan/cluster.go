@@ -163,7 +163,7 @@ func (in *input) applySteps(back bool) []Step {
 	}
 	steps = append(steps,
 		at(source, copying, "PSYNC ? -1", "to the source godwit is a replica; it forks once and sends its snapshot, then every write"),
-		shard(copying, "RESTORE key ttl value", count(in.Source.Keys(), "key", "keys")+", each to the shard of its slot; what is written meanwhile waits in the spool"),
+		shard(copying, "SET key value; RESTORE key ttl value", count(in.Source.Keys(), "key", "keys")+", each to the shard of its slot; what is written meanwhile waits in the spool"),
 		shard(following, "CONFIG SET notify-keyspace-events", "every shard tells which keys it lets go of by itself; as it was at the end"),
 		shard(following, "EVALSHA", "batches of the source's commands for each shard; a batch ends with its own checkpoint godwit:"+in.Name+":*, so none is carried out twice"),
 		at(source, following, "REPLCONF ACK offset", "acknowledged is what every shard has, so INFO and WAIT at the source tell the truth about them"))

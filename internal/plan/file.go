@@ -202,7 +202,7 @@ func (in *input) fileSteps(f *FileContents) []Step {
 		steps = append(steps, at(target, copying, "FLUSHALL", "(--replace)"))
 	}
 	if f.Keys > 0 {
-		steps = append(steps, at(target, copying, "RESTORE key ttl value", count(f.Keys, "key", "keys")+" of the snapshot"))
+		steps = append(steps, at(target, copying, "SET key value; RESTORE key ttl value", count(f.Keys, "key", "keys")+" of the snapshot"))
 	}
 	if len(f.Libraries) > 0 {
 		steps = append(steps, at(target, copying, "FUNCTION LOAD REPLACE", list(f.Libraries)))

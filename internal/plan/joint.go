@@ -195,7 +195,7 @@ func (in *input) jointSteps(back bool) []Step {
 	}
 	steps = append(steps,
 		source(copying, "PSYNC ? -1", every+": to it godwit is a replica; it forks once and sends its snapshot, then every write"),
-		target(copying, "RESTORE key ttl value", count(in.Source.Keys(), "key", "keys")+"; what is written meanwhile waits in the spool"),
+		target(copying, "SET key value; RESTORE key ttl value", count(in.Source.Keys(), "key", "keys")+"; what is written meanwhile waits in the spool"),
 		target(following, "CONFIG SET notify-keyspace-events", "it tells which keys it lets go of by itself; as it was at the end"),
 		target(following, "EVALSHA", "batches of the sources' commands; a batch ends with its own checkpoint "+own+":*, so none is carried out twice"),
 		source(following, "REPLCONF ACK offset", "acknowledged is what the target has, so INFO and WAIT at the source tell the truth about it"))
