@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"time"
 
 	"godwit/internal/apply"
@@ -86,11 +87,13 @@ func (m *Joint) begin() error {
 			m.ended = r.Phase
 		}
 		m.rec = jointRecord{
-			header: header{Name: m.cfg.Name, From: from, To: to, Engine: plan.Apply, Joint: true, Phase: Planned, Primary: Source, Started: time.Now()},
+			header: header{Name: m.cfg.Name, From: from, To: to, Engine: plan.Apply, Joint: true, Phase: Planned, Primary: Source, Started: time.Now(), DBMap: m.cfg.Route.Flags()},
 			Toward: map[Side]apply.Progress{}, Fences: map[Side]rules{},
 		}
 	case r.From != from || r.To != to || !r.Joint:
 		return &ConflictError{Name: m.cfg.Name, From: r.From, To: r.To, Phase: r.Phase}
+	case !slices.Equal(r.DBMap, m.cfg.Route.Flags()):
+		return &DBMapError{Name: m.cfg.Name, Was: r.DBMap, Now: m.cfg.Route.Flags()}
 	default:
 		r.Verify.killed()
 	}
@@ -321,6 +324,9 @@ func (m *Joint) newEngine(from Side, progress apply.Progress, to server.Endpoint
 	if source.isCluster() {
 		c.Cluster = &apply.ClusterSource{Find: source.answering, Describe: source.describe}
 		return apply.New(c)
+	}
+	if from == Source {
+		c.Route = m.cfg.Route
 	}
 	for _, e := range source.endpoints {
 		c.Sources = append(c.Sources, source.standalone(e))

@@ -39,6 +39,9 @@ func (m *Joint) verifyPrepare(ctx context.Context, v *verifying) error {
 	if err != nil {
 		return err
 	}
+	if serves.side == Source {
+		to.Route = m.cfg.Route
+	}
 	engine := m.present()
 	if engine == nil {
 		return errors.New("the link has ended")

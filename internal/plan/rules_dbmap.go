@@ -22,14 +22,14 @@ func dbMapRules() []rule {
 				"leave --db-map out; it is for clusters as targets"
 		}},
 		{"db-map-joint", blocker, func(in *input) (string, string) {
-			if !in.joint() && !in.file || !in.Route.Maps() {
+			if !in.joint() && !in.file || in.mayMap() || !in.Route.Maps() {
 				return "", ""
 			}
-			return "--db-map " + in.Route.String() + ": a mapping takes one standalone server as the source", "leave --db-map out"
+			return "--db-map " + in.Route.String() + ": a mapping takes standalone servers as the source, and a cluster as the target", "leave --db-map out"
 		}},
 		{"cluster-dbs", blocker, func(in *input) (string, string) {
 			switch {
-			case in.joint():
+			case in.joint() && !in.mayMap():
 				return in.otherDBs("what several primaries have is carried to db 0, and they have keys in %s as well", "move them to db 0 by other names")
 			case !in.toCluster():
 				return "", ""
@@ -64,7 +64,7 @@ func dbMapRules() []rule {
 			return found(in.Route.Fits(in.clusterDBs()))
 		}},
 		{"db-map-way-back", blocker, func(in *input) (string, string) {
-			if !in.toCluster() || !in.wantsBack() {
+			if !in.toCluster() || !in.wantsBack() || in.severalServers() { // from where there is no way back anyway
 				return "", ""
 			}
 			return found(in.Route.OneWay())
@@ -100,6 +100,12 @@ func dbMapRules() []rule {
 			return text, ""
 		}},
 	}
+}
+
+// mayMap tells whether dbs of the source may go to others, or by other names: those of
+// servers to a cluster.
+func (in *input) mayMap() bool {
+	return in.toCluster() && !in.file && (!in.joint() || in.severalServers())
 }
 
 // otherDBs names the dbs above 0 where nothing can be said about them.

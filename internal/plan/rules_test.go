@@ -61,7 +61,14 @@ var ruleTests = []struct {
 	{name: "a mapping of several servers", change: func(f *Facts, w *Wants) {
 		f.several(redis70(from), redis70("10.0.0.3:6379"))
 		w.Route, _ = route.Parse([]string{"1:drop"})
-	}, blockers: []string{"db-map-joint"}, warnings: []string{"joint-clients", "sources-names"}, says: "takes one standalone server", noBack: true},
+	}, blockers: []string{"db-map-joint"}, warnings: []string{"joint-clients", "sources-names"}, says: "takes standalone servers", noBack: true},
+	{name: "a mapping of several servers to a cluster", change: func(f *Facts, w *Wants) {
+		one := redis70(from)
+		one.DBs = append(one.DBs, topology.DB{Number: 3, Keys: 7})
+		f.several(one, redis70("10.0.0.3:6379"))
+		clustered(f, redis70)
+		w.Route, _ = route.Parse([]string{"3:prefix=three:"})
+	}, warnings: []string{"joint-clients", "sources-names"}, notes: []string{"db-map"}, says: "db 3 (7 keys) to db 0 by names that begin with", noBack: true},
 	{name: "several servers that are to be compared", change: func(f *Facts, w *Wants) {
 		f.several(redis70(from), redis70("10.0.0.3:6379"))
 		w.Verify = true
