@@ -55,8 +55,6 @@ func (f *Feed) readCheckpoint(ctx context.Context) (*feedCheckpoint, error) {
 		return nil, err
 	}
 	defer func() { _ = c.Close() }() // nothing was left unsent
-	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
-	defer stop()
 	fields, err := c.do("HGETALL", reserved.WayBack(f.cfg.Name))
 	if err != nil {
 		return nil, err

@@ -65,8 +65,6 @@ func (l *feedLink) stir(ctx context.Context, shard server.Endpoint) error {
 		return err
 	}
 	defer func() { _ = c.Close() }() // every reply was read
-	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
-	defer stop()
 	ranges, err := slotsOf(l.name)
 	if err != nil {
 		return err

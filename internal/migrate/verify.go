@@ -124,7 +124,7 @@ func (c *core) compares(v *verifying, between verifySides, feeds []*feed) {
 	v.between, v.feeds = between, feeds
 	if c.verifyBarred > 0 { // it was interrupted before there were any
 		for _, f := range feeds {
-			f.why = errNotHeld
+			f.why = errors.New("the comparison was interrupted")
 		}
 	}
 }
