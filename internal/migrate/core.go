@@ -113,7 +113,7 @@ func (c *core) noteEnd(ctx context.Context, err error) error {
 
 // finishAs journals the end of a migration, and ends its run.
 func (c *core) finishAs(p Phase, result EndResult, text string) (EndResult, error) {
-	if err := c.change(func(r *header) { r.Phase, r.Error, r.Hint = p, "", "" }); err != nil {
+	if err := c.change(func(r *header) { r.Phase, r.Error, r.Hint, r.Completing = p, "", "", false }); err != nil {
 		return result, err
 	}
 	c.event(slog.LevelInfo, text)

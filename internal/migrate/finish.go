@@ -42,6 +42,9 @@ func (m *Migration) Complete(ctx context.Context, dryRun bool) (EndResult, error
 		if dryRun {
 			return result, nil
 		}
+		if err := m.beginCompleting(); err != nil {
+			return result, err
+		}
 		defer m.interruptVerify(ctx, "the end of the migration")()
 		m.setQuiet()
 		m.stopLink()
@@ -60,6 +63,9 @@ func (m *Migration) Complete(ctx context.Context, dryRun bool) (EndResult, error
 	result.Steps = completeSteps(source, target, native)
 	if dryRun {
 		return result, nil
+	}
+	if err := m.beginCompleting(); err != nil {
+		return result, err
 	}
 	defer m.interruptVerify(ctx, "the end of the migration")()
 	run := newRunner(result.Steps)

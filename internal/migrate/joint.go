@@ -255,7 +255,7 @@ func (m *Joint) carry(ctx context.Context) error {
 	r := m.record()
 	to := m.sides[r.Primary.other()]
 	switch {
-	case m.present() != nil || r.Switch != nil:
+	case m.present() != nil || r.Switch != nil || r.Completing:
 		return nil
 	case r.Lost != "" || r.Primary == Target && r.Toward[Source].Owner == "":
 		return nil // there is no way back

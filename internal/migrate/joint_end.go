@@ -31,6 +31,9 @@ func (m *Joint) Complete(ctx context.Context, dryRun bool) (EndResult, error) {
 	if dryRun {
 		return result, nil
 	}
+	if err := m.beginCompleting(); err != nil {
+		return result, err
+	}
 	defer m.interruptVerify(ctx, "the end of the migration")()
 	m.stopEngine()
 	run := newRunner(result.Steps)

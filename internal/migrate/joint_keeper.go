@@ -23,6 +23,9 @@ func (m *Joint) tend(ctx context.Context) error {
 	if r.Switch != nil {
 		return nil // asked again at the next look
 	}
+	if m.completing() {
+		return nil
+	}
 	m.tendVerify(ctx)
 	if err := m.carry(ctx); err != nil {
 		m.complain(err.Error())

@@ -71,6 +71,8 @@ func (m *Joint) mayTurn(to Side) error {
 		return hinted("`godwit complete` ends the migration", "the target is the primary already")
 	case r.Primary == to:
 		return hinted("there is nothing to roll back", "the source is the primary already")
+	case r.Completing:
+		return hinted(completingHint, "%s", errCompleting)
 	case m.cfg.Cutover == Never:
 		return hinted("run it with --cutover manual", "this migration runs with --cutover never")
 	case to == Source && r.Lost != "":

@@ -65,6 +65,8 @@ func (m *Joint) readyLocked() (bool, string) {
 	switch {
 	case m.rec.Phase != Following && m.rec.Phase != Switched && m.rec.Phase != RolledBack:
 		return false, "phase " + string(m.rec.Phase)
+	case m.rec.Completing:
+		return false, errCompleting.Error()
 	case m.rec.Primary == Target && m.rec.Lost != "":
 		return false, m.rec.Lost
 	case m.rec.Primary == Target && m.rec.Toward[Source].Owner == "":

@@ -49,7 +49,9 @@ type header struct {
 	Followed bool          `json:"followed"`           // the target has followed the source
 	Fenced   bool          `json:"fenced,omitempty"`   // users of a side have been refused writes, see deployment
 	Cutover  CutoverStatus `json:"cutover"`
-	Verify   VerifyStatus  `json:"verify"`
+	// Completing tells that a complete was begun, see beginCompleting.
+	Completing bool         `json:"completing,omitempty"`
+	Verify     VerifyStatus `json:"verify"`
 	// Left is what a comparison is to put back at the primaries that it has asked.
 	Left   map[Side]verifyLeft `json:"verify_sides,omitempty"`
 	Last   Status              `json:"last"` // as last shown, for a dead run's status

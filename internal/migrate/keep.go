@@ -36,6 +36,7 @@ func (c *core) keep(ctx context.Context, m kept) error {
 	tick := time.NewTicker(keepInterval)
 	defer tick.Stop()
 	var saved, nextAuto time.Time
+	var last completion
 	attempts := 0
 	for {
 		if c.operation.try() {
@@ -60,9 +61,7 @@ func (c *core) keep(ctx context.Context, m kept) error {
 			}
 			nextAuto = time.Now().Add(autoPause)
 		}
-		if err := c.windowOver(ctx, m); err != nil {
-			return err
-		}
+		c.completeIfDue(ctx, m, &last)
 		if time.Since(saved) > saveInterval {
 			c.saveQuietly()
 			saved = time.Now()
@@ -96,22 +95,4 @@ func (c *core) interrupted(ctx context.Context, m kept) error {
 		}
 	}
 	return ctx.Err()
-}
-
-// windowOver completes the migration when its rollback window has passed.
-func (c *core) windowOver(ctx context.Context, m kept) error {
-	c.mu.Lock()
-	since, phase := c.head.Cutover.At, c.head.Phase
-	c.mu.Unlock()
-	if c.cfg.RollbackWindow < 0 || phase != Switched || time.Since(since) < c.cfg.RollbackWindow {
-		return nil
-	}
-	if !m.whole() {
-		return nil // a server that is away for a moment is waited for
-	}
-	_, err := m.Complete(ctx, false)
-	if errors.Is(err, errBusy) {
-		return nil
-	}
-	return err
 }

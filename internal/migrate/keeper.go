@@ -68,7 +68,7 @@ func (m *Migration) tend(ctx context.Context) error {
 		}
 	}
 	m.measure()
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || m.completing() {
 		return nil //nolint:nilerr // keep returns it
 	}
 	if m.pending() {

@@ -177,6 +177,10 @@ func (m *Migration) run(parent context.Context) error {
 		return err
 	}
 	life.apart()
+	if m.completing() {
+		m.setQuiet()
+		return m.keep(parent, m)
+	}
 	if err := m.connect(parent, fresh); parent.Err() != nil {
 		return m.interrupted(parent, m)
 	} else if err != nil {

@@ -243,7 +243,7 @@ func (m *Sharded) carry(ctx context.Context) error {
 	r, idle := m.rec, m.engine == nil && m.feed == nil
 	m.mu.Unlock()
 	switch {
-	case !idle || r.Switch != nil:
+	case !idle || r.Switch != nil || r.Completing:
 	case r.Primary == Source:
 		if err := m.raise(ctx); err != nil {
 			return err

@@ -240,6 +240,8 @@ func (m *Sharded) mayGoBack() error {
 		return hinted("start it with the same `godwit run`, then try again", "migration %s is not running", r.Name)
 	case r.Primary == Source:
 		return hinted("there is nothing to roll back", "the source is the primary already")
+	case r.Completing:
+		return hinted(completingHint, "%s", errCompleting)
 	case r.Back == nil:
 		return hinted("`godwit complete` ends the migration", "there is no way back: this migration runs with --rollback-window 0")
 	case r.Back.Lost != "":

@@ -38,6 +38,9 @@ func (m *Sharded) Complete(ctx context.Context, dryRun bool) (EndResult, error) 
 	if dryRun {
 		return result, nil
 	}
+	if err := m.beginCompleting(); err != nil {
+		return result, err
+	}
 	defer m.interruptVerify(ctx, "the end of the migration")()
 	run := newRunner(result.Steps)
 	if err := run.do(func() error { return leaveReadOnly(ctx, m.source) }); err != nil {
@@ -50,7 +53,6 @@ func (m *Sharded) Complete(ctx context.Context, dryRun bool) (EndResult, error) 
 	if err := m.restore(ctx, m.source); err != nil {
 		return result, err
 	}
-	// Last: until then a rollback is possible, should the end fail.
 	if err := run.do(func() error { return m.cleanSource(ctx, true, &result) }); err != nil {
 		return result, err
 	}

@@ -37,6 +37,9 @@ func (m *Sharded) tend(ctx context.Context) error {
 	if m.pending() {
 		return nil // asked again at the next look
 	}
+	if m.completing() {
+		return nil
+	}
 	m.tendVerify(ctx)
 	m.mu.Lock()
 	primary, phase, followed := m.rec.Primary, m.rec.Phase, m.rec.Followed

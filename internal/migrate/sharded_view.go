@@ -63,6 +63,8 @@ func (m *Sharded) readyLocked() (bool, string) {
 	switch {
 	case m.rec.Phase != Following && m.rec.Phase != Switched && m.rec.Phase != RolledBack:
 		return false, "phase " + string(m.rec.Phase)
+	case m.rec.Completing:
+		return false, errCompleting.Error()
 	case m.source.down() != "":
 		return false, m.source.down()
 	case m.rec.Primary == Target:

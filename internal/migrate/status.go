@@ -24,29 +24,30 @@ func (p Phase) Ended() bool { return p == Completed || p == Aborted || p == Fail
 // Status is a snapshot of a migration, the same for the live view, the API,
 // status --json and the metrics. It holds no password.
 type Status struct {
-	Name      string          `json:"name"`
-	Phase     Phase           `json:"phase"`
-	Ready     bool            `json:"ready"`               // a cutover (or rollback) now would succeed within its limits
-	NotReady  string          `json:"not_ready,omitempty"` // why it would not
-	Running   bool            `json:"running"`             // false when read from the journal of a dead run
-	PID       int             `json:"pid,omitempty"`
-	Engine    string          `json:"engine"`
-	Source    ServerStatus    `json:"source"`
-	Target    ServerStatus    `json:"target"`
-	Copy      CopyStatus      `json:"copy"`
-	Links     []LinkStatus    `json:"links"`
-	Spool     SpoolStatus     `json:"spool"`
-	Dropped   []DroppedStatus `json:"dropped"`          // by feature; empty if nothing was left out
-	DBMap     []string        `json:"db_map,omitempty"` // where the source's dbs go, as --db-map
-	Cutover   CutoverStatus   `json:"cutover"`
-	Verify    VerifyStatus    `json:"verify"`
-	NextSteps []string        `json:"next_steps"`
-	Emergency []string        `json:"emergency,omitempty"` // redis-cli lines for when godwit is gone for good
-	Events    []Event         `json:"events"`              // the last ones, oldest first
-	Error     string          `json:"error,omitempty"`
-	Hint      string          `json:"hint,omitempty"`
-	StartedAt time.Time       `json:"started_at"`
-	At        time.Time       `json:"at"`
+	Name       string          `json:"name"`
+	Phase      Phase           `json:"phase"`
+	Ready      bool            `json:"ready"`                // a cutover (or rollback) now would succeed within its limits
+	NotReady   string          `json:"not_ready,omitempty"`  // why it would not
+	Completing bool            `json:"completing,omitempty"` // a complete was begun, and is carried through
+	Running    bool            `json:"running"`              // false when read from the journal of a dead run
+	PID        int             `json:"pid,omitempty"`
+	Engine     string          `json:"engine"`
+	Source     ServerStatus    `json:"source"`
+	Target     ServerStatus    `json:"target"`
+	Copy       CopyStatus      `json:"copy"`
+	Links      []LinkStatus    `json:"links"`
+	Spool      SpoolStatus     `json:"spool"`
+	Dropped    []DroppedStatus `json:"dropped"`          // by feature; empty if nothing was left out
+	DBMap      []string        `json:"db_map,omitempty"` // where the source's dbs go, as --db-map
+	Cutover    CutoverStatus   `json:"cutover"`
+	Verify     VerifyStatus    `json:"verify"`
+	NextSteps  []string        `json:"next_steps"`
+	Emergency  []string        `json:"emergency,omitempty"` // redis-cli lines for when godwit is gone for good
+	Events     []Event         `json:"events"`              // the last ones, oldest first
+	Error      string          `json:"error,omitempty"`
+	Hint       string          `json:"hint,omitempty"`
+	StartedAt  time.Time       `json:"started_at"`
+	At         time.Time       `json:"at"`
 }
 
 // ServerStatus is one end as it was last seen.

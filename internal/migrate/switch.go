@@ -83,6 +83,8 @@ func (m *Migration) maySwitch(direction string, to Side) error {
 		return hinted("`godwit rollback` goes back, `godwit complete` ends the migration", "the target is the primary already")
 	case r.Primary == to:
 		return hinted("there is nothing to roll back", "the source is the primary already")
+	case r.Completing:
+		return hinted(completingHint, "%s", errCompleting)
 	case direction == DirectionCutover && m.cfg.Cutover == Never:
 		return hinted("run it with --cutover manual", "this migration runs with --cutover never")
 	case direction == DirectionCutover && m.target.outOfMemory() != "":

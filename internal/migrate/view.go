@@ -104,6 +104,11 @@ func (m *Migration) statusLocked() Status {
 	}
 	s.Links, s.Spool, s.Copy = []LinkStatus{}, SpoolStatus{}, CopyStatus{ETASeconds: -1}
 	s.Emergency = emergency(&m.rec, m.byHand(Source), m.byHand(Target))
+	if m.rec.Completing {
+		s.NotReady = errCompleting.Error()
+		s.NextSteps = nextSteps(s, m.rec.Primary)
+		return s
+	}
 	if m.link == nil {
 		s.NotReady = "no link is up"
 		s.NextSteps = nextSteps(s, m.rec.Primary)
@@ -239,7 +244,7 @@ func (r *header) status() Status {
 	s.Verify.Required = required
 	s.Cutover.Steps = append([]StepStatus{}, r.Cutover.Steps...)
 	s.Events = append([]Event{}, r.Events...)
-	s.Error, s.Hint = r.Error, r.Hint
+	s.Completing, s.Error, s.Hint = r.Completing, r.Error, r.Hint
 	s.StartedAt, s.At = r.Started, r.Updated
 	s.Source.URL, s.Target.URL, s.DBMap = r.From, r.To, r.DBMap
 	if s.Links == nil {
@@ -266,6 +271,9 @@ func nextSteps(s Status, primary Side) []string {
 		case Completed, Aborted:
 			return []string{}
 		case Switched:
+			if s.Completing {
+				return []string{"godwit complete" + name}
+			}
 			return []string{"godwit run … (the same command goes on; needed for a rollback)", "godwit complete" + name}
 		case Switching:
 			return []string{"godwit run … (the same command brings the switch to an end)"}
@@ -294,6 +302,9 @@ func nextSteps(s Status, primary Side) []string {
 		}
 		return append(steps, "godwit cutover"+name+" --dry-run", "godwit cutover"+name, "godwit abort"+name)
 	case Switched:
+		if s.Completing {
+			return append(steps, "wait: "+s.NotReady)
+		}
 		return append(steps, "godwit rollback"+name, "godwit complete"+name)
 	}
 	return []string{}
