@@ -19,6 +19,7 @@ type carrier struct {
 	conn   *refresh.Conn
 	to     rdb.Format // what the target loads
 	coding rdb.TranscoderOptions
+	drops  *Drops
 	coder  *rdb.Transcoder // from the format of payloads; nil before the first
 	from   rdb.Format      // that format
 	crc    *rdb.CRC64
@@ -30,6 +31,7 @@ type carrier struct {
 	key   []byte
 	body  []byte
 	dump  []byte
+	at    refresh.Value // the one at hand
 }
 
 // aheadField is the field of the checkpoint that has how far a key is ahead.
@@ -235,9 +237,14 @@ func (c *carrier) put(v refresh.Value) (int, error) {
 	var payload []byte
 	var err error
 	if v.Exists() {
+		c.at = v
 		payload, err = c.payload(v)
 	}
-	if !v.Exists() || mayLack(err, c.coding) {
+	lacking := mayLack(err, c.coding)
+	if lacking {
+		c.drops.ofStream(rdb.LeftOut{Feature: lackedBy(err), DB: v.DB, Key: v.Key})
+	}
+	if !v.Exists() || lacking {
 		c.body = appendBulk(c.body[:0], []byte("DEL"))
 		c.body = appendBulk(c.body, v.Key)
 		return 2, nil
@@ -262,7 +269,11 @@ func (c *carrier) payload(v refresh.Value) ([]byte, error) {
 	}
 	from.Family = v.Family
 	if c.coder == nil || c.from.Family != from.Family || c.from.Version != from.Version {
-		c.from, c.coder = from, rdb.NewTranscoder(from, c.to, c.coding)
+		coding := c.coding
+		coding.Dropped = func(f rdb.Feature, detail string) {
+			c.drops.ofStream(rdb.LeftOut{Feature: f, DB: c.at.DB, Key: c.at.Key, Detail: detail})
+		}
+		c.from, c.coder = from, rdb.NewTranscoder(from, c.to, coding)
 	}
 	c.dump, err = c.coder.Dump(c.dump[:0], v.Payload, c.crc)
 	return c.dump, err

@@ -86,6 +86,8 @@ func (l *Link) refuses(shard string) func(error) {
 
 // scan goes through the snapshot and gives each key to the shard of its slot.
 func (l *Link) scan(ctx context.Context, loaders []*loader, now *shards) error {
+	var x wants
+	x.lacks(l.knows, l.coding, l.drops.ofCopy)
 	r := newRestorer(l.crc, l.knows)
 	s := rdb.NewScanner(l.in.snapshot(ctx), rdb.ScannerOptions{CRC: l.crc, Single: rdb.AllCodes(), BufferSize: scanBuffer})
 	to := selects(l.route, 0)
@@ -99,20 +101,19 @@ func (l *Link) scan(ctx context.Context, loaders []*loader, now *shards) error {
 		}
 		switch span.Kind {
 		case rdb.KindHeader:
-			r.begin(s.Format(), l.coding)
+			r.begin(s.Format(), x.coding)
 		case rdb.KindKey:
 			if span.DB != to.db {
 				to = selects(l.route, span.DB)
 			}
-			if err := l.key(ctx, loaders, now, r, s, span, to); err != nil {
+			if err := l.key(ctx, loaders, now, &x, r, s, span, to); err != nil {
 				return err
 			}
 		case rdb.KindOpcode:
-			err := library(ctx, now, span)
-			if err == nil && !slices.Contains(l.coding.Drop, rdb.FeatureModule) {
-				err = auxiliary(span)
+			if span.Opcode == rdb.OpcodeSlotImport && l.slots != nil {
+				break // their keys are the other shard's until they have arrived, see expects
 			}
-			if err != nil {
+			if err := x.opcode(span, func() error { return library(ctx, now, span) }); err != nil {
 				return fmt.Errorf("%s: snapshot: %w", l.source.Endpoint.Address, err)
 			}
 		default:
@@ -122,7 +123,7 @@ func (l *Link) scan(ctx context.Context, loaders []*loader, now *shards) error {
 
 // key gives one key of the snapshot to the shard of its slot, by the name that it has
 // there.
-func (l *Link) key(ctx context.Context, loaders []*loader, now *shards, r *restorer, s *rdb.Scanner, span *rdb.Span, to selection) error {
+func (l *Link) key(ctx context.Context, loaders []*loader, now *shards, x *wants, r *restorer, s *rdb.Scanner, span *rdb.Span, to selection) error {
 	k := itemOf(span)
 	switch {
 	case reserved.Is(k.key):
@@ -144,16 +145,7 @@ func (l *Link) key(ctx context.Context, loaders []*loader, now *shards, r *resto
 	if mine, err := l.expects(of); err != nil || !mine {
 		return err
 	}
-	if err := loadKey(ctx, loaders[now.of[of]], r, s, span, &k); !mayLack(err, l.coding) {
-		return err
-	}
-	return nil
-}
-
-// mayLack tells of an error about a value that the target lacks and may do without.
-func mayLack(err error, o rdb.TranscoderOptions) bool {
-	var lacking *rdb.NoEqualError
-	return errors.As(err, &lacking) && slices.Contains(o.Drop, lacking.What)
+	return x.key(span, func() error { return loadKey(ctx, loaders[now.of[of]], r, s, span, &k) })
 }
 
 // expects tells whether the keys of a slot are this source's to copy. Another shard of a

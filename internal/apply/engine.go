@@ -37,6 +37,7 @@ type Config struct {
 
 	Capabilities command.Capabilities // of the target
 	Transcoder   rdb.TranscoderOptions
+	Drops        *Drops        // of the target
 	Route        route.Route   // of the keys of each source; only db 0 where a cluster is carried
 	Spool        spool.Options // of each source
 	Log          *slog.Logger
@@ -88,7 +89,7 @@ func (e *Engine) link(i int, source Source, find func(context.Context) (server.E
 	o.Dir = filepath.Clean(o.Dir)
 	l := &Link{
 		source: source, find: find, shards: e.shards, name: sourceName(e.cfg.Name, i), index: i, slots: e.slots,
-		knows: e.cfg.Capabilities, coding: e.cfg.Transcoder, route: e.cfg.Route, spool: o, crc: e.crc, log: e.cfg.Log, state: Attaching,
+		knows: e.cfg.Capabilities, coding: e.cfg.Transcoder, drops: e.cfg.Drops, route: e.cfg.Route, spool: o, crc: e.crc, log: e.cfg.Log, state: Attaching,
 		in:       newIntake(source, o, e.cfg.Log),
 		progress: func() SourceProgress { return e.of(i) },
 		save: func(p SourceProgress) error {
@@ -310,6 +311,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 			return err
 		}
 	}
+	e.cfg.Drops.begin()
 	group, within := errgroup.WithContext(ctx)
 	for i, l := range links {
 		group.Go(func() (err error) {

@@ -39,6 +39,7 @@ type FeedConfig struct {
 	Replica    server.Endpoint // the old primary
 	Knows      command.Capabilities
 	Transcoder rdb.TranscoderOptions
+	Drops      *Drops      // of the replica
 	Route      route.Route // by which the replica's keys went to the cluster
 	// From is where the replica stood when it had been demoted: it has everything up
 	// to there that its clients wrote. Zero if that is still to come, see Demoted.

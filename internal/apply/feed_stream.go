@@ -65,8 +65,8 @@ func newFeeder(l *feedLink, s *session, at ShardStand, start *feedCheckpoint) (*
 	}
 	x := &feeder{
 		link: l, session: s, placer: command.NewPlacer(c.Cluster.Capabilities),
-		rewriter: command.NewRewriter(c.Cluster.Capabilities, knows, command.Options{Drop: c.Transcoder.Drop, Now: c.Cluster.Now}),
-		values:   &carrier{source: *l.primary.Load(), crc: l.feed.crc, to: c.Knows.Format, coding: c.Transcoder, ahead: map[string]int64{}},
+		rewriter: command.NewRewriter(c.Cluster.Capabilities, knows, command.Options{Drop: c.Transcoder.Drop, Now: c.Cluster.Now, Dropped: c.Drops.ofStream}),
+		values:   &carrier{source: *l.primary.Load(), crc: l.feed.crc, to: c.Knows.Format, coding: c.Transcoder, drops: c.Drops, ahead: map[string]int64{}},
 		offset:   at.Offset, db: at.DB, key: []byte(reserved.WayBack(c.Name)), free: make(chan *feedBatch, feedWindow), dbs: []int{0},
 		mend: start.mend[at.Shard], doubts: start.doubted[at.Shard],
 	}

@@ -6,12 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
 
-	"godwit/internal/command"
 	"godwit/internal/persist"
 	"godwit/internal/rdb"
 	"godwit/internal/server"
@@ -179,28 +177,26 @@ func errOtherDB(span *rdb.Span) error {
 
 // snapshotScan goes through the snapshot of a file as it is to be loaded.
 type snapshotScan struct {
+	wants
 	scanner  *rdb.Scanner
 	restorer *restorer
-	coding   rdb.TranscoderOptions
-	target   command.Capabilities
 	now      int64 // keys whose time has passed by then are left out, unless times are put off
 	expired  int64 // that were left out
-	leftOut  func(rdb.Feature)
 }
 
 // newSnapshotScan begins to read. leftOut is told of what the target lacks and may do
 // without, of each key and library once.
 func newSnapshotScan(snapshot io.Reader, crc *rdb.CRC64, c FileConfig, p FileProgress, leftOut func(rdb.Feature)) *snapshotScan {
-	target, coding := c.Capabilities, c.Transcoder
-	coding.Dropped = func(f rdb.Feature, _ string) { leftOut(f) }
-	restorer := newRestorer(crc, target)
+	restorer := newRestorer(crc, c.Capabilities)
 	restorer.later = p.Later
-	return &snapshotScan{
+	s := &snapshotScan{
 		// The checksum is verified by package persist.
 		scanner:  rdb.NewScanner(snapshot, rdb.ScannerOptions{CRC: crc, NoChecksum: true, Single: rdb.AllCodes(), BufferSize: scanBuffer}),
 		restorer: restorer,
-		coding:   coding, target: target, now: p.Now, leftOut: leftOut,
+		now:      p.Now,
 	}
+	s.lacks(c.Capabilities, c.Transcoder, func(left rdb.LeftOut) { leftOut(left.Feature) })
+	return s
 }
 
 // next is the next key to be loaded, its time put off if that is to be, or an opcode.
@@ -229,49 +225,4 @@ func (s *snapshotScan) next() (*rdb.Span, error) {
 			return span, nil
 		}
 	}
-}
-
-// key has a key loaded, or left out if the target has no equal and may do without.
-func (s *snapshotScan) key(span *rdb.Span, load func() error) error {
-	if span.Attributes.Metadata {
-		if !slices.Contains(s.coding.Drop, rdb.FeatureKeyMetadata) {
-			return fmt.Errorf("db %d, key %.200q: %w", span.DB, span.Key, &rdb.NoEqualError{What: rdb.FeatureKeyMetadata, To: s.target.Format})
-		}
-		s.leftOut(rdb.FeatureKeyMetadata)
-	}
-	err := load()
-	var lacking *rdb.NoEqualError
-	if errors.As(err, &lacking) && slices.Contains(s.coding.Drop, lacking.What) {
-		s.leftOut(lacking.What)
-		return nil
-	}
-	return err
-}
-
-// opcode has a library of functions loaded, likewise. Hints to the server that loads pass.
-func (s *snapshotScan) opcode(span *rdb.Span, load func() error) error {
-	lacking := rdb.NoEqualError{To: s.target.Format}
-	switch span.Opcode {
-	case rdb.OpcodeFunction2:
-		if s.target.Has("FUNCTION") {
-			return load()
-		}
-		lacking.What = rdb.FeatureFunction
-	case rdb.OpcodeModuleAux:
-		if err := auxiliary(span); err != nil && !slices.Contains(s.coding.Drop, rdb.FeatureModule) {
-			return err
-		} else if err != nil {
-			s.leftOut(rdb.FeatureModule)
-		}
-		return nil
-	case rdb.OpcodeSlotImport:
-		lacking.What = rdb.FeatureSlotImport
-	default:
-		return nil
-	}
-	if !slices.Contains(s.coding.Drop, lacking.What) {
-		return &lacking
-	}
-	s.leftOut(lacking.What)
-	return nil
 }

@@ -58,6 +58,7 @@ type Link struct {
 
 	knows  command.Capabilities // the target's
 	coding rdb.TranscoderOptions
+	drops  *Drops
 	route  route.Route
 	spool  spool.Options
 	crc    *rdb.CRC64
@@ -266,11 +267,11 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 		source: l.source.Endpoint, in: l.in, placer: command.NewPlacer(l.source.Capabilities),
 		shard: new([slot.Count]uint16), mark: &at.mark, had: at.had, read: &l.read,
 		gone: map[string]struct{}{}, heard: math.MaxInt64, link: l,
-		values: &carrier{source: l.source.Endpoint, crc: l.crc, to: l.knows.Format, coding: l.coding, ahead: at.ahead},
+		values: &carrier{source: l.source.Endpoint, crc: l.crc, to: l.knows.Format, coding: l.coding, drops: l.drops, ahead: at.ahead},
 		offset: at.lanes[0].safe.at,
 		doubts: doubts{keys: map[string]struct{}{}}, errands: make(chan errand, 1),
 	}
-	o := command.Options{Drop: l.coding.Drop, Client: true}
+	o := command.Options{Drop: l.coding.Drop, Client: true, Dropped: l.drops.ofStream}
 	if l.in.arrivals.now != nil {
 		o.Now = func() int64 { return l.in.arrivals.of(d.end) }
 	}

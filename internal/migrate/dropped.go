@@ -1,18 +1,20 @@
 package migrate
 
 import (
+	"log/slog"
+
+	"godwit/internal/apply"
 	"maps"
 
 	"godwit/internal/command"
 	"godwit/internal/rdb"
-	"godwit/internal/relay"
 )
 
 // setDropped notes what was left out for want of it at a side.
-func (r *record) setDropped(at Side, d relay.Dropped) {
+func (r *header) setDropped(at Side, d rdb.Dropped) {
 	all := maps.Clone(r.Dropped) // what a record points to is not altered in place
 	if all == nil {
-		all = make(map[Side]relay.Dropped)
+		all = make(map[Side]rdb.Dropped)
 	}
 	all[at] = d
 	r.Dropped = all
@@ -41,11 +43,50 @@ func (m *Migration) dropped(link *linkRun) []DroppedStatus {
 		if link.from != e.side {
 			d = link.link.Snapshot().Dropped
 		}
-		for _, f := range command.Features() {
-			if n := d.Of(f); n > 0 {
-				list = append(list, DroppedStatus{Feature: string(f), Server: e.address(), Count: n, Copy: d.Copy[f], Stream: d.Stream[f]})
-			}
+		list = appendDropped(list, e.address(), d)
+	}
+	return list
+}
+
+// appendDropped adds what was left out for want of it at a server.
+func appendDropped(list []DroppedStatus, server string, d rdb.Dropped) []DroppedStatus {
+	for _, f := range command.Features() {
+		if n := d.Of(f); n > 0 {
+			list = append(list, DroppedStatus{Feature: string(f), Server: server, Count: n, Copy: d.Copy[f], Stream: d.Stream[f]})
 		}
+	}
+	return list
+}
+
+// drops count what an apply engine leaves out, and the way back, by the side that does not
+// have it. They go on from what the journal says.
+type drops struct {
+	sides   map[Side]*apply.Drops
+	servers map[Side]string // their addresses
+}
+
+func (c *core) newDrops(source, target string) drops {
+	d := drops{sides: make(map[Side]*apply.Drops), servers: map[Side]string{Source: source, Target: target}}
+	for side, server := range d.servers {
+		d.sides[side] = apply.NewDrops(c.head.Dropped[side], func(of string, first rdb.LeftOut) {
+			c.event(slog.LevelWarn, first.Say(of, server))
+		})
+	}
+	return d
+}
+
+// journal has the record say what was left out by now.
+func (d drops) journal(r *header) {
+	for side, counts := range d.sides {
+		r.setDropped(side, counts.All())
+	}
+}
+
+// status is what is shown of them.
+func (d drops) status() []DroppedStatus {
+	list := []DroppedStatus{}
+	for _, side := range []Side{Target, Source} {
+		list = appendDropped(list, d.servers[side], d.sides[side].All())
 	}
 	return list
 }

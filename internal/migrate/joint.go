@@ -33,6 +33,7 @@ type Joint struct {
 	rec     jointRecord
 	planned plan.Plan
 	engine  *engineRun
+	drops   drops
 	lags    map[string]*lagMeter // by address of a primary of the side that serves
 	copy    copyProgress
 	rates   rates
@@ -100,6 +101,7 @@ func (m *Joint) begin() error {
 	for side, rules := range m.rec.Fences {
 		m.sides[side].knows(rules)
 	}
+	m.drops = m.newDrops(m.sides[Source].address(), m.sides[Target].address())
 	return nil
 }
 
@@ -217,6 +219,7 @@ func (m *Joint) update(change func(*jointRecord)) error {
 
 func (m *Joint) saveLocked() error {
 	m.rec.Updated = time.Now()
+	m.drops.journal(&m.rec.header)
 	m.rec.Last = m.statusLocked()
 	return m.journal.save(m.rec)
 }
@@ -306,9 +309,9 @@ func (m *Joint) newEngine(from Side, progress apply.Progress, to server.Endpoint
 	knows.Module = target.found().LoadsModulesOf(source.found(), m.cfg.AcceptModules)
 	c := apply.Config{
 		Name: m.cfg.Name, Target: to, Reach: target.own, OwnUser: true, Capabilities: knows, KeepTarget: from == Target,
-		Transcoder: rdb.TranscoderOptions{Drop: m.cfg.Drop, Module: knows.Module},
-		Spool:      spool.Options{Dir: m.cfg.dir(), MemoryLimit: m.cfg.SpoolMemory, DiskLimit: m.cfg.SpoolDisk},
-		Log:        m.log, Progress: progress,
+		Transcoder: rdb.TranscoderOptions{Drop: m.cfg.Drop, Module: knows.Module}, Drops: m.drops.sides[target.side],
+		Spool: spool.Options{Dir: m.cfg.dir(), MemoryLimit: m.cfg.SpoolMemory, DiskLimit: m.cfg.SpoolDisk},
+		Log:   m.log, Progress: progress,
 		Save: func(p apply.Progress) error {
 			return m.update(func(r *jointRecord) {
 				if r.Primary != from {

@@ -19,7 +19,7 @@ func (m *Joint) statusLocked() Status {
 	s.Running, s.At = m.running, time.Now()
 	s.Source, s.Target = m.sides[Source].status(), m.sides[Target].status()
 	s.Links, s.Spool = []LinkStatus{}, SpoolStatus{}
-	s.Emergency = m.emergency()
+	s.Emergency, s.Dropped = m.emergency(), m.drops.status()
 	s.Verify = m.verifyStatus(s.At)
 	s.Copy = m.copy.status(m.rates, s.At)
 	s.Ready, s.NotReady = m.readyLocked()

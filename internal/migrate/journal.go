@@ -12,6 +12,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 
+	"godwit/internal/rdb"
 	"godwit/internal/relay"
 	"godwit/internal/topology"
 )
@@ -62,6 +63,9 @@ type header struct {
 	// Announced is where each server was last sent to find the listener; one
 	// that was let go again is not in it.
 	Announced map[Side]string `json:"announced,omitempty"`
+	// Dropped is what was left out, by the side that does not have it; of a link's stream
+	// up to Track, from which it is read again.
+	Dropped map[Side]rdb.Dropped `json:"dropped,omitempty"`
 }
 
 // record is what the journal holds. It tells what was intended and what must
@@ -73,12 +77,9 @@ type record struct {
 	Switch *switchRecord `json:"switch,omitempty"`
 	// Track is for a link whose target counts otherwise than its source; nil where
 	// both count alike.
-	Track *track `json:"track,omitempty"`
-	// Dropped is what was left out, by the side that does not have it; of a stream
-	// up to Track, from which it is read again.
-	Dropped  map[Side]relay.Dropped `json:"dropped,omitempty"`
-	RunIDs   map[Side]string        `json:"run_ids,omitempty"`
-	Refusals map[Side]refusals      `json:"refusals,omitempty"`
+	Track    *track            `json:"track,omitempty"`
+	RunIDs   map[Side]string   `json:"run_ids,omitempty"`
+	Refusals map[Side]refusals `json:"refusals,omitempty"`
 	// Probes are what the servers said they load.
 	Probes map[Side]topology.Probe `json:"probes,omitempty"`
 	// Doubtful is set when the target may have been promoted by a switch that was given up.

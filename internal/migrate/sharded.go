@@ -34,6 +34,7 @@ type Sharded struct {
 	rec     shardedRecord
 	planned plan.Plan
 	engine  *engineRun
+	drops   drops
 	feed    *feedRun
 	votes   chan *psync.Peer // where the source's PSYNC goes during a switch, nil otherwise
 	usersAt time.Time        // when the nodes were last told of that user; of the keeper alone
@@ -104,6 +105,7 @@ func (m *Sharded) begin() error {
 	default:
 		r.Verify.killed()
 	}
+	m.drops = m.newDrops(m.cfg.From.Address, m.cfg.To.Address)
 	var err error
 	m.source, err = newEnd(Source, m.cfg.From, "godwit:"+m.cfg.Name, m.cfg.Now)
 	return err
@@ -225,6 +227,7 @@ func (m *Sharded) update(change func(*shardedRecord)) error {
 
 func (m *Sharded) saveLocked() error {
 	m.rec.Updated = time.Now()
+	m.drops.journal(&m.rec.header)
 	m.rec.Last = m.statusLocked()
 	return m.journal.save(m.rec)
 }
@@ -294,7 +297,7 @@ func (m *Sharded) newEngine(reach func() server.Endpoint) *apply.Engine {
 	host, port := m.source.announced()
 	return apply.New(apply.Config{
 		Name: m.cfg.Name, Target: to, Reach: reach, OwnUser: to.Username == m.cluster.user(), Capabilities: knows,
-		Transcoder: rdb.TranscoderOptions{Drop: m.cfg.Drop, Module: knows.Module},
+		Transcoder: rdb.TranscoderOptions{Drop: m.cfg.Drop, Module: knows.Module}, Drops: m.drops.sides[Target],
 		Sources: []apply.Source{{
 			Endpoint: m.source.endpoint, Capabilities: source.Capabilities(), Version: number(source.Version),
 			Now: m.source.clock.now, AnnounceHost: host, AnnouncePort: port,

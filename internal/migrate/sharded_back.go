@@ -102,8 +102,8 @@ func (m *Sharded) startFeed(back *wayBack, resume bool) *feedRun {
 		Cluster: apply.Source{
 			Endpoint: m.cluster.entry(), Capabilities: target.Capabilities(), Version: number(target.Version), Now: m.source.clock.now,
 		},
-		Transcoder: rdb.TranscoderOptions{Drop: m.cfg.Drop, Module: knows.Module},
-		From:       back.From, Resume: resume,
+		Transcoder: rdb.TranscoderOptions{Drop: m.cfg.Drop, Module: knows.Module}, Drops: m.drops.sides[Source],
+		From: back.From, Resume: resume,
 		Spool: spool.Options{Dir: m.cfg.dir(), MemoryLimit: m.cfg.SpoolMemory, DiskLimit: m.cfg.SpoolDisk},
 		Log:   m.log,
 	})

@@ -20,7 +20,7 @@ func (m *Sharded) statusLocked() Status {
 	s.Source = m.source.status()
 	s.Target = m.cluster.status()
 	s.Links, s.Spool = []LinkStatus{}, SpoolStatus{}
-	s.Emergency = m.emergency()
+	s.Emergency, s.Dropped = m.emergency(), m.drops.status()
 	s.Verify = m.verifyStatus(s.At)
 	s.Copy = m.copy.status(m.rates, s.At)
 	s.Ready, s.NotReady = m.readyLocked()

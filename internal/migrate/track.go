@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"godwit/internal/rdb"
 	"godwit/internal/relay"
 	"godwit/internal/server"
 )
@@ -92,8 +93,8 @@ func (m *Migration) keepTrack(from *end, s linkStart) error {
 // checkpoint journals how far a link has come. Nothing is journaled within a
 // switch: that would take time while writes are stopped, and the place where the
 // next link begins is journaled before that replaces this one.
-func (m *Migration) checkpoint(from *end, rules string) func(source, target relay.Position, dropped relay.Dropped) {
-	return func(source, target relay.Position, dropped relay.Dropped) {
+func (m *Migration) checkpoint(from *end, rules string) func(source, target relay.Position, dropped rdb.Dropped) {
+	return func(source, target relay.Position, dropped rdb.Dropped) {
 		t := track{From: from.side, Source: source, Target: target, Rules: rules}
 		within := func(r *record) bool { return m.votes != nil || r.Switch != nil }
 		m.mu.Lock()

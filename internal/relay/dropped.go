@@ -1,41 +1,19 @@
 package relay
 
 import (
-	"fmt"
 	"log/slog"
-	"maps"
 	"sort"
 	"sync"
 
 	"godwit/internal/rdb"
 )
 
-// Dropped counts what was left out because the target has no equal for it. A full
-// resync replaces what the target holds, and begins both counts anew.
-type Dropped struct {
-	// Copy is of the last snapshot: keys, or libraries and the like that are no keys.
-	Copy map[rdb.Feature]int64 `json:"copy,omitempty"`
-	// Stream is of the stream since then: commands of which all or a part was left out.
-	Stream map[rdb.Feature]int64 `json:"stream,omitempty"`
-}
-
-// Of is the sum for one feature.
-func (d Dropped) Of(f rdb.Feature) int64 { return d.Copy[f] + d.Stream[f] }
-
-// clone is a copy whose maps can be written to.
-func (d Dropped) clone() Dropped {
-	c := Dropped{Copy: make(map[rdb.Feature]int64), Stream: make(map[rdb.Feature]int64)}
-	maps.Copy(c.Copy, d.Copy)
-	maps.Copy(c.Stream, d.Stream)
-	return c
-}
-
 // drops keeps the counts. A link that goes on from a checkpoint reads the stream
 // again from there, so what is left out of the stream waits until the target has
 // passed it, and is counted in the checkpoint only then.
 type drops struct {
 	mu      sync.Mutex
-	total   Dropped
+	total   rdb.Dropped
 	settled map[rdb.Feature]int64 // of the stream, up to the last checkpoint
 	waiting map[rdb.Feature][]waitingDrop
 }
@@ -49,10 +27,10 @@ type waitingDrop struct{ end, count int64 }
 const maxWaiting = 1 << 16
 
 // reset begins with what an earlier link has counted.
-func (d *drops) reset(from Dropped) {
+func (d *drops) reset(from rdb.Dropped) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.total, d.settled = from.clone(), from.clone().Stream
+	d.total, d.settled = from.Clone(), from.Clone().Stream
 	d.waiting = make(map[rdb.Feature][]waitingDrop)
 }
 
@@ -85,7 +63,7 @@ func (d *drops) ofStream(f rdb.Feature, end int64) (first bool) {
 
 // settle is what was left out up to an offset of the source's, which the target
 // has passed.
-func (d *drops) settle(offset int64) Dropped {
+func (d *drops) settle(offset int64) rdb.Dropped {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for f, waiting := range d.waiting {
@@ -95,24 +73,17 @@ func (d *drops) settle(offset int64) Dropped {
 		}
 		d.waiting[f] = append(waiting[:0], waiting[n:]...)
 	}
-	return Dropped{Copy: d.total.Copy, Stream: d.settled}.clone()
+	return rdb.Dropped{Copy: d.total.Copy, Stream: d.settled}.Clone()
 }
 
 // all is everything that was left out so far.
-func (d *drops) all() Dropped {
+func (d *drops) all() rdb.Dropped {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.total.clone()
+	return d.total.Clone()
 }
 
 // tellDropped says what was left out first, and that more of it will be.
 func (l *Link) tellDropped(of string, left rdb.LeftOut) {
-	first := ""
-	switch {
-	case left.Key != nil:
-		first = fmt.Sprintf(", first at key %.100q of db %d", left.Key, left.DB)
-	case left.Detail != "":
-		first = ", first " + left.Detail
-	}
-	l.cfg.Notify(slog.LevelWarn, fmt.Sprintf("%s is left out of %s and counted%s: %s does not have it (--drop)", left.Feature, of, first, l.cfg.Target))
+	l.cfg.Notify(slog.LevelWarn, left.Say(of, l.cfg.Target))
 }

@@ -36,10 +36,10 @@ func TestDroppedIsCountedOnceOverCheckpoints(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var source, target relay.Position
-	var dropped relay.Dropped
+	var dropped rdb.Dropped
 	noting := func(c *relay.Config) {
 		c.Editor, c.OwnReplID = &leaver{}, true
-		c.Checkpoint = func(s, t relay.Position, d relay.Dropped) {
+		c.Checkpoint = func(s, t relay.Position, d rdb.Dropped) {
 			mu.Lock()
 			source, target, dropped = s, t, d
 			mu.Unlock()

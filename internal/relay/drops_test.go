@@ -9,7 +9,7 @@ import (
 // However many wait for the target, none is forgotten.
 func TestDropsAreJoined(t *testing.T) {
 	var d drops
-	d.reset(Dropped{Stream: map[rdb.Feature]int64{rdb.FeatureFunction: 7}})
+	d.reset(rdb.Dropped{Stream: map[rdb.Feature]int64{rdb.FeatureFunction: 7}})
 	const n = 3*maxWaiting + 5
 	for i := range int64(n) {
 		if first := d.ofStream(rdb.FeatureStreamIDMP, i); first != (i == 0) {

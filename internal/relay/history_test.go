@@ -5,6 +5,7 @@ import (
 	"sync"
 	"testing"
 
+	"godwit/internal/rdb"
 	"godwit/internal/relay"
 	"godwit/internal/sandbox/sandboxtest"
 )
@@ -19,7 +20,7 @@ func TestSourceLosesWhatTheTargetHas(t *testing.T) {
 	var source, target relay.Position
 	noting := func(c *relay.Config) {
 		splitting(c)
-		c.Checkpoint = func(s, t relay.Position, _ relay.Dropped) {
+		c.Checkpoint = func(s, t relay.Position, _ rdb.Dropped) {
 			mu.Lock()
 			source, target = s, t
 			mu.Unlock()

@@ -69,9 +69,9 @@ type Config struct {
 	// is which one of the target's. From and Knows of a later link are such a pair,
 	// as long as its Editor makes the same of the same commands; and what was left
 	// out up to there, from which it goes on to count. nil for no one.
-	Checkpoint func(source, target Position, dropped Dropped)
+	Checkpoint func(source, target Position, dropped rdb.Dropped)
 	// Dropped is what earlier links of the same stream have left out up to From.
-	Dropped Dropped
+	Dropped rdb.Dropped
 	// Told are features of which a user has heard already that they are left out of
 	// the stream.
 	Told []rdb.Feature
@@ -352,7 +352,7 @@ func (l *Link) serve(ctx context.Context, p *psync.Peer) error {
 		l.full++
 		l.mu.Unlock()
 		l.begin(answer.Offset, answer.Offset, 0)
-		l.drops.reset(Dropped{})
+		l.drops.reset(rdb.Dropped{})
 		l.set(Copying, "")
 	} else {
 		l.begin(p.Offset-1, p.Offset-1, 0)

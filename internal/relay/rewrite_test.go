@@ -117,7 +117,7 @@ func TestGoesOnFromACheckpoint(t *testing.T) {
 	var source, target relay.Position
 	noting := func(c *relay.Config) {
 		splitting(c)
-		c.Checkpoint = func(s, t relay.Position, _ relay.Dropped) {
+		c.Checkpoint = func(s, t relay.Position, _ rdb.Dropped) {
 			mu.Lock()
 			source, target = s, t
 			mu.Unlock()
@@ -173,7 +173,7 @@ func TestGoesOnFromACheckpointOnceTheSourceIsBack(t *testing.T) {
 	var source, target relay.Position
 	noting := func(c *relay.Config) {
 		splitting(c)
-		c.Checkpoint = func(s, t relay.Position, _ relay.Dropped) {
+		c.Checkpoint = func(s, t relay.Position, _ rdb.Dropped) {
 			mu.Lock()
 			source, target = s, t
 			mu.Unlock()

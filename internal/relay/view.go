@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"godwit/internal/rdb"
 	"time"
 
 	"godwit/internal/spool"
@@ -27,7 +28,7 @@ type Snapshot struct {
 	CopyTotal   int64 // 0 while unknown
 	FullResyncs int
 	Rewritten   int64 // keys that the last snapshot had in another encoding than the target has got
-	Dropped     Dropped
+	Dropped     rdb.Dropped
 	Spool       spool.Stats
 }
 

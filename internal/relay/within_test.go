@@ -37,7 +37,7 @@ func TestCheckpointWhileTheTargetStandsWithinACommand(t *testing.T) {
 	var noted []checkpoint
 	noting := func(c *relay.Config) {
 		c.Editor, c.OwnReplID = shortener{}, true
-		c.Checkpoint = func(s, t relay.Position, _ relay.Dropped) {
+		c.Checkpoint = func(s, t relay.Position, _ rdb.Dropped) {
 			mu.Lock()
 			noted = append(noted, checkpoint{s, t})
 			mu.Unlock()
