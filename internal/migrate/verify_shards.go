@@ -120,17 +120,28 @@ func (c *core) restoreShards(ctx context.Context, d *deployment) error {
 	if left.none() {
 		return nil
 	}
+	delayed := slices.Sorted(maps.Keys(left.Delays))
+	repairs, delays := make([]error, len(left.Repaired)), make([]error, len(delayed))
+	var group sync.WaitGroup // at once: one that is away keeps no other waiting
+	for i, node := range left.Repaired {
+		group.Go(func() { repairs[i] = c.cutAt(ctx, d, node) })
+	}
+	for i, node := range delayed {
+		group.Go(func() {
+			delays[i] = d.atNode(node, func(client *server.Client) error { return client.ConfigSet(ctx, disklessSyncDelay, left.Delays[node]) })
+		})
+	}
+	group.Wait()
 	var failed []error
 	rest := verifyLeft{Delays: make(map[string]string)}
-	for _, node := range left.Repaired {
-		if err := c.cutAt(ctx, d, node); err != nil {
+	for i, node := range left.Repaired {
+		if err := repairs[i]; err != nil {
 			failed = append(failed, &leftError{node, "a repair was not ended", "end its clients of the name " + refresh.Name + " by CLIENT KILL", err})
 			rest.Repaired = append(rest.Repaired, node)
 		}
 	}
-	for _, node := range slices.Sorted(maps.Keys(left.Delays)) {
-		err := d.atNode(node, func(client *server.Client) error { return client.ConfigSet(ctx, disklessSyncDelay, left.Delays[node]) })
-		if err != nil {
+	for i, node := range delayed {
+		if err := delays[i]; err != nil {
 			failed = append(failed, &leftError{node, disklessSyncDelay + " was not put back", fmt.Sprintf("CONFIG SET %s %q", disklessSyncDelay, left.Delays[node]), err})
 			rest.Delays[node] = left.Delays[node]
 		}
