@@ -39,7 +39,7 @@ func TestAClusterThatDoesNotRest(t *testing.T) {
 			e := New(m.load(t, c))
 			stop := run(t, e)
 			rng := rand.New(rand.NewPCG(tt.seed, 0))
-			known := change{version: tt.version}.known()
+			known := change{version: tt.version}.knownAfter(15 * time.Second)
 			shards := 3
 			crashed := false
 			for n := range 14 {
