@@ -232,7 +232,7 @@ func (r *reader) look(ctx context.Context, db int, keys [][]byte, sizes []int64)
 	}
 	for start := 0; start < len(keys); {
 		var err error
-		end := r.together(db, keys, sizes, start)
+		end := r.atOnce(sizes, start)
 		if sizes[start] > r.large {
 			all[start], err = r.lookLarge(ctx, db, keys[start], sizes[start])
 		} else {
@@ -332,15 +332,26 @@ func (r *reader) lookAt(ctx context.Context, db int, keys [][]byte, sizes []int6
 	return all, first, last, nil
 }
 
-// together is the end of the keys from start on that are read together: as many as
-// make up lookBytes, or one that is larger. Those of one transaction of a cluster
-// are of one slot.
+// together is the end of the keys from start on that are read at one place of the stream:
+// as many as atOnce says, of a cluster those of one slot, as a transaction must be.
 func (r *reader) together(db int, keys [][]byte, sizes []int64, start int) int {
-	bytes, end := sizes[start], start+1
-	for bytes <= r.large && end < len(keys) && end-start < lookKeys && sizes[end] <= r.large && bytes+sizes[end] <= lookBytes {
-		if r.sharded() && !r.side.divided() && r.slotOf(db, keys[end]) != r.slotOf(db, keys[start]) {
-			break
+	end := r.atOnce(sizes, start)
+	if !r.sharded() || r.side.divided() {
+		return end
+	}
+	for i := start + 1; i < end; i++ {
+		if r.slotOf(db, keys[i]) != r.slotOf(db, keys[start]) {
+			return i
 		}
+	}
+	return end
+}
+
+// atOnce is the end of the keys from start on that are asked for at once: as many as make
+// up lookBytes, or one that is larger.
+func (r *reader) atOnce(sizes []int64, start int) int {
+	bytes, end := sizes[start], start+1
+	for bytes <= r.large && end < len(sizes) && end-start < lookKeys && sizes[end] <= r.large && bytes+sizes[end] <= lookBytes {
 		bytes += sizes[end]
 		end++
 	}
