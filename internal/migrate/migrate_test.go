@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -123,13 +124,23 @@ func (r *running) rollback() migrate.SwitchResult {
 	return r.switched(r.Rollback)
 }
 
+// switched switches, once it is ready: on a busy machine it may not be any more when it is
+// told to.
 func (r *running) switched(do func(context.Context, migrate.SwitchOptions) (migrate.SwitchResult, error)) migrate.SwitchResult {
 	r.t.Helper()
-	result, err := do(r.t.Context(), migrate.SwitchOptions{})
-	if err != nil || !result.Done || result.Reason != "" {
-		r.t.Fatalf("switch: %+v: %v", result, err)
+	for deadline := time.Now().Add(time.Minute); ; {
+		result, err := do(r.t.Context(), migrate.SwitchOptions{})
+		var hinted *migrate.HintedError
+		if errors.As(err, &hinted) && strings.HasPrefix(hinted.Hint, "wait until `godwit status` says that it is ready") && time.Now().Before(deadline) {
+			r.t.Logf("not switched yet: %v", err)
+			r.ready()
+			continue
+		}
+		if err != nil || !result.Done || result.Reason != "" {
+			r.t.Fatalf("switch: %+v: %v", result, err)
+		}
+		return result
 	}
-	return result
 }
 
 type testWriter struct{ t *testing.T }
