@@ -129,8 +129,11 @@ func between(s, other selection, from, to []byte, args [][]byte, moves bool) [][
 
 // swap is for a SWAPDB to a cluster, where the dbs of a file are no dbs of their own.
 func (s *sayer) swap(b command.Beyond) error {
+	if b.DB == b.With {
+		return nil
+	}
 	for _, db := range []int{b.DB, b.With} {
-		if x := places(s.route, s.cluster, db); b.DB != b.With && x.way != nil && !x.stays() {
+		if x := places(s.route, s.cluster, db); x.way != nil && !x.stays() {
 			return &route.SwapError{A: b.DB, B: b.With} // whatever is said of the other
 		}
 	}

@@ -109,7 +109,7 @@ func TestFileCommandsByTheTargetsNames(t *testing.T) {
 		{prefixed, 0, "SWAPDB 1 3", "SWAPDB 1 3: cannot be carried: at the target these dbs are no dbs of their own"},
 		{prefixed, 0, "SWAPDB 2 3", "db 3 has no place in the target: no --db-map is given for it"},
 		{prefixed, 0, "SWAPDB 2 4", "stays"},
-		{prefixed, 0, "SWAPDB 1 1", "stays"},
+		{prefixed, 0, "SWAPDB 1 1", ""},
 
 		{dbs, 0, "SET k v", "3: SET k v"},
 		{dbs, 3, "SET k v", "0: SET x:k v"},
