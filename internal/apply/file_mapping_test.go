@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -399,5 +400,45 @@ func TestFileThatCannotBeMapped(t *testing.T) {
 	var unmapped *route.UnmappedError
 	if err := NewFile(c).Run(t.Context()); !errors.As(err, &unmapped) || unmapped.DB != 1 {
 		t.Errorf("%v", err)
+	}
+}
+
+// A db that shares one of the target with another is emptied of its own keys, by a shard
+// that has had nothing after that: else these have been made since.
+func TestEmptyingIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	s := sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
+	client := sandboxtest.Client(t, s)
+	const checkpoint = "godwit:test"
+	for _, row := range []struct {
+		had  mark
+		left string
+	}{
+		{mark{at: 10}, "[godwit:test k]"},
+		{mark{at: 10, more: 1}, "[db1:a db1:b godwit:test k]"}, // a part of a command after it
+		{mark{at: 20}, "[db1:a db1:b godwit:test k]"},
+	} {
+		do(t, client, "MSET", "k", 0, "db1:a", 1, "db1:b", 1, checkpoint, 0)
+		ctx, cancel := context.WithCancel(t.Context())
+		l, err := connectLane(ctx, s.Endpoint(), checkpoint, "owner", fileScript)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.start(ctx, row.had, row.had)
+		r := mapped(t, "1:prefix=db1:")
+		x := &player{ctx: ctx, route: r, lanes: []*lane{l}, had: []mark{row.had}, skip: []int{row.had.more}, touched: []bool{false}}
+		x.begin(persist.Command{Offset: 20}, false)
+		way, err := r.Of(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = x.empty(way)
+		cancel()
+		l.stop()
+		keys := client.Redis().Keys(t.Context(), "*").Val()
+		slices.Sort(keys)
+		if err != nil || fmt.Sprint(keys) != row.left {
+			t.Errorf("%+v: left %v (%v), not %s", row.had, keys, err, row.left)
+		}
 	}
 }
