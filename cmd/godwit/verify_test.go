@@ -425,7 +425,7 @@ func TestVerifyThroughAMapping(t *testing.T) {
 	if got.code != status.ExitDifferences {
 		t.Fatalf("exit code %d: %s%s", got.code, got.out, got.err)
 	}
-	mustContain(t, "verify", got.out, `value    db 1  "a"`, " --db-map 0:0 --db-map 1:prefix=db1: --db-map 2:drop --repair\n")
+	mustContain(t, "verify", got.out, `value     db 1  "a"`, " --db-map 0:0 --db-map 1:prefix=db1: --db-map 2:drop --state-dir "+dir+" --repair\n")
 	if got = between(t, dir, source, target, append(through, "--repair")...); got.code != 0 {
 		t.Errorf("--repair: exit code %d: %s%s", got.code, got.out, got.err)
 	}
