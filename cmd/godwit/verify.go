@@ -128,6 +128,9 @@ func verifyRunning(ctx context.Context, cmd *cobra.Command, client *status.Clien
 	if len(o.compare.drop) > 0 && cmd.Flags().Changed("drop") {
 		return usagef("leave it out", "--drop is what the migration was told; it cannot be told again")
 	}
+	if slices.Contains(o.given, "db-map") {
+		return usagef("leave it out", "--db-map is what the migration was told; it cannot be told again")
+	}
 	now, err := client.Status(ctx)
 	if err != nil {
 		return err

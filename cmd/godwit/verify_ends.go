@@ -33,6 +33,7 @@ func verifyEnds(ctx context.Context, cmd *cobra.Command, o *verifyOptions, s str
 	if err != nil {
 		return err
 	}
+	target.Route = o.compare.route
 	place, err := openComparison(o.state.stateDir, note, o.compare.anew, time.Now())
 	if err != nil {
 		return err
@@ -190,6 +191,8 @@ func commandLine(cmd *cobra.Command, o *verifyOptions) string {
 		switch name {
 		case "repair", "json", "output", "samples":
 			continue // what differs from call to call
+		case "db-map":
+			values = o.compare.route.Flags()
 		case "from", "to":
 			if name == "from" {
 				values = append(values, o.endpoints.from.others...)

@@ -12,6 +12,7 @@ import (
 
 	"godwit/internal/migrate"
 	"godwit/internal/rdb"
+	"godwit/internal/route"
 	"godwit/internal/status/verdict"
 	"godwit/internal/verify"
 )
@@ -22,8 +23,9 @@ const defaultSamples = 3
 // compareOptions are the flags that say what is compared and how.
 type compareOptions struct {
 	verify.Options
-	drop []rdb.Feature
-	anew bool
+	drop  []rdb.Feature
+	route route.Route // by which the keys of --from have their names and dbs at --to
+	anew  bool
 }
 
 func (o *compareOptions) addFlags(cmd *cobra.Command) {
@@ -39,11 +41,12 @@ func (o *compareOptions) addFlags(cmd *cobra.Command) {
 	fs.Var(repairValue{&o.Options}, "repair", "make the target as the source where they differ; delete-extra: delete what only the target has, too")
 	fs.Lookup("repair").NoOptDefVal = repairChanged
 	fs.Var(featuresValue{&o.drop}, "drop", "what the target does not have and was left out, as in run; repeat it or separate by commas")
+	fs.Var(&routeValue{route: &o.route}, "db-map", "with --from and --to: where the keys of one of the source's dbs went, as in run; repeat it for each db")
 	fs.BoolVar(&o.anew, "anew", false, "with --from and --to: begin anew, rather than go on with a scan that was interrupted")
 	completeChoices(cmd, "method", string(verify.Snapshot), string(verify.Scan))
 	completeChoices(cmd, "repair", repairDelete)
 	completeChoices(cmd, "drop", featureNames()...)
-	completeNone(cmd, "sample", "keys", "db", "max-rate", "max-duration", "samples")
+	completeNone(cmd, "sample", "keys", "db", "db-map", "max-rate", "max-duration", "samples")
 }
 
 // check puts together what the flags said.
@@ -73,8 +76,8 @@ func (o *compareOptions) running() migrate.VerifyOptions {
 // scope is what the comparison covers and how, in words that are the same for the
 // same one: a comparison that was interrupted is known by them.
 func (o *compareOptions) scope() string {
-	return fmt.Sprintf("method=%s sample=%v keys=%q dbs=%v drop=%v repair=%v delete=%v",
-		o.Method, o.Sample, o.Keys, o.DBs, slices.Sorted(maps.Keys(o.Drop)), o.Repair, o.DeleteExtra)
+	return fmt.Sprintf("method=%s sample=%v keys=%q dbs=%v drop=%v repair=%v delete=%v map=%v",
+		o.Method, o.Sample, o.Keys, o.DBs, slices.Sorted(maps.Keys(o.Drop)), o.Repair, o.DeleteExtra, o.route)
 }
 
 // shareValue is a share of the whole, 1% or 0.01.

@@ -400,3 +400,33 @@ func TestVerifySeveralServers(t *testing.T) {
 		t.Errorf("exit code %d: %s%s", got.code, got.out, got.err)
 	}
 }
+
+// What has gone elsewhere by a mapping is compared by the same, as after the loading of a file.
+func TestVerifyThroughAMapping(t *testing.T) {
+	source := sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
+	target := sandboxtest.Start(t, "valkey-8.1", sandbox.Options{})
+	for db := range 3 {
+		if _, err := sandboxtest.Client(t, source).Transaction(t.Context(), []any{"SELECT", db}, []any{"SET", "a", db}, []any{"SELECT", 0}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(t, target, "SET a 0", "SET db1:a 1")
+	dir := t.TempDir()
+	through := []string{"--db-map", "1:prefix=db1:", "--db-map", "2:drop"}
+	got := between(t, dir, source, target, through...)
+	if got.code != 0 || !strings.HasPrefix(got.out, "EQUAL: 2 keys") {
+		t.Fatalf("exit code %d: %s%s", got.code, got.out, got.err)
+	}
+	if got = between(t, dir, source, target); got.code != status.ExitDifferences {
+		t.Errorf("without it: exit code %d: %s%s", got.code, got.out, got.err)
+	}
+	send(t, target, "SET db1:a 7")
+	got = between(t, dir, source, target, through...)
+	if got.code != status.ExitDifferences {
+		t.Fatalf("exit code %d: %s%s", got.code, got.out, got.err)
+	}
+	mustContain(t, "verify", got.out, `value     db 1  "a"`, " --db-map 0:0 --db-map 1:prefix=db1: --db-map 2:drop --state-dir "+dir+" --repair\n")
+	if got = between(t, dir, source, target, append(through, "--repair")...); got.code != 0 {
+		t.Errorf("--repair: exit code %d: %s%s", got.code, got.out, got.err)
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -29,10 +28,9 @@ func (l *Link) copy(parent, lifetime context.Context, now *shards) (SourceProgre
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	loaders := make([]*loader, len(now.primaries))
-	dbs := slices.ContainsFunc(l.route.Targets(), func(db int) bool { return db != 0 })
 	var wg sync.WaitGroup
 	for i, shard := range now.primaries {
-		loaders[i] = newLoader(shard, dbs, &l.keys, l.refuses(shard.Address))
+		loaders[i] = newLoader(shard, elsewhere(l.route), &l.keys, l.refuses(shard.Address))
 		for range loadConns {
 			wg.Go(func() {
 				if err := loaders[i].carry(ctx); err != nil {
@@ -130,7 +128,7 @@ func (l *Link) key(ctx context.Context, loaders []*loader, now *shards, x *wants
 		return nil
 	case to.way == nil:
 		return fmt.Errorf("%s: key %.200q: %w", l.source.Endpoint.Address, k.key, &route.UnmappedError{DB: k.db})
-	case to.way.Stays:
+	case to.stays():
 		l.left.Add(1)
 		return nil
 	case !to.plain:

@@ -14,6 +14,7 @@ import (
 	"godwit/internal/command"
 	"godwit/internal/persist"
 	"godwit/internal/rdb"
+	"godwit/internal/route"
 	"godwit/internal/server"
 	"godwit/internal/topology"
 )
@@ -27,6 +28,7 @@ type FileConfig struct {
 	Written      command.Capabilities // of the server whose words the file's commands are, see WordsOf
 	Capabilities command.Capabilities // of the target
 	Transcoder   rdb.TranscoderOptions
+	Route        route.Route // of the file's keys, to a cluster
 	Log          *slog.Logger
 
 	// Progress is what was saved last, zero in the beginning. Save makes it durable.
@@ -50,9 +52,12 @@ type FileProgress struct {
 	// then on, so it is given nothing again.
 	Done bool `json:"done,omitempty"`
 	// Ends are where the checkpoints of the lanes stand then.
-	Ends     []int64               `json:"ends,omitempty"`
-	Keys     int64                 `json:"keys"`    // of the snapshot, that the target has
-	Expired  int64                 `json:"expired"` // of the snapshot, left out because their time had passed
+	Ends    []int64 `json:"ends,omitempty"`
+	Keys    int64   `json:"keys"`    // of the snapshot, that the target has
+	Expired int64   `json:"expired"` // of the snapshot, left out because their time had passed
+	// Left are those of the snapshot that stay behind with their dbs, and once the target has
+	// all commands, those that do, too.
+	Left     int64                 `json:"left,omitempty"`
 	Dropped  map[rdb.Feature]int64 `json:"dropped,omitempty"`
 	Commands int64                 `json:"commands"` // that the target has, once it has all
 }
@@ -71,6 +76,7 @@ type FileEngine struct {
 	dropped  map[rdb.Feature]int64 // in this loading; guarded by mu
 
 	keys, expired   atomic.Int64
+	left            atomic.Int64 // keys of the snapshot, and commands, of dbs that stay behind
 	read, total     atomic.Int64 // bytes of the file
 	commands, times atomic.Int64 // commands read; keys looked at to put their times right
 }
@@ -80,6 +86,7 @@ func NewFile(c FileConfig) *FileEngine {
 	e := &FileEngine{cfg: c, crc: rdb.NewCRC64(), progress: c.Progress, state: Attaching, dropped: maps.Clone(c.Progress.Dropped)}
 	e.keys.Store(c.Progress.Keys)
 	e.expired.Store(c.Progress.Expired)
+	e.left.Store(c.Progress.Left)
 	e.commands.Store(c.Progress.Commands)
 	return e
 }
@@ -161,6 +168,9 @@ func (e *FileEngine) carry(ctx context.Context) (err error) {
 	now, err := readShards(ctx, e.cfg.Target)
 	if err != nil {
 		return err
+	}
+	if !now.cluster && e.cfg.Route.Maps() {
+		return &FatalError{errors.New("--db-map: a server has the dbs of a file by their own numbers")}
 	}
 	p := e.present()
 	switch {
@@ -312,6 +322,7 @@ type FileView struct {
 	Reason, Hint string
 	Keys         int64 // of the snapshot, that the target has
 	Expired      int64 // of it, left out because their time had passed
+	Left         int64 // keys of it, and commands, of dbs that stay behind
 	Commands     int64 // that were read
 	Times        int64 // keys that were looked at to put their times right
 	Read, Total  int64 // bytes of the file
@@ -323,7 +334,7 @@ func (e *FileEngine) View() FileView {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	v := FileView{
-		State: e.state, Keys: e.keys.Load(), Expired: e.expired.Load(), Commands: e.commands.Load(), Times: e.times.Load(),
+		State: e.state, Keys: e.keys.Load(), Expired: e.expired.Load(), Left: e.left.Load(), Commands: e.commands.Load(), Times: e.times.Load(),
 		Read: e.read.Load(), Total: e.total.Load(), Dropped: maps.Clone(e.dropped),
 	}
 	if e.reason != nil {

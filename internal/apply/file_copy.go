@@ -12,6 +12,7 @@ import (
 
 	"godwit/internal/persist"
 	"godwit/internal/rdb"
+	"godwit/internal/route"
 	"godwit/internal/server"
 	"godwit/internal/slot"
 )
@@ -37,6 +38,7 @@ func (e *FileEngine) copy(ctx context.Context, source *persist.Source, now *shar
 	}
 	e.keys.Store(0)
 	e.expired.Store(0)
+	e.left.Store(0)
 	e.mu.Lock()
 	clear(e.dropped)
 	e.mu.Unlock()
@@ -49,7 +51,7 @@ func (e *FileEngine) copy(ctx context.Context, source *persist.Source, now *shar
 		return err
 	}
 	v := e.View()
-	p.Keys, p.Expired, p.Dropped = v.Keys, v.Expired, v.Dropped
+	p.Keys, p.Expired, p.Left, p.Dropped = v.Keys, v.Expired, v.Left, v.Dropped
 	if !p.Later {
 		return e.set(p)
 	}
@@ -101,7 +103,7 @@ func (e *FileEngine) fill(parent context.Context, now *shards, snapshot io.Reade
 	loaders := make([]*loader, len(now.primaries))
 	var wg sync.WaitGroup
 	for i, shard := range now.primaries {
-		loaders[i] = newLoader(shard, !now.cluster, &e.keys, e.refuses(shard.Address))
+		loaders[i] = newLoader(shard, !now.cluster || elsewhere(e.cfg.Route), &e.keys, e.refuses(shard.Address))
 		for range loadConns {
 			wg.Go(func() {
 				if err := loaders[i].carry(ctx); err != nil {
@@ -141,12 +143,13 @@ func (e *FileEngine) refuses(shard string) func(error) {
 
 // scan goes through the snapshot and gives each key to the shard of its slot.
 func (e *FileEngine) scan(ctx context.Context, loaders []*loader, now *shards, snapshot io.Reader, p FileProgress) error {
-	s := newSnapshotScan(snapshot, e.crc, e.cfg, p, e.leftOut)
+	s := newSnapshotScan(snapshot, e.crc, e.cfg, now.cluster, p, e.leftOut)
 	for {
 		span, err := s.next()
 		switch {
 		case errors.Is(err, io.EOF):
 			e.expired.Store(s.expired)
+			e.left.Store(s.left)
 			return nil
 		case err != nil:
 			return err
@@ -157,22 +160,18 @@ func (e *FileEngine) scan(ctx context.Context, loaders []*loader, now *shards, s
 			}
 			continue
 		}
-		if now.cluster && span.DB != 0 {
-			return &FatalError{errOtherDB(span)}
-		}
 		e.expired.Store(s.expired)
+		e.left.Store(s.left)
+		k, err := s.item(span)
+		if err != nil {
+			return err
+		}
 		if err := s.key(span, func() error {
-			k := itemOf(span)
-			k.to = k.db
 			return loadKey(ctx, loaders[now.of[slot.Of(k.key)]], s.restorer, s.scanner, span, &k)
 		}); err != nil {
 			return err
 		}
 	}
-}
-
-func errOtherDB(span *rdb.Span) error {
-	return fmt.Errorf("key %.200q is in db %d, and a cluster has one db", span.Key, span.DB)
 }
 
 // snapshotScan goes through the snapshot of a file as it is to be loaded.
@@ -182,11 +181,17 @@ type snapshotScan struct {
 	restorer *restorer
 	now      int64 // keys whose time has passed by then are left out, unless times are put off
 	expired  int64 // that were left out
+
+	cluster bool // the target is one
+	route   route.Route
+	in      selection // where the keys of the present db go
+	left    int64     // keys that stay behind with their dbs
+	stayed  func(*rdb.Span)
 }
 
-// newSnapshotScan begins to read. leftOut is told of what the target lacks and may do
-// without, of each key and library once.
-func newSnapshotScan(snapshot io.Reader, crc *rdb.CRC64, c FileConfig, p FileProgress, leftOut func(rdb.Feature)) *snapshotScan {
+// newSnapshotScan begins to read. cluster tells that the target is one. leftOut is
+// told of what it lacks and may do without, of each key and library once.
+func newSnapshotScan(snapshot io.Reader, crc *rdb.CRC64, c FileConfig, cluster bool, p FileProgress, leftOut func(rdb.Feature)) *snapshotScan {
 	restorer := newRestorer(crc, c.Capabilities)
 	restorer.later = p.Later
 	s := &snapshotScan{
@@ -194,17 +199,29 @@ func newSnapshotScan(snapshot io.Reader, crc *rdb.CRC64, c FileConfig, p FilePro
 		scanner:  rdb.NewScanner(snapshot, rdb.ScannerOptions{CRC: crc, NoChecksum: true, Single: rdb.AllCodes(), BufferSize: scanBuffer}),
 		restorer: restorer,
 		now:      p.Now,
+		cluster:  cluster, route: c.Route, in: places(c.Route, cluster, 0), stayed: func(*rdb.Span) {},
 	}
 	s.lacks(c.Capabilities, c.Transcoder, func(left rdb.LeftOut) { leftOut(left.Feature) })
 	return s
 }
 
-// next is the next key to be loaded, its time put off if that is to be, or an opcode.
+// next is the next key to be loaded, its time put off if that is to be, or an opcode. It may
+// be of a db that has no place.
 func (s *snapshotScan) next() (*rdb.Span, error) {
 	for {
 		span, err := s.scanner.Next()
 		if err != nil {
 			return nil, err
+		}
+		if span.Kind == rdb.KindKey {
+			if span.DB != s.in.db {
+				s.in = places(s.route, s.cluster, span.DB)
+			}
+			if s.in.stays() {
+				s.left++
+				s.stayed(span)
+				continue
+			}
 		}
 		switch at := span.Attributes.ExpireAt; {
 		case span.Kind == rdb.KindHeader:
@@ -225,4 +242,21 @@ func (s *snapshotScan) next() (*rdb.Span, error) {
 			return span, nil
 		}
 	}
+}
+
+// item is a key as it is at the target. Errors are a *route.UnmappedError and a
+// *route.ClashError.
+func (s *snapshotScan) item(span *rdb.Span) (k item, err error) {
+	k = itemOf(span)
+	switch {
+	case s.in.way == nil:
+		return k, fmt.Errorf("key %.200q: %w", k.key, &route.UnmappedError{DB: k.db})
+	case !s.in.plain:
+		if s.restorer.name, err = s.in.way.AppendName(s.restorer.name[:0], k.key); err != nil {
+			return k, err
+		}
+		k.key = s.restorer.name
+	}
+	k.to = s.in.to
+	return k, nil
 }

@@ -12,6 +12,7 @@ import (
 	"godwit/internal/persist"
 	"godwit/internal/plan"
 	"godwit/internal/rdb"
+	"godwit/internal/route"
 	"godwit/internal/topology"
 )
 
@@ -57,15 +58,29 @@ const examined = 5
 type examiner struct {
 	found     plan.FileContents
 	cluster   bool
+	in        int // the db of the command at hand
 	dbs       map[int]*topology.DB
 	refusable int
 }
 
-func (x *examiner) one(uint16, int, []byte, bool) error { return nil }
-func (x *examiner) all(int, []byte) error               { return nil }
-func (x *examiner) beside(int, []byte) error            { return nil }
-func (x *examiner) outside([]byte, string) error        { return nil }
-func (x *examiner) ends()                               {}
+func (x *examiner) one(int, uint16, int, []byte, bool) error { x.db(x.in); return nil }
+func (x *examiner) all(int, int, []byte) error               { return nil }
+func (x *examiner) empty(*route.Way) error                   { return nil }
+func (x *examiner) beside(int, []byte) error                 { return nil }
+func (x *examiner) outside([]byte, string) error             { return nil }
+func (x *examiner) stays()                                   { x.db(x.in); x.found.Left++ }
+func (x *examiner) ends()                                    {}
+
+// refused notes what cannot be given to the target. Of dbs without a place the plan tells,
+// of each as a whole.
+func (x *examiner) refused(err error) {
+	var unmapped *route.UnmappedError
+	if errors.As(err, &unmapped) {
+		x.db(unmapped.DB)
+		return
+	}
+	x.refuse(err)
+}
 
 // refuse notes what cannot be given to the target.
 func (x *examiner) refuse(err error) {
@@ -116,7 +131,8 @@ func (x *examiner) snapshot(ctx context.Context, source *persist.Source, c FileC
 		return nil
 	}
 	p := FileProgress{Now: now, Later: source.Describe().Kind != persist.RDB}
-	s := newSnapshotScan(&counted{ctx: ctx, r: source.Snapshot(), n: new(atomic.Int64)}, rdb.NewCRC64(), c, p, x.leftOut)
+	s := newSnapshotScan(&counted{ctx: ctx, r: source.Snapshot(), n: new(atomic.Int64)}, rdb.NewCRC64(), c, x.cluster, p, x.leftOut)
+	s.stayed = x.count
 	defer func() { x.found.Expired = s.expired }()
 	var scratch []byte
 	for {
@@ -135,6 +151,10 @@ func (x *examiner) snapshot(ctx context.Context, source *persist.Source, c FileC
 			continue
 		}
 		x.key(span)
+		if _, err := s.item(span); err != nil {
+			x.refused(err)
+			continue
+		}
 		err = s.key(span, func() (err error) {
 			scratch, err = s.restorer.examine(scratch[:0], span, s.scanner)
 			return err
@@ -145,20 +165,27 @@ func (x *examiner) snapshot(ctx context.Context, source *persist.Source, c FileC
 	}
 }
 
-// key counts one.
+// key counts one that is to be loaded.
 func (x *examiner) key(span *rdb.Span) {
-	db := x.db(span.DB)
-	db.Keys++
+	x.count(span)
 	x.found.Keys++
 	if span.Attributes.ExpireAt != rdb.None {
-		db.Expires++
 		x.found.Expires++
-	}
-	if hasFieldTTLs(span.Type) {
-		db.FieldExpires++
 	}
 	if span.Type == rdb.TypeModule2 {
 		x.module(span)
+	}
+}
+
+// count counts one of a db, which may stay behind.
+func (x *examiner) count(span *rdb.Span) {
+	db := x.db(span.DB)
+	db.Keys++
+	if span.Attributes.ExpireAt != rdb.None {
+		db.Expires++
+	}
+	if hasFieldTTLs(span.Type) {
+		db.FieldExpires++
 	}
 }
 
@@ -233,11 +260,9 @@ func (x *examiner) commands(ctx context.Context, source *persist.Source, c FileC
 		if x.found.Commands%1024 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if !is(said.Args[0], "select") {
-			x.db(said.DB)
-		}
-		if err := s.command(said); err != nil && !errors.Is(err, errOtherDBs) { // of which the plan tells as a whole
-			x.refuse(err)
+		x.in = said.DB
+		if err := s.command(said); err != nil {
+			x.refused(err)
 		}
 	}
 }

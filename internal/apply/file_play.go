@@ -9,9 +9,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"godwit/internal/persist"
+	"godwit/internal/route"
 	"godwit/internal/server"
 	"godwit/internal/slot"
 )
@@ -23,10 +25,11 @@ func (e *FileEngine) play(parent context.Context, source *persist.Source, now *s
 	e.note(Streaming, nil)
 	e.mu.Lock()
 	e.dropped = maps.Clone(p.Dropped) // all commands are said again, and counted
+	e.left.Store(p.Left)
 	e.mu.Unlock()
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
-	x := &player{ctx: ctx, shard: new([slot.Count]uint16)}
+	x := &player{ctx: ctx, route: e.cfg.Route, shard: new([slot.Count]uint16), left: &e.left}
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer func() {
@@ -67,7 +70,7 @@ func (e *FileEngine) play(parent context.Context, source *persist.Source, now *s
 		return e.placed(err, source.Describe())
 	}
 	v := e.View()
-	p.Played, p.Dropped, p.Commands = true, v.Dropped, v.Commands
+	p.Played, p.Dropped, p.Left, p.Commands = true, v.Dropped, v.Left, v.Commands
 	for _, l := range x.lanes {
 		p.Ends = append(p.Ends, l.next.at)
 	}
@@ -168,20 +171,21 @@ func (e *FileEngine) placed(err error, d persist.Description) error {
 // player gives what a sayer says to the lanes.
 type player struct {
 	ctx   context.Context //nolint:containedctx // that of play
+	route route.Route
+	left  *atomic.Int64 // commands of dbs that stay behind
 	lanes []*lane
 	shard *[slot.Count]uint16 // the lane of each slot
 	had   []mark              // by lane: where it stood when this began
 	skip  []int               // by lane: parts that it has had of the first command that it has not
 
-	end     int64 // of the present command
-	db      int
+	end     int64  // of the present command
 	inside  bool   // a transaction
 	touched []bool // lanes that have got a part of it
 }
 
 // begin is called before the sayer is given a command.
 func (x *player) begin(c persist.Command, inside bool) {
-	x.end, x.db, x.inside = c.Offset, c.DB, inside
+	x.end, x.inside = c.Offset, inside
 }
 
 // has tells whether a lane has had the command, or the part of it that is about to be
@@ -198,11 +202,11 @@ func (x *player) has(i uint16) bool {
 	return false
 }
 
-func (x *player) one(of uint16, n int, body []byte, whole bool) error {
-	return x.give(x.shard[of], n, body, whole)
+func (x *player) one(db int, of uint16, n int, body []byte, whole bool) error {
+	return x.give(x.shard[of], db, n, body, whole)
 }
 
-func (x *player) give(i uint16, n int, body []byte, whole bool) error {
+func (x *player) give(i uint16, db, n int, body []byte, whole bool) error {
 	if x.has(i) {
 		return nil
 	}
@@ -212,12 +216,12 @@ func (x *player) give(i uint16, n int, body []byte, whole bool) error {
 	} else {
 		x.touched[i] = true
 	}
-	return x.lanes[i].add(x.ctx, n, body, x.db, end, 0, x.inside)
+	return x.lanes[i].add(x.ctx, n, body, db, end, 0, x.inside)
 }
 
-func (x *player) all(n int, body []byte) error {
+func (x *player) all(db, n int, body []byte) error {
 	for i := range x.lanes {
-		if err := x.give(uint16(i), n, body, true); err != nil {
+		if err := x.give(uint16(i), db, n, body, true); err != nil {
 			return err
 		}
 	}
@@ -254,8 +258,15 @@ func (x *player) outside(command []byte, name string) error {
 	return nil
 }
 
+func (x *player) stays() { x.left.Add(1) }
+
 func (x *player) ends() {
 	x.inside = false
+	x.divide()
+}
+
+// divide lets what came of a transaction so far be sent.
+func (x *player) divide() {
 	for _, l := range x.lanes {
 		if l.now != nil {
 			l.now.inside = false
@@ -270,7 +281,7 @@ func (x *player) settle() error {
 			continue
 		}
 		x.touched[i] = false
-		if err := x.lanes[i].add(x.ctx, 0, nil, x.db, x.end, 0, x.inside); err != nil {
+		if err := x.lanes[i].add(x.ctx, 0, nil, 0, x.end, 0, x.inside); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"godwit/internal/persist"
 	"godwit/internal/rdb"
 	"godwit/internal/resp"
+	"godwit/internal/route"
 )
 
 // FileCommandError says which command of a file cannot be carried.
@@ -48,6 +49,7 @@ const loadFirst = "load the file into a server of its own (redis-server --append
 // sayer says the commands of a file in the target's words, and each to whom.
 type sayer struct {
 	cluster  bool // the target is one
+	route    route.Route
 	placer   *command.Placer
 	rewriter *command.Rewriter
 	timer    *timer
@@ -56,21 +58,28 @@ type sayer struct {
 	// it along.
 	checkpoint string
 
-	db     int
-	within bool // a transaction
-	made   []byte
-	parts  [][]byte
-	body   []byte
-	piece  []byte
+	in        selection // the db of the command at hand
+	within    bool      // a transaction
+	renamer   route.Renamer
+	positions []int
+	made      []byte
+	parts     [][]byte
+	body      []byte
+	piece     []byte
 }
 
 // sink is given what a sayer says.
 type sink interface {
-	// one is for the shard of a slot: n arguments in body. whole tells that it is all of
-	// what the file's command becomes.
-	one(of uint16, n int, body []byte, whole bool) error
+	// one is for the shard of a slot, in a db of the target: n arguments in body. whole tells
+	// that it is all of what the file's command becomes.
+	one(db int, of uint16, n int, body []byte, whole bool) error
 	// all is for every shard.
-	all(n int, body []byte) error
+	all(db, n int, body []byte) error
+	// empty has every shard delete the keys of one db of the file, where its db at the target
+	// has those of others, too.
+	empty(way *route.Way) error
+	// stays tells of a command on keys of a db that stays behind.
+	stays()
 	// beside is for every shard, and counts as no part of the file's command.
 	beside(n int, body []byte) error
 	// outside is for every shard, and not for a script.
@@ -81,22 +90,29 @@ type sink interface {
 
 func newSayer(c FileConfig, crc *rdb.CRC64, now int64, cluster bool, leftOut func(rdb.Feature), to sink) *sayer {
 	o := command.Options{Drop: c.Transcoder.Drop, Client: true, Dropped: func(l rdb.LeftOut) { leftOut(l.Feature) }}
+	knows := c.Capabilities
+	if cluster {
+		knows.Databases = 0 // they are seen to by the route
+	}
 	return &sayer{
-		cluster: cluster, placer: command.NewPlacer(c.Written), rewriter: command.NewRewriter(c.Written, c.Capabilities, o),
+		cluster: cluster, route: c.Route, in: places(c.Route, cluster, 0),
+		placer: command.NewPlacer(c.Written), rewriter: command.NewRewriter(c.Written, knows, o),
 		timer: &timer{target: c.Capabilities.Format, now: now, crc: crc}, to: to,
 	}
 }
 
 // command says one. Errors of its own are a *FileCommandError.
 func (s *sayer) command(c persist.Command) error {
-	s.db = c.DB
+	if c.DB != s.in.db {
+		s.in = places(s.route, s.cluster, c.DB)
+	}
 	err := s.place(c.Args)
 	var own *sinkError
 	if err == nil || errors.As(err, &own) {
 		return err
 	}
 	e := &FileCommandError{Command: string(c.Args[0]), At: c.Position, Err: err}
-	if errors.Is(err, errRelative) || errors.Is(err, errOfSeveralShards) || errors.Is(err, errScript) {
+	if errors.Is(err, errRelative) || errors.Is(err, errOfSeveralShards) || errors.Is(err, errScript) || ofDBs(err) {
 		e.Hint = loadFirst
 	}
 	return e
@@ -118,7 +134,6 @@ func took(err error) error {
 
 var (
 	errOfSeveralShards = errors.New("its keys are of several shards, and a file cannot be asked for the values that it made")
-	errOtherDBs        = errors.New("it is of another db than db 0, and a cluster has one db")
 	errScript          = errors.New("no script of godwit's can run it, and its effect is not in the file")
 )
 
@@ -128,11 +143,18 @@ func (s *sayer) place(args [][]byte) error {
 	if errors.As(err, &unplaced) && !s.cluster {
 		placing, err = command.OneSlot, nil // whatever its keys are
 	}
+	if err == nil && !s.in.plain && keyed(placing) {
+		var left bool
+		if args, left, err = s.rename(args); left {
+			s.to.stays()
+			return nil
+		}
+		if err == nil {
+			placing, of, err = s.placer.Place(args)
+		}
+	}
 	if err != nil {
 		return err
-	}
-	if s.cluster && s.db > 0 && placing != command.NoData && placing != command.Once {
-		return errOtherDBs
 	}
 	switch placing {
 	case command.NoData:
@@ -150,7 +172,7 @@ func (s *sayer) place(args [][]byte) error {
 		return s.say(0, args, true)
 	case command.Dbs:
 		if s.cluster {
-			return errors.New("it concerns two dbs, and a cluster has one")
+			return s.beyond(args)
 		}
 		if err := s.aside(args); err != nil {
 			return err
@@ -213,8 +235,10 @@ func (s *sayer) everywhere(args [][]byte) error {
 		rest = rest[e.Size:]
 		switch name := e.Args[0]; {
 		case is(name, "multi"), is(name, "exec"):
-		case is(name, "flushall"), is(name, "flushdb"):
-			err = s.to.all(len(e.Args), bodyOf(raw))
+		case is(name, "flushall"):
+			err = s.to.all(0, len(e.Args), bodyOf(raw))
+		case is(name, "flushdb"):
+			err = s.flushDB(len(e.Args), bodyOf(raw))
 		case is(name, "script"): // nothing in a file calls what it loads
 		default:
 			command, name := again(e.Args, raw)
@@ -267,7 +291,7 @@ func (s *sayer) give(of uint16, args [][]byte, whole bool) error {
 		for _, a := range args {
 			s.body = appendBulk(s.body, a)
 		}
-		return took(s.to.one(of, len(args), s.body, whole))
+		return took(s.to.one(s.in.to, of, len(args), s.body, whole))
 	}
 	before, together := groups(args)
 	if together == 0 {
@@ -278,7 +302,7 @@ func (s *sayer) give(of uint16, args [][]byte, whole bool) error {
 		for _, a := range slices.Concat(args[:before], rest) {
 			s.piece = appendBulk(s.piece, a)
 		}
-		if err := took(s.to.one(of, before+len(rest), s.piece, false)); err != nil {
+		if err := took(s.to.one(s.in.to, of, before+len(rest), s.piece, false)); err != nil {
 			return err
 		}
 	}

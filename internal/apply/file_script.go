@@ -80,3 +80,12 @@ end
 if ARGV[5] ~= '0' then redis.call('SELECT', '0') end
 return 'OK'
 `
+
+// unlinkScript deletes keys of any slots. ARGV: the db, and the keys.
+const unlinkScript = `
+if redis.replicate_commands then redis.replicate_commands() end
+if ARGV[1] ~= '0' then redis.call('SELECT', ARGV[1]) end
+for i = 2, #ARGV do redis.call('UNLINK', ARGV[i]) end
+if ARGV[1] ~= '0' then redis.call('SELECT', '0') end
+return 'OK'
+`

@@ -36,6 +36,14 @@ func selects(r route.Route, db int) selection {
 	return selection{db: db, way: way, to: way.To, plain: !way.Stays && len(way.Prefix) == 0 && len(way.Others) == 0}
 }
 
+// stays tells of a db that stays behind.
+func (s *selection) stays() bool { return s.way != nil && s.way.Stays }
+
+// elsewhere tells whether keys go to another db of the target than db 0.
+func elsewhere(r route.Route) bool {
+	return slices.ContainsFunc(r.Targets(), func(db int) bool { return db != 0 })
+}
+
 // follow tells whether a command is a SELECT, and then is what that selects.
 func (s *selection) follow(r route.Route, args [][]byte) bool {
 	if len(args) != 2 || !is(args[0], "select") {

@@ -104,7 +104,7 @@ func (c Config) Validate() error {
 	case c.File != "" && c.Cutover != Manual:
 		return errors.New("a cutover mode: a file takes no writes, so there is no cutover; leave it out")
 	case c.File != "" && c.Verify != VerifyAsked:
-		return hinted("leave it out; "+verifyFile(c.To), "verify before-cutover: a file takes no writes, so there is no cutover, and it cannot be asked for its keys")
+		return hinted("leave it out; "+verifyFile(c.To, c.Route), "verify before-cutover: a file takes no writes, so there is no cutover, and it cannot be asked for its keys")
 	case c.From.DB != 0 || c.To.DB != 0:
 		return errors.New("a db in a URL: every db is moved, to the same number; leave it out")
 	case c.From.Master != "" || c.To.Master != "":

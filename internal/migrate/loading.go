@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"godwit/internal/apply"
@@ -83,9 +84,12 @@ func (m *Loading) begin() error {
 		}
 		m.rec = loadingRecord{header: header{
 			Name: m.cfg.Name, From: from, To: to, Engine: plan.File, Phase: Planned, Primary: Source, Started: time.Now(),
+			DBMap: m.cfg.Route.Flags(),
 		}}
 	case r.From != from || r.To != to || r.Engine != plan.File:
 		return &ConflictError{Name: m.cfg.Name, From: r.From, To: r.To, Phase: r.Phase}
+	case !slices.Equal(r.DBMap, m.cfg.Route.Flags()):
+		return &DBMapError{Name: m.cfg.Name, Was: r.DBMap, Now: m.cfg.Route.Flags()}
 	}
 	var err error
 	m.to, err = newEnd(Target, m.cfg.To, "godwit:"+m.cfg.Name, m.cfg.Now)
@@ -259,6 +263,9 @@ func loadedText(v apply.FileView) string {
 	text := fmt.Sprintf("%d keys of the snapshot and %d commands", v.Keys, v.Commands)
 	if v.Expired > 0 {
 		text += fmt.Sprintf("; %d keys were left out because their time had passed", v.Expired)
+	}
+	if v.Left > 0 {
+		text += fmt.Sprintf("; %d keys and commands of dbs that stay behind were left out", v.Left)
 	}
 	return text
 }

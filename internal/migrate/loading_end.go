@@ -6,7 +6,9 @@ import (
 	"fmt"
 
 	"godwit/internal/apply"
+	"godwit/internal/route"
 	"godwit/internal/server"
+	"godwit/internal/topology"
 	"godwit/internal/verify"
 )
 
@@ -76,12 +78,16 @@ func (m *Loading) Complete(_ context.Context, dryRun bool) (EndResult, error) {
 }
 
 // verifyFile is how a target can be compared with the file that it was given.
-func verifyFile(to server.Endpoint) string {
-	return "once it is loaded, load the file into a server of its own, too (redis-server, with the file in its dir), and compare that: godwit verify --from redis://that-server --to " + to.String()
+func verifyFile(to server.Endpoint, r route.Route) string {
+	text := "once it is loaded, load the file into a server of its own, too (redis-server, with the file in its dir), and compare that: godwit verify --from redis://that-server --to " + to.String()
+	for _, flag := range r.Flags() {
+		text += " --db-map " + topology.ShellQuote(flag)
+	}
+	return text
 }
 
 // Verify is refused: a file cannot be asked for its keys.
 func (m *Loading) Verify(context.Context, VerifyOptions) (*verify.Report, error) {
-	return nil, hinted(verifyFile(m.cfg.To),
+	return nil, hinted(verifyFile(m.cfg.To, m.cfg.Route),
 		"no verify: the source of migration %s is a file, %s", m.cfg.Name, m.cfg.File)
 }

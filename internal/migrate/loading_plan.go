@@ -98,7 +98,7 @@ func fileConfig(c Config, target topology.Node) (apply.FileConfig, error) {
 	}
 	return apply.FileConfig{
 		Name: c.Name, Path: c.File, Target: c.To, Capabilities: knows, Written: apply.WordsOf(d, knows),
-		Transcoder: rdb.TranscoderOptions{Drop: c.Drop, Module: knows.Module},
+		Transcoder: rdb.TranscoderOptions{Drop: c.Drop, Module: knows.Module}, Route: c.Route,
 	}, nil
 }
 

@@ -28,6 +28,7 @@ type FileContents struct {
 	Libraries   []string      `json:"function_libraries"`
 	Modules     []string      `json:"modules"`               // whose data it has
 	Commands    int64         `json:"commands"`              // after the snapshot
+	Left        int64         `json:"left,omitempty"`        // of these, on keys of dbs that stay behind
 	LastCommand time.Time     `json:"last_command,omitzero"` // the last time that the server has noted among them
 
 	LeftOut     persist.LeftOut       `json:"left_out"`
@@ -64,7 +65,7 @@ func (f FileFacts) Whole() topology.Node {
 func ForFile(f FileFacts, w Wants) Plan {
 	w.CopyOnly, w.RollbackWindow, w.Verify = true, 0, false
 	in := newInput(Facts{Source: f.File.node(), Target: f.Target, Cluster: f.Cluster, Shards: f.Shards}, w)
-	in.file = true
+	in.file = &f.File
 	p := Plan{
 		Name: w.Name, Engine: File, EngineWhy: "what a server has saved is read, and written to the target as a client does",
 		Source: endOf(in.Source), Target: endOf(in.Target), File: &f.File,
@@ -106,7 +107,7 @@ func concernsFile(code string, cluster bool) bool {
 		return false
 	}
 	switch code {
-	case "target-is-sentinel", "target-too-old", "cluster-unserved", "cluster-moving", "cluster-dbs", "db-map-joint", "shard-memory", "shard-versions",
+	case "target-is-sentinel", "target-too-old", "cluster-unserved", "cluster-moving", "cluster-dbs", "db-map-joint", "db-map-target", "db-map-drop", "db-map", "shard-memory", "shard-versions",
 		"target-is-replica", "target-in-use", "target-failing-over", "target-loading",
 		"target-has-keys", "target-wiped", "databases", "target-persists", "target-evicts":
 		return true

@@ -8,6 +8,7 @@ import (
 	"godwit/internal/persist"
 	"godwit/internal/plan"
 	"godwit/internal/rdb"
+	"godwit/internal/route"
 	"godwit/internal/server"
 	"godwit/internal/topology"
 )
@@ -29,6 +30,21 @@ func aTarget() topology.Node {
 		URL: "redis://b:6379", Endpoint: server.Endpoint{Address: "b:6379"}, Version: server.Version{Major: 7, Minor: 2}, Mode: topology.Standalone,
 		Replication: topology.Replication{Role: topology.Primary},
 	}
+}
+
+// toCluster makes the target a cluster of one shard.
+func toCluster(f *plan.FileFacts) {
+	node := topology.ClusterNode{ID: "b", Endpoint: f.Target.Endpoint, Role: topology.Primary, Slots: []topology.SlotRange{{First: 0, Last: 16383}}, Answered: true}
+	f.Target.Mode = topology.Cluster
+	f.Cluster, f.Shards = topology.NewClusterMap([]topology.ClusterNode{node}, nil), []topology.Node{f.Target}
+}
+
+func mapped(flags string) route.Route {
+	r, err := route.Parse(strings.Fields(flags))
+	if err != nil {
+		panic(err)
+	}
+	return r
 }
 
 // codes are those of findings, separated by spaces.
@@ -53,6 +69,16 @@ func TestPlanOfAFile(t *testing.T) {
 		{"a cluster", func(f *plan.FileFacts, _ *plan.Wants) {
 			f.Cluster, f.Shards = &topology.ClusterMap{}, []topology.Node{f.Target}
 		}, "cluster-unserved cluster-dbs", "", "file-times"},
+		{"a cluster, and a mapping", func(f *plan.FileFacts, w *plan.Wants) {
+			f.File.Left = 7
+			toCluster(f)
+			w.Route = mapped("1:prefix=db1: 3:drop")
+		}, "", "db-map-drop", "db-map file-times"},
+		{"a cluster, and a mapping to dbs that it has not", func(f *plan.FileFacts, w *plan.Wants) {
+			toCluster(f)
+			w.Route = mapped("3:3")
+		}, "db-map-target", "", "db-map file-times"},
+		{"a mapping for a server", func(_ *plan.FileFacts, w *plan.Wants) { w.Route = mapped("3:drop") }, "db-map-joint", "", "file-times"},
 		{"a replica", func(f *plan.FileFacts, _ *plan.Wants) { f.Target.Replication.Role = topology.Replica }, "target-is-replica", "", "file-times"},
 		{"little memory", func(f *plan.FileFacts, _ *plan.Wants) { f.Target.Memory.Max = 4_000_000 }, "", "file-memory", "file-times"},
 		{"damage", func(f *plan.FileFacts, _ *plan.Wants) {
@@ -77,6 +103,22 @@ func TestPlanOfAFile(t *testing.T) {
 		if p.Engine != plan.File || p.Refused() != (len(p.Steps) == 0) || p.WayBack {
 			t.Errorf("%s: %+v", row.name, p)
 		}
+	}
+}
+
+// The plan of a file for a cluster asks for a mapping, and says what comes of it.
+func TestPlanOfAFileWithDBs(t *testing.T) {
+	facts := plan.FileFacts{File: aFile(), Target: aTarget()}
+	facts.File.Left = 7
+	toCluster(&facts)
+	p := plan.ForFile(facts, plan.Wants{Name: "test"})
+	const asks = "a cluster has one db by default, and the file has keys, or commands, in db 3 (0 keys) as well"
+	if len(p.Blockers) != 1 || p.Blockers[0].Text != asks || p.Blockers[0].Hint != "say where they go: --db-map 3:prefix=db3: to have them in db 0 by names that begin so, or --db-map 3:drop to leave them behind" {
+		t.Errorf("%+v", p.Blockers)
+	}
+	p = plan.ForFile(facts, plan.Wants{Name: "test", Route: mapped("3:drop")})
+	if p.Refused() || len(p.Warnings) != 1 || p.Warnings[0].Text != "what the file has in db 3 (0 keys), and 7 commands there, stay behind (--db-map)" {
+		t.Errorf("%+v", p)
 	}
 }
 

@@ -43,9 +43,9 @@ func each(code string, s severity, find func(in *input, s side) (text, hint stri
 type input struct {
 	Facts
 	Wants
-	method     Method // of the cutover, at the source
-	backMethod Method // of a rollback, at the target
-	file       bool   // the source is none, but what one has saved
+	method     Method        // of the cutover, at the source
+	backMethod Method        // of a rollback, at the target
+	file       *FileContents // the source is none, but what one has saved; else nil
 }
 
 func newInput(f Facts, w Wants) *input {

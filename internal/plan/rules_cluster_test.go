@@ -38,9 +38,20 @@ var clusterRuleTests = []ruleTest{
 	{name: "several servers", change: func(f *Facts, _ *Wants) { f.several(redis70(from), redis70("10.0.0.3:6379")) },
 		warnings: []string{"joint-clients", "sources-names"}, says: "2 servers", noBack: true},
 	{name: "a mapping of several servers", change: func(f *Facts, w *Wants) {
+		one := redis70(from)
+		one.DBs = append(one.DBs, topology.DB{Number: 20, Keys: 7})
+		f.several(one, redis70("10.0.0.3:6379"))
+		w.Route = mapped("1:drop 20:3")
+	}, warnings: []string{"joint-clients", "sources-names", "db-map-drop"}, notes: []string{"db-map"}, says: "db 20 (7 keys) to db 3", noBack: true},
+	{name: "a mapping of several servers to dbs that the target has not", change: func(f *Facts, w *Wants) {
 		f.several(redis70(from), redis70("10.0.0.3:6379"))
-		w.Route, _ = route.Parse([]string{"1:drop"})
-	}, blockers: []string{"db-map-joint"}, warnings: []string{"joint-clients", "sources-names"}, says: "takes standalone servers", noBack: true},
+		w.Route = mapped("1:20")
+	}, blockers: []string{"db-map-target"}, warnings: []string{"joint-clients", "sources-names"}, notes: []string{"db-map"}, says: "the target has no db 20, only 16", noBack: true},
+	{name: "a mapping of a cluster", change: func(f *Facts, w *Wants) {
+		fromCluster(f, redis70)
+		clustered(f, valkey81)
+		w.Route = mapped("1:drop")
+	}, blockers: []string{"db-map-joint"}, warnings: []string{"joint-clients", "way-back-commands"}, says: "the dbs of a cluster cannot be mapped"},
 	{name: "a mapping of several servers to a cluster", change: func(f *Facts, w *Wants) {
 		one := redis70(from)
 		one.DBs = append(one.DBs, topology.DB{Number: 3, Keys: 7})
@@ -72,7 +83,7 @@ var clusterRuleTests = []ruleTest{
 		one := redis70(from)
 		one.DBs = append(one.DBs, topology.DB{Number: 3, Keys: 7})
 		f.several(one, redis70("10.0.0.3:6379"))
-	}, blockers: []string{"cluster-dbs"}, warnings: []string{"joint-clients", "sources-names"}, says: "db 3 (7 keys)", noBack: true},
+	}, blockers: []string{"cluster-dbs"}, warnings: []string{"joint-clients", "sources-names"}, says: "goes to db 0 by default, and they have keys in db 3 (7 keys)", noBack: true},
 	{name: "a cluster as the target", change: func(f *Facts, _ *Wants) { clustered(f, redis70) },
 		warnings: []string{"cluster-clients"}, says: "10.0.1.2:6379, 5,462 slots, 0 replicas"},
 	{name: "a cluster that is only to be filled", change: func(f *Facts, w *Wants) { clustered(f, valkey91); w.CopyOnly = true },
@@ -98,7 +109,7 @@ var clusterRuleTests = []ruleTest{
 		}
 		f.Source.DBs = append(f.Source.DBs, topology.DB{Number: 3, Keys: 7}, topology.DB{Number: 5, Keys: 1})
 	}, blockers: []string{"cluster-dbs"}, warnings: []string{"cluster-clients", "way-back-commands"},
-		says: "--db-map 3:prefix=db3: --db-map 5:prefix=db5: to have them in db 0 by names that begin so, or --db-map 3:drop --db-map 5:drop to leave them behind, or, as the cluster has 4 dbs, --db-map 3:3"},
+		says: "--db-map 3:prefix=db3: --db-map 5:prefix=db5: to have them in db 0 by names that begin so, or --db-map 3:drop --db-map 5:drop to leave them behind, or, as the target has 4 dbs, --db-map 3:3"},
 	{name: "dbs that are mapped", change: func(f *Facts, w *Wants) {
 		clustered(f, redis70)
 		f.Source.DBs = append(f.Source.DBs, topology.DB{Number: 1, Keys: 7}, topology.DB{Number: 2, Keys: 8})

@@ -34,7 +34,7 @@ func dataRules() []rule {
 		// snapshot, and writes to the wrong db when it reads the stream.
 		{"databases", blocker, func(in *input) (string, string) {
 			has, highest := databases(in.Target), in.Source.HighestDB()
-			if int64(highest) < has {
+			if int64(highest) < has || in.mayMap() {
 				return "", ""
 			}
 			return fmt.Sprintf("the source has keys in db %d, and the target has only dbs 0 to %d", highest, has-1),
@@ -42,7 +42,7 @@ func dataRules() []rule {
 		}},
 		{"databases-fewer", warning, func(in *input) (string, string) {
 			from, to := databases(in.Source), databases(in.Target)
-			if from <= to || int64(in.Source.HighestDB()) >= to {
+			if from <= to || int64(in.Source.HighestDB()) >= to || in.mayMap() {
 				return "", ""
 			}
 			return fmt.Sprintf("the source has dbs 0 to %d, and the target only 0 to %d: a client that writes to a higher one stops the migration", from-1, to-1),

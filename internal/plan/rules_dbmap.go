@@ -22,19 +22,21 @@ func dbMapRules() []rule {
 				"leave --db-map out; it is for clusters as targets"
 		}},
 		{"db-map-joint", blocker, func(in *input) (string, string) {
-			if !in.joint() && !in.file || in.mayMap() || !in.Route.Maps() {
+			switch {
+			case !in.joint() && in.file == nil || in.mayMap() || !in.Route.Maps():
 				return "", ""
+			case in.file != nil:
+				return "--db-map " + in.Route.String() + ": a server gets the dbs of a file by their own numbers", "leave --db-map out; it is for clusters as targets"
 			}
-			return "--db-map " + in.Route.String() + ": a mapping takes standalone servers as the source, and a cluster as the target", "leave --db-map out"
+			return "--db-map " + in.Route.String() + ": the dbs of a cluster cannot be mapped", "leave --db-map out; it takes standalone servers as the source"
 		}},
 		{"cluster-dbs", blocker, func(in *input) (string, string) {
 			switch {
-			case in.joint() && !in.mayMap():
-				return in.otherDBs("what several primaries have is carried to db 0, and they have keys in %s as well", "move them to db 0 by other names")
-			case !in.toCluster():
+			case in.mayMap():
+			case in.joint():
+				return in.otherDBs("what a cluster has is carried to db 0, and it has keys in %s as well", "move them to db 0 by other names")
+			default:
 				return "", ""
-			case in.file:
-				return in.otherDBs("a cluster has one db by default, and the file has keys in %s as well", "load it into a server, and move that with --db-map")
 			}
 			var found, prefixes, same, drops []string
 			for _, db := range in.Source.DBs {
@@ -44,7 +46,7 @@ func dbMapRules() []rule {
 				found = append(found, keysOfDB(db))
 				prefixes = append(prefixes, fmt.Sprintf("--db-map %d:prefix=db%d:", db.Number, db.Number))
 				drops = append(drops, fmt.Sprintf("--db-map %d:drop", db.Number))
-				if db.Number < in.clusterDBs() {
+				if db.Number < in.targetDBs() {
 					same = append(same, fmt.Sprintf("--db-map %d:%d", db.Number, db.Number))
 				}
 			}
@@ -53,15 +55,21 @@ func dbMapRules() []rule {
 			}
 			hint := "say where they go: " + strings.Join(prefixes, " ") + " to have them in db 0 by names that begin so, or " + strings.Join(drops, " ") + " to leave them behind"
 			if len(same) > 0 {
-				hint += fmt.Sprintf(", or, as the cluster has %d dbs, %s", in.clusterDBs(), strings.Join(same, " "))
+				hint += fmt.Sprintf(", or, as the target has %d dbs, %s", in.targetDBs(), strings.Join(same, " "))
+			}
+			switch {
+			case in.file != nil:
+				return "a cluster has one db by default, and the file has keys, or commands, in " + list(found) + " as well", hint
+			case in.joint() && !in.toCluster():
+				return "what several servers have goes to db 0 by default, and they have keys in " + list(found) + " as well", hint
 			}
 			return "a cluster has one db by default, and the source has keys in " + list(found) + " as well", hint
 		}},
 		{"db-map-target", blocker, func(in *input) (string, string) {
-			if !in.toCluster() {
+			if !in.mayMap() {
 				return "", ""
 			}
-			return found(in.Route.Fits(in.clusterDBs()))
+			return found(in.Route.Fits(in.targetDBs()))
 		}},
 		{"db-map-way-back", blocker, func(in *input) (string, string) {
 			if !in.toCluster() || !in.wantsBack() || in.severalServers() { // from where there is no way back anyway
@@ -78,6 +86,9 @@ func dbMapRules() []rule {
 			}
 			if left == nil {
 				return "", ""
+			}
+			if in.file != nil {
+				return "what the file has in " + list(left) + ", and " + count(in.file.Left, "command", "commands") + " there, stay behind (--db-map)", ""
 			}
 			return "what the source has, and gets, in " + list(left) + " stays behind (--db-map)", ""
 		}},
@@ -102,10 +113,10 @@ func dbMapRules() []rule {
 	}
 }
 
-// mayMap tells whether dbs of the source may go to others, or by other names: those of
-// servers to a cluster.
+// mayMap tells whether dbs of the source may go to others, or by other names: those of a
+// server or a file to a cluster, and those of several servers.
 func (in *input) mayMap() bool {
-	return in.toCluster() && !in.file && (!in.joint() || in.severalServers())
+	return in.severalServers() || in.toCluster() && !in.joint()
 }
 
 // otherDBs names the dbs above 0 where nothing can be said about them.
@@ -136,10 +147,18 @@ func found(err error) (text, hint string) {
 
 // mapped are the ways of a mapping that counts.
 func (in *input) mapped() []*route.Way {
-	if !in.toCluster() || !in.Route.Maps() {
+	if !in.mayMap() || !in.Route.Maps() {
 		return nil
 	}
 	return in.Route.Ways()
+}
+
+// targetDBs is how many dbs the target has.
+func (in *input) targetDBs() int {
+	if in.toCluster() {
+		return in.clusterDBs()
+	}
+	return int(databases(in.Target))
 }
 
 // clusterDBs is how many dbs every shard of the target has: one, but for Valkey from 9.0
