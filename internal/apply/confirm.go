@@ -18,7 +18,8 @@ const confirmTimeout = 5 * time.Second
 
 // Confirm sees that the target has, where clients would look for it now, what its shards
 // have answered to have. A replica that was promoted may have less than its primary said,
-// and of a shard that nothing is sent to, no answer tells so.
+// and of a shard that nothing is sent to, no answer tells so. Nor does any tell of what slots
+// lack that have moved since Settled: no more may arrive when it is called.
 func (e *Engine) Confirm(ctx context.Context) error {
 	type answered struct {
 		where server.Endpoint
@@ -29,7 +30,7 @@ func (e *Engine) Confirm(ctx context.Context) error {
 	for _, l := range e.all() {
 		r := l.running.Load()
 		if r == nil {
-			return fmt.Errorf("%s: %w", l.source.Endpoint.Address, errNotNow)
+			return fmt.Errorf("%s: %w", l.View().Source, errNotNow)
 		}
 		for _, x := range r.d.lanes {
 			all = append(all, answered{key: x.key, at: x.applied.Load()})
@@ -39,6 +40,9 @@ func (e *Engine) Confirm(ctx context.Context) error {
 	defer cancel()
 	now, err := e.shards(ctx)
 	if err != nil {
+		return err
+	}
+	if err := e.stayed(now); err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)

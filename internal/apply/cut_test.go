@@ -2,12 +2,15 @@ package apply
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"godwit/internal/audit"
 	"godwit/internal/sandbox"
 	"godwit/internal/sandbox/sandboxtest"
 	"godwit/internal/slot"
@@ -90,4 +93,62 @@ func cutWithinTransaction(t *testing.T, s *sandbox.Server, key string) {
 	if err := os.Truncate(path, int64(at+len("\r\n"+key+"\r\n")+len("*6\r\n$4"))); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A target that has done a part of a transaction twice for that is loaded anew.
+func TestFileIntoACutTransaction(t *testing.T) {
+	t.Parallel()
+	s := sandboxtest.Start(t, "redis-7.0", sandbox.Options{Args: saving("no")})
+	pipe := sandboxtest.Client(t, s).Redis().Pipeline()
+	for range 200_000 {
+		pipe.Incr(t.Context(), "n")
+	}
+	if _, err := pipe.Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	path := copyOfAOF(t, s.Dir())
+	target := sandboxtest.Start(t, "redis-7.0", sandbox.Options{Args: saving("yes")})
+	m := playedInPart(t, path, target)
+	if err := target.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	cutWithinTransaction(t, target, "n")
+	if err := target.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	e := NewFile(m.load(t, configureFile(t, path, target)))
+	client := sandboxtest.Client(t, target)
+	before, err := client.Redis().Get(t.Context(), "n").Int()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- e.Run(ctx) }()
+	until(t, func() (bool, string) {
+		n, err := client.Redis().Get(t.Context(), "n").Int()
+		return err == nil && n > before, "commands are played"
+	})
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) || e.present().Played {
+		t.Fatalf("%v, %+v", err, e.View())
+	}
+	if err := target.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := target.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if log, err := target.Log(); err != nil || !strings.Contains(log, "MULTI calls can not be nested") {
+		t.Fatalf("it has met no error, so nothing was tried: %v\n%s", err, log)
+	}
+	loadFile(t, m.load(t, configureFile(t, path, target)))
+	if err := s.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	equalToFile(t, s, []*sandbox.Server{target}, audit.Options{}, 1)
 }

@@ -180,9 +180,14 @@ func (e *FileEngine) carry(ctx context.Context) (err error) {
 		}
 	case !now.same(p.Lanes):
 		return fmt.Errorf("slots of the target have moved to other shards: %w", errCopyAgain)
-	case !p.Played:
-		if err := e.pass(ctx, source.Snapshot()); err != nil {
+	default:
+		if err := uncut(ctx, now, p.Lanes); err != nil {
 			return err
+		}
+		if !p.Played {
+			if err := e.pass(ctx, source.Snapshot()); err != nil {
+				return err
+			}
 		}
 	}
 	if d.Kind != persist.RDB {
@@ -218,6 +223,21 @@ func (e *FileEngine) unmoved(ctx context.Context, was *shards) error {
 	}
 	if now.of != was.of || !slices.EqualFunc(now.primaries, was.primaries, func(a, b server.Endpoint) bool { return a.Address == b.Address }) {
 		return errors.New("the shards of the target have changed meanwhile")
+	}
+	return nil
+}
+
+// uncut sees that no shard may have done something twice since the snapshot was loaded, see
+// moved. Nothing tells what.
+func uncut(ctx context.Context, now *shards, lanes []LaneProgress) error {
+	ids, err := now.identities(ctx)
+	if err != nil {
+		return err
+	}
+	for _, lane := range lanes {
+		if is := ids[now.of[lane.Slots[0].First]]; is.Cut && is.RunID != lane.Shard.RunID {
+			return fmt.Errorf("%s was started with an append-only file that was cut within a transaction, of which it may have done a part twice: %w", is.Node, errCopyAgain)
+		}
 	}
 	return nil
 }

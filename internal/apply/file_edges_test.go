@@ -348,3 +348,38 @@ func TestCopyDeletesLibraries(t *testing.T) {
 		t.Errorf("%+v, %v", report, err)
 	}
 }
+
+// What was carried out before a command that a shard refuses, be it for the db alone, is not
+// carried out again once it refuses no more.
+func TestFileWithoutTheRightToSelect(t *testing.T) {
+	t.Parallel()
+	s := sandboxtest.Start(t, "redis-7.0", sandbox.Options{Args: saving("no")})
+	pipe := sandboxtest.Client(t, s).Redis().Pipeline()
+	for range 10 {
+		pipe.Incr(t.Context(), "n")
+	}
+	pipe.Do(t.Context(), "SELECT", 1)
+	pipe.Incr(t.Context(), "n")
+	pipe.Do(t.Context(), "SELECT", 0)
+	pipe.Incr(t.Context(), "n")
+	if _, err := pipe.Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	path := copyOfAOF(t, s.Dir())
+	target := sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
+	right(t, target, "-select")
+	var m fileMemory
+	var refused *FileCommandError
+	if err := NewFile(m.load(t, configureFile(t, path, target))).Run(t.Context()); !errors.As(err, &refused) {
+		t.Fatalf("without the right to select a db: %v", err)
+	}
+	right(t, target, "+select")
+	loadFile(t, m.load(t, configureFile(t, path, target)))
+	if err := s.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	equalToFile(t, s, []*sandbox.Server{target}, audit.Options{}, 2)
+}

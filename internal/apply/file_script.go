@@ -17,8 +17,9 @@ while i < last do
   local args = n % 65536
   if args > 0 then
     if (n - args) / 65536 ~= db then
+      local r = redis.pcall('SELECT', string.format('%.0f', (n - args) / 65536))
+      if type(r) == 'table' and r.err then failed = r.err break end
       db = (n - args) / 65536
-      redis.call('SELECT', string.format('%.0f', db))
     end
     local r = redis.pcall(unpack(ARGV, i+2, i+1+args))
     if type(r) == 'table' and r.err then failed = r.err break end

@@ -45,6 +45,9 @@ func (e *FileEngine) settle(ctx context.Context, now *shards) error {
 		if !again {
 			break
 		}
+		if err := uncut(ctx, now, p.Lanes); err != nil {
+			return err
+		}
 	}
 	p.Later = false
 	return e.set(p)

@@ -191,7 +191,10 @@ func (l *Link) regroup(ctx context.Context, now *shards) error {
 	if err != nil {
 		return err
 	}
-	next := SourceProgress{ReplID: before.ReplID, Generation: before.Generation + 1, Renew: before.Renew, Seen: before.Seen}
+	next := SourceProgress{
+		ReplID: before.ReplID, Generation: before.Generation + 1, Seen: before.Seen,
+		Renew: before.Renew, Renewed: before.Renewed, RenewedTo: before.RenewedTo,
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.ahead)) {
 		next.Ahead = append(next.Ahead, AheadKey{[]byte(name), s.ahead[name]})
 	}

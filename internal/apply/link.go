@@ -16,6 +16,7 @@ import (
 	"godwit/internal/server"
 	"godwit/internal/slot"
 	"godwit/internal/spool"
+	"godwit/internal/topology"
 )
 
 // Source is one server whose data is carried.
@@ -79,7 +80,8 @@ type Link struct {
 
 	mu     sync.Mutex
 	state  State
-	reason error // of Broken, and of what is waited for
+	reason error                // of Broken, and of what is waited for
+	again  []topology.SlotRange // that Renew was called for since renew began with those it is at
 
 	keys  atomic.Int64 // of the snapshot, that the target has
 	left  atomic.Int64 // keys of the snapshot, and commands, of dbs that stay behind
@@ -161,6 +163,9 @@ func (l *Link) stream(parent context.Context) error {
 		}
 	}
 	at, err := l.stand(ctx, now)
+	if err == nil && p.Begun {
+		err = l.relapsed(p, at)
+	}
 	if err != nil {
 		return err
 	}

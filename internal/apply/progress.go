@@ -41,6 +41,10 @@ type SourceProgress struct {
 	Seen []string `json:"seen,omitempty"`
 	// Renew are slots whose keys are to be carried by value once more, see renew.go.
 	Renew []topology.SlotRange `json:"renew,omitempty"`
+	// Renewed are those that have been: all of it was on its way once the stream had been
+	// carried to RenewedTo.
+	Renewed   []topology.SlotRange `json:"renewed,omitempty"`
+	RenewedTo int64                `json:"renewed_to,omitempty"`
 }
 
 // AheadKey is a key that is ahead up to an offset.

@@ -35,11 +35,23 @@ const (
 // those that only the target has, which are deleted. It returns as soon as that is noted
 // durably; Renewing says what is still to be done.
 func (l *Link) Renew(slots []topology.SlotRange) error {
+	return l.renewAnd(slots, func(*SourceProgress) {})
+}
+
+// renewAnd is Renew that notes something else in the same moment.
+func (l *Link) renewAnd(slots []topology.SlotRange, note func(*SourceProgress)) error {
 	if l.slots != nil {
-		return l.unsettle(slots)
+		if err := l.unsettle(slots); err != nil {
+			return err
+		}
+		return l.change(func(p *SourceProgress) bool { note(p); return true })
 	}
+	l.mu.Lock()
+	l.again = union(l.again, slots)
+	l.mu.Unlock()
 	err := l.change(func(p *SourceProgress) bool {
 		p.Renew = union(p.Renew, slots)
+		note(p)
 		return true
 	})
 	if err == nil {
@@ -63,11 +75,15 @@ type renewer struct {
 	to    *dispatcher
 	now   *shards
 	slots [slot.Count]bool
+	after int64 // where the stream had been carried to behind it
 }
 
 // renew does what Renew has asked for until ctx is done.
 func (l *Link) renew(ctx context.Context, d *dispatcher, now *shards) error {
 	for {
+		l.mu.Lock()
+		l.again = nil // what was asked for up to here is done from its beginning
+		l.mu.Unlock()
 		if slots := l.Renewing(); len(slots) > 0 {
 			r := &renewer{link: l, to: d, now: now}
 			each(slots, func(of uint16) { r.slots[of] = true })
@@ -76,7 +92,11 @@ func (l *Link) renew(ctx context.Context, d *dispatcher, now *shards) error {
 			if err != nil {
 				return err
 			}
-			if err := l.change(func(p *SourceProgress) bool { p.Renew = without(p.Renew, slots); return true }); err != nil {
+			if err := l.change(func(p *SourceProgress) bool {
+				done := l.renewed(slots)
+				p.Renew, p.Renewed, p.RenewedTo = without(p.Renew, done), union(p.Renewed, done), max(p.RenewedTo, r.after)
+				return true
+			}); err != nil {
 				return err
 			}
 			l.countRenewing()
@@ -89,6 +109,14 @@ func (l *Link) renew(ctx context.Context, d *dispatcher, now *shards) error {
 			return nil
 		}
 	}
+}
+
+// renewed are those of slots that were carried for which Renew has not been called since
+// that began: they may have moved once more.
+func (l *Link) renewed(slots []topology.SlotRange) []topology.SlotRange {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return without(slots, l.again)
 }
 
 func (r *renewer) run(ctx context.Context) (keys int, err error) {
@@ -126,6 +154,7 @@ func (r *renewer) run(ctx context.Context) (keys int, err error) {
 			l.flush()
 			last = append(last, l.number)
 		}
+		r.after = d.offset
 		return nil
 	})
 	for i, l := range d.lanes {
@@ -137,6 +166,18 @@ func (r *renewer) run(ctx context.Context) (keys int, err error) {
 		err = d.between(ctx, func(context.Context) error { d.renewing = nil; return nil })
 	}
 	return keys, err
+}
+
+// relapsed has slots be carried by value again of whose values a shard may have lost some: it
+// stands no further than when they were carried, as a replica may that was promoted.
+func (l *Link) relapsed(p SourceProgress, at *standing) error {
+	var in [slot.Count]bool
+	each(p.Renewed, func(of uint16) { in[of] = at.had[at.mark[of]].at <= p.RenewedTo })
+	slots := rangesOf(func(of uint16) bool { return in[of] })
+	if len(slots) == 0 {
+		return nil
+	}
+	return l.Renew(slots)
 }
 
 // chosen are keys of slots that are being renewed.

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"godwit/internal/command"
+	"godwit/internal/hold"
 	"godwit/internal/slot"
 	"godwit/internal/topology"
 )
@@ -199,8 +200,14 @@ func (d *dispatcher) unsettle(f func(of uint16) bool) error {
 	return err
 }
 
-// hold has no more be acknowledged as long as a slot is unsettled.
-func (d *dispatcher) hold() { d.held.CompareAndSwap(0, d.offset) }
+// hold has no more be acknowledged as long as a slot is unsettled. Neither does the target
+// have what the source had at an offset any more at which it is to be stopped.
+func (d *dispatcher) hold() {
+	d.held.CompareAndSwap(0, d.offset)
+	if h := d.link.gate.hold.Load(); h != nil {
+		h.end(&hold.BrokenError{Reason: "slots of the source are on the move"})
+	}
+}
 
 // anew tells of a slot that the commands at hand may or may not be in what was carried of
 // it by value.

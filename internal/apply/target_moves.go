@@ -118,13 +118,22 @@ func (e *Engine) Settled(ctx context.Context) error {
 	if i := slices.IndexFunc(now.moves, func(m topology.Move) bool { return m.Kind == topology.MoveAtomic }); i >= 0 {
 		return &MovingError{now.moves[i]}
 	}
-	if parted := e.parted(now); len(parted) > 0 {
-		for _, r := range parted {
-			r.end(errSlotsMoved)
-		}
-		return errSlotsMoved
+	return e.stayed(now)
+}
+
+// stayed sees that all slots are where the streams have taken them to be, whether these are
+// under way or not, and that those which have moved before are as at the source.
+func (e *Engine) stayed(now *shards) error {
+	if !now.cluster {
+		return nil
+	}
+	for _, r := range e.parted(now) {
+		r.end(errSlotsMoved)
 	}
 	for _, l := range e.all() {
+		if !now.same(l.progress().Lanes) {
+			return errSlotsMoved
+		}
 		if err := l.arrivals(now); err != nil {
 			return err
 		}
@@ -158,10 +167,8 @@ func (l *Link) arrivals(now *shards) error {
 			slots = union(slots, m.Slots)
 		}
 	}
-	if len(slots) > 0 {
-		if err := l.Renew(slots); err != nil {
-			return err
-		}
+	if len(slots) > 0 { // in one moment: a move that counts as seen is not looked at again
+		return l.renewAnd(slots, func(p *SourceProgress) { p.Seen = jobs })
 	}
 	return l.change(func(p *SourceProgress) bool {
 		changed := !slices.Equal(p.Seen, jobs)

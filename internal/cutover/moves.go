@@ -148,6 +148,17 @@ func (f *ACLFence) AllowMoves(ctx context.Context, password string) error {
 	return errors.Join(f.unasked, err)
 }
 
+// EndMoves takes AllowMoves back: no more slots arrive, and what is on its way fails.
+func (f *ACLFence) EndMoves(ctx context.Context) error {
+	return f.eachLink(func(c *server.Client, was NodeRules) error {
+		if err := f.disconnect(ctx, c, was.Link); err != nil {
+			return err
+		}
+		_, err := c.Do(ctx, "ACL", "DELUSER", f.mover())
+		return err
+	})
+}
+
 // eachLink is each of the nodes by whose links slots are moved.
 func (f *ACLFence) eachLink(do func(*server.Client, NodeRules) error) error {
 	return f.each(func(c *server.Client) error {

@@ -69,6 +69,12 @@ func TestFenceAllowsAtomicMoves(t *testing.T) {
 			raise("password")
 			f.write("NOPERM")
 			f.move(1)
+			if err := fence.EndMoves(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := cluster.MoveAtomically(t.Context(), sandbox.SlotRange{First: 0, Last: 9}, 0); err == nil {
+				t.Error("slots were moved after the end of that")
+			}
 			raise("password") // as the keeper does
 			f.move(0)
 			// One that was a primary connects as a replica before it is looked at again.

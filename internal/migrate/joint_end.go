@@ -116,11 +116,12 @@ func (m *Joint) clean(ctx context.Context, side Side, result *EndResult) error {
 		if len(d.endpoints) == 1 {
 			own = d.entry()
 		}
-		if len(m.record().Fences[side]) > 0 { // nobody else may
+		// By the user who has changed what is put back: the one that godwit was given may not
+		// be allowed to, and as long as it is fenced, nobody else is.
+		if err := d.introduce(ctx); err == nil {
 			own.Username, own.Password = d.user(), d.password
-			if err := d.introduce(ctx); err != nil {
-				return err
-			}
+		} else if len(m.record().Fences[side]) > 0 {
+			return err
 		}
 		engine := apply.New(apply.Config{
 			Name: m.cfg.Name, Target: own, Log: m.log, Progress: m.record().Toward[side],

@@ -344,6 +344,10 @@ func (s *successor) missing(at []cutover.Place) string {
 // took is here: this entry of the journal is the commit. A node that cannot be told now
 // that its users may write is told later.
 func (s *successor) Promote(ctx context.Context) error {
+	// Slots that have arrived within the switch lack what no command says.
+	if err := s.fence.EndMoves(ctx); err != nil {
+		return err
+	}
 	// Whatever the engine carried after that would undo what clients write, and so would
 	// what it has sent already, were it read late.
 	if err := s.engine.Confirm(ctx); err != nil {

@@ -104,7 +104,7 @@ func (c *core) restore(ctx context.Context, e *end, names ...string) error {
 		if s.Server != e.side || len(names) > 0 && !contains(names, s.Name) {
 			continue
 		}
-		if err := e.client.ConfigSet(ctx, s.Name, s.Value); err != nil {
+		if err := putBackSetting(ctx, e.client, s.Name, s.Value); err != nil {
 			return fmt.Errorf("restoring %s: %w", s.Name, err)
 		}
 		if err := c.change(func(r *header) {
@@ -120,6 +120,19 @@ func (c *core) restore(ctx context.Context, e *end, names ...string) error {
 		}
 	}
 	return nil
+}
+
+// putBackSetting sets what was changed, as it was. It is noted before it is changed: a server
+// that does not let godwit do either has it as it was.
+func putBackSetting(ctx context.Context, c *server.Client, name, value string) error {
+	err := c.ConfigSet(ctx, name, value)
+	if err == nil || unlessRefused(err) != nil {
+		return err
+	}
+	if now, found, askErr := c.ConfigGet(ctx, name); askErr == nil && found && now == value {
+		return nil
+	}
+	return err
 }
 
 func contains(names []string, name string) bool {

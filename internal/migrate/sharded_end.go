@@ -156,9 +156,15 @@ func (m *Sharded) clean(ctx context.Context, result *EndResult) error {
 		result.Notes = append(result.Notes, m.cluster.address()+" has nodes that are away; should one come back without a restart, its users may write there after:")
 		result.Notes = append(result.Notes, m.cluster.byHand(left)...)
 	}
-	notes, err = notesOfAway(m.newEngine(m.cluster.entry).End(ctx))
+	// By the user who has changed what is put back: the one that godwit was given may not be
+	// allowed to.
+	by := m.cluster.entry
+	if m.cluster.introduce(ctx) == nil {
+		by = m.cluster.own
+	}
+	notes, err = notesOfAway(m.newEngine(by).End(ctx))
 	result.Notes = append(result.Notes, notes...)
-	return err
+	return errors.Join(err, m.cluster.forget(ctx, nil))
 }
 
 func (m *Sharded) cleanStep() StepStatus {

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"godwit/internal/apply"
 	"godwit/internal/cutover"
 	"godwit/internal/psync"
@@ -128,9 +130,16 @@ func (m *Sharded) carryOut(ctx context.Context, result SwitchResult, method cuto
 			return errors.Join(m.restore(ctx, m.source), m.leaveBack())
 		},
 		Reverse: m.reverse,
-		// A shard tells of each command that it refuses; there is only the place to note.
+		// A shard tells of each command that it refuses, but not of what it has lost as a whole,
+		// and slots that have arrived within the switch lack what no command says.
 		Intact: func(ctx context.Context) error {
-			return m.markBack(ctx, apply.Stand{ReplID: replid, Offset: engine.View()[0].Acked})
+			if err := next.fence.EndMoves(ctx); err != nil {
+				return err
+			}
+			group, ctx := errgroup.WithContext(ctx)
+			group.Go(func() error { return engine.Confirm(ctx) })
+			group.Go(func() error { return m.markBack(ctx, apply.Stand{ReplID: replid, Offset: engine.View()[0].Acked}) })
+			return group.Wait()
 		},
 		Observe: m.observeStep, Trace: m.traced(result.Direction),
 	}

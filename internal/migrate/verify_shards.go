@@ -23,6 +23,9 @@ type verifyLeft struct {
 	Delays map[string]string `json:"delays,omitempty"`
 	// Repaired are the nodes to which what a repair has sent may still be on its way.
 	Repaired []string `json:"repaired,omitempty"`
+	// Outdated tells that a result was made out of date for that: one after it holds, however
+	// long such a node is away.
+	Outdated bool `json:"outdated,omitempty"`
 }
 
 func (l verifyLeft) none() bool { return len(l.Delays) == 0 && len(l.Repaired) == 0 }
@@ -72,7 +75,7 @@ func (c *core) prepareShards(ctx context.Context, d *deployment, primaries []ser
 		for _, e := range primaries {
 			repaired = append(repaired, e.Address)
 		}
-		if err := c.leave(d.side, func(l *verifyLeft) { l.Repaired = repaired }); err != nil {
+		if err := c.leave(d.side, func(l *verifyLeft) { l.Repaired, l.Outdated = repaired, false }); err != nil {
 			return err
 		}
 	}
@@ -128,12 +131,14 @@ func (c *core) restoreShards(ctx context.Context, d *deployment) error {
 	}
 	for i, node := range delayed {
 		group.Go(func() {
-			delays[i] = d.atNode(node, func(client *server.Client) error { return client.ConfigSet(ctx, disklessSyncDelay, left.Delays[node]) })
+			delays[i] = d.atNode(node, func(client *server.Client) error {
+				return putBackSetting(ctx, client, disklessSyncDelay, left.Delays[node])
+			})
 		})
 	}
 	group.Wait()
 	var failed []error
-	rest := verifyLeft{Delays: make(map[string]string)}
+	rest := verifyLeft{Delays: make(map[string]string), Outdated: left.Outdated}
 	for i, node := range left.Repaired {
 		if err := repairs[i]; err != nil {
 			failed = append(failed, &leftError{node, "a repair was not ended", "end its clients of the name " + refresh.Name + " by CLIENT KILL", err})
@@ -169,8 +174,11 @@ func (c *core) tendShards(ctx context.Context, d *deployment) {
 	if !idle || left.none() {
 		return
 	}
-	if len(left.Repaired) > 0 {
+	if len(left.Repaired) > 0 && !left.Outdated {
 		c.outdated("a repair was cut off, and may have written to " + d.address())
+		if err := c.leave(d.side, func(l *verifyLeft) { l.Outdated = true }); err != nil {
+			c.log.Error("the journal could not be written", "error", err)
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
 	defer cancel()
