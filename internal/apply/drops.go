@@ -7,8 +7,8 @@ import (
 )
 
 // Drops counts what a target is not given because it has no equal, as --drop allows. It is
-// safe for concurrent use, and nil counts nothing. A command that is read again after a
-// crash, and had not been carried out, is counted again.
+// safe for concurrent use, and nil counts nothing. A command that is read again, because no
+// checkpoint is behind it, is counted again.
 type Drops struct {
 	tell func(of string, first rdb.LeftOut)
 

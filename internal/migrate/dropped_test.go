@@ -147,7 +147,8 @@ func TestDroppedOfACluster(t *testing.T) {
 				t.Fatal("the run ended by itself")
 			}
 			m = start(t, config)
-			if s := m.ready(); !counted(s, want) {
+			// What was read last may be read again, and counted again.
+			if s := m.ready(); len(s.Dropped) != 1 || s.Dropped[0].Copy != want.Copy || s.Dropped[0].Stream < want.Stream || s.Dropped[0].Stream > 2*want.Stream {
 				t.Errorf("after a restart: %+v, not %+v", s.Dropped, want)
 			}
 			if !back {
