@@ -9,11 +9,13 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"godwit/internal/command"
+	"godwit/internal/divide"
 	"godwit/internal/rdb"
 	"godwit/internal/route"
 	"godwit/internal/server"
@@ -39,6 +41,10 @@ type Config struct {
 	Transcoder   rdb.TranscoderOptions
 	Route        route.Route   // of the keys of each source; only db 0 where a cluster is carried
 	Spool        spool.Options // of each source
+	// Proves is by what rule the keys are divided among Sources, in their order, if they are:
+	// each key is looked at, see Refuted. Nil where there is none.
+	Proves *divide.Rule
+	Share  *Share // of the keys, that the target has; nil for all. Nothing is copied then
 	Log          *slog.Logger
 
 	// KeepTarget has Run end with a *CopyError where everything would have to be copied
@@ -67,6 +73,8 @@ type Engine struct {
 	linking sync.Mutex
 	links   []*Link // guarded by linking
 
+	refuted atomic.Pointer[Refutation]
+
 	mu       sync.Mutex
 	progress Progress // guarded by mu
 }
@@ -74,6 +82,7 @@ type Engine struct {
 // New makes an engine; Run carries.
 func New(c Config) *Engine {
 	e := &Engine{cfg: c, crc: rdb.NewCRC64(), progress: c.Progress}
+	e.refuted.Store(c.Progress.Refuted)
 	for i, source := range c.Sources {
 		l := e.link(i, source, func(context.Context) (server.Endpoint, error) { return source.Endpoint, nil })
 		l.several = len(c.Sources) > 1
@@ -98,6 +107,7 @@ func (e *Engine) link(i int, source Source, find func(context.Context) (server.E
 		changed:  e.changed,
 		lasting:  e.lasting,
 		renewals: make(chan struct{}, 1),
+		share:    e.cfg.Share, proof: e.proof(i),
 	}
 	if command.SaysRelativeTTLs(source.Capabilities.Version) {
 		l.in.arrivals.now = source.Now
@@ -147,7 +157,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		begin := e.resume
 		if !e.present().copied() {
 			begin = e.copy
-			if e.cfg.KeepTarget {
+			if e.cfg.KeepTarget || e.cfg.Share != nil {
 				return &CopyError{Target: e.cfg.Target.Address, Err: errCopyAgain}
 			}
 		}
@@ -173,7 +183,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		if !errors.Is(err, errCopyAgain) {
 			return err
 		}
-		if e.cfg.KeepTarget {
+		if e.cfg.KeepTarget || e.cfg.Share != nil {
 			return &CopyError{Target: e.cfg.Target.Address, Err: err}
 		}
 		e.cfg.Log.Warn("the data is copied again", "cause", err)
@@ -310,6 +320,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 			return err
 		}
 	}
+	e.refuted.Store(nil)
 	group, within := errgroup.WithContext(ctx)
 	for i, l := range links {
 		group.Go(func() (err error) {
@@ -333,6 +344,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 			return err
 		}
 	}
+	next.Refuted = e.Refuted()
 	return e.set(next)
 }
 
