@@ -45,7 +45,7 @@ type Config struct {
 	// each key is looked at, see Refuted. Nil where there is none.
 	Proves *divide.Rule
 	Share  *Share // of the keys, that the target has; nil for all. Nothing is copied then
-	Log          *slog.Logger
+	Log    *slog.Logger
 
 	// KeepTarget has Run end with a *CopyError where everything would have to be copied
 	// again: what the target has is worth more than going on.

@@ -20,7 +20,7 @@ func (m *Joint) verifyBetween(v *verifying) error {
 	switch {
 	case m.rec.Primary == Target && len(other.endpoints) > 1:
 		return hinted("compare before the cutover", "nothing of what is written to %s goes to the old servers, of which only their clients know which has a key", serves.address())
-	case m.engine == nil || !streaming(m.engine.engine.View()):
+	case m.engines == nil || !streaming(m.engines.views()):
 		return hinted("wait until it is: see `godwit status`", "the link is not streaming")
 	}
 	v.source, v.target = serves.address(), other.address()
@@ -42,11 +42,11 @@ func (m *Joint) verifyPrepare(ctx context.Context, v *verifying) error {
 	if serves.side == Source {
 		to.Route = m.cfg.Route
 	}
-	engine := m.present()
-	if engine == nil {
+	engines := m.present()
+	if len(engines) != 1 {
 		return errors.New("the link has ended")
 	}
-	m.compares(v, verifySides{from, to}, m.follow(other, engine.TrailFrom, from.Shards))
+	m.compares(v, verifySides{from, to}, m.follow(other, engines[0].TrailFrom, from.Shards))
 	if err := m.prepareShards(ctx, serves, from.Shards, false); err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (m *Joint) tendVerify(ctx context.Context) {
 }
 
 func (m *Joint) verifyCaughtUp() bool {
-	return m.engine != nil && streaming(m.engine.engine.View())
+	return m.engines != nil && streaming(m.engines.views())
 }
 
 func (m *Joint) switching() bool { return m.rec.Switch != nil }
