@@ -18,6 +18,8 @@ func (m *Joint) Verify(ctx context.Context, o VerifyOptions) (*verify.Report, er
 func (m *Joint) verifyBetween(v *verifying) error {
 	serves, other := m.sides[m.rec.Primary], m.sides[m.rec.Primary.other()]
 	switch {
+	case m.rec.Primary == Target && len(other.endpoints) > 1 && m.rec.leadsBack(other):
+		return hinted("compare before the cutover, or after a rollback", "what %s has become of cannot be compared with it: of several servers each would have to be held for each primary", serves.address())
 	case m.rec.Primary == Target && len(other.endpoints) > 1:
 		return hinted("compare before the cutover", "nothing of what is written to %s goes to the old servers, of which only their clients know which has a key", serves.address())
 	case m.engines == nil || !streaming(m.engines.views()):
