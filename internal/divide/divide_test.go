@@ -71,7 +71,9 @@ func rule(t *testing.T, text string, servers int) *divide.Rule {
 	return r
 }
 
-func program(how string) string { return os.Args[0] + " " + word + " " + strings.ReplaceAll(how, " ", "_") }
+func program(how string) string {
+	return os.Args[0] + " " + word + " " + strings.ReplaceAll(how, " ", "_")
+}
 
 // The numbers are those of `python3 -c 'import zlib; zlib.crc32(b"…")'`, and of CLUSTER
 // KEYSLOT, which is the checksum modulo 16384.
