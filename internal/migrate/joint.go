@@ -133,11 +133,11 @@ func (m *Joint) run(parent context.Context) error {
 	if err := m.inspect(parent, fresh); err != nil {
 		return err
 	}
+	if m.rule != nil {
+		defer m.rule.Close() // once no engine asks any more
+	}
 	ctx, life := m.live(parent)
 	defer life.end(m.stopEngine)
-	if m.rule != nil {
-		defer m.rule.Close()
-	}
 
 	m.tendVerify(ctx) // before anything is fed again
 	if err := m.recover(ctx); err != nil {
