@@ -113,7 +113,7 @@ func (p *program) start() error {
 	}
 	x := &process{in: in, out: out}
 	x.answers = bufio.NewReader(patient{out})
-	x.cmd = exec.Command(p.args[0], p.args[1:]...)                                                                 //nolint:noctx // it outlives the question that starts it: close ends it
+	x.cmd = exec.Command(p.args[0], p.args[1:]...)                                                                 // it outlives the question that starts it: close ends it
 	x.cmd.Env = slices.DeleteFunc(x.cmd.Environ(), func(v string) bool { return strings.HasPrefix(v, "GODWIT_") }) // there are passwords among them
 	x.cmd.Stdin, x.cmd.Stdout, x.cmd.Stderr, x.cmd.WaitDelay = theirIn, theirOut, &x.errors, endTimeout
 	err = x.cmd.Start()
