@@ -44,7 +44,7 @@ type Config struct {
 	// Proves is by what rule the keys are divided among Sources, in their order, if they are:
 	// each key is looked at, see Refuted. Nil where there is none.
 	Proves *divide.Rule
-	Share  *Share // of the keys, that the target has; nil for all. Nothing is copied then
+	Share  *Share // of the keys, that the target has; nil for all. It goes with KeepTarget: a copy has all
 	Log    *slog.Logger
 
 	// KeepTarget has Run end with a *CopyError where everything would have to be copied
@@ -157,7 +157,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		begin := e.resume
 		if !e.present().copied() {
 			begin = e.copy
-			if e.cfg.KeepTarget || e.cfg.Share != nil {
+			if e.cfg.KeepTarget {
 				return &CopyError{Target: e.cfg.Target.Address, Err: errCopyAgain}
 			}
 		}
@@ -183,7 +183,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		if !errors.Is(err, errCopyAgain) {
 			return err
 		}
-		if e.cfg.KeepTarget || e.cfg.Share != nil {
+		if e.cfg.KeepTarget {
 			return &CopyError{Target: e.cfg.Target.Address, Err: err}
 		}
 		e.cfg.Log.Warn("the data is copied again", "cause", err)

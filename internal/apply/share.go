@@ -112,12 +112,11 @@ func (d *dispatcher) foretell(ctx context.Context) error {
 // of it (left), without the keys of others where that is the same, or by value. What it
 // returns is valid until the next call.
 func (d *dispatcher) ours(ctx context.Context, placing command.Placing, args [][]byte, raw []byte) (_ command.Placing, _ [][]byte, _ []byte, left bool, err error) {
-	if placing == command.Once || keyed(placing) {
-		if d.positions, err = d.placer.AppendKeyPositions(d.positions[:0], args); err != nil {
-			return placing, args, raw, false, err
-		}
-	} else {
+	if placing != command.Once && !keyed(placing) {
 		return placing, args, raw, false, nil
+	}
+	if d.positions, err = d.placer.AppendKeyPositions(d.positions[:0], args); err != nil {
+		return placing, args, raw, false, err
 	}
 	if len(d.positions) == 0 { // PUBLISH, SPUBLISH: to where clients would look for a key of that name
 		if len(args) < 2 {
