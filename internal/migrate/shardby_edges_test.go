@@ -3,6 +3,7 @@ package migrate_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -124,15 +125,13 @@ func TestBackToSeveralServersByValue(t *testing.T) {
 	d.placed()
 }
 
+// streamingLinks tells whether every link streams, and has carried everything.
+func streamingLinks(s migrate.Status) bool {
+	return len(s.Links) > 0 && !slices.ContainsFunc(s.Links, func(l migrate.LinkStatus) bool { return l.State != "streaming" || l.LagBytes != 0 })
+}
+
 // drained waits until everything has been carried.
 func (r *running) drained() {
 	r.t.Helper()
-	r.until("drained", func(s migrate.Status) bool {
-		for _, l := range s.Links {
-			if l.LagBytes != 0 || l.State != "streaming" {
-				return false
-			}
-		}
-		return s.Ready
-	})
+	r.until("drained", func(s migrate.Status) bool { return s.Ready && streamingLinks(s) })
 }

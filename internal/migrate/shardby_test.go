@@ -240,7 +240,7 @@ func TestShardByRefuted(t *testing.T) {
 		t.Errorf("begun without the rule: %v", err)
 	}
 	m := start(t, d.config)
-	m.until("following", func(s migrate.Status) bool { return s.Phase == migrate.Following })
+	m.until("following", func(s migrate.Status) bool { return streamingLinks(s) && !s.Ready })
 	if _, err := m.Abort(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
