@@ -7,6 +7,8 @@ import (
 
 	"godwit/internal/apply"
 	"godwit/internal/divide"
+	"godwit/internal/reserved"
+	"godwit/internal/server"
 )
 
 // ShardByError says that a migration that goes on was begun with another rule of how keys are
@@ -70,17 +72,41 @@ func (c Config) rule() (*divide.Rule, error) {
 	return divide.New(c.ShardBy, len(c.sources()))
 }
 
-// tryShardBy sees that a program answers, before anything is begun.
+// tryShardBy sees that a program answers, before anything is begun. It need not know other
+// keys than those that there are.
 func (c Config) tryShardBy(ctx context.Context) error {
 	rule, err := c.rule()
 	if err != nil || rule == nil {
 		return err
 	}
 	defer rule.Close()
-	if _, err = rule.Of(ctx, []byte("godwit")); err != nil {
-		return fmt.Errorf("--shard-by: %w", err)
+	for _, e := range c.sources() {
+		key, err := anyKey(ctx, e, "godwit:"+c.Name)
+		if err != nil {
+			return fmt.Errorf("%s: %w", Source, err)
+		}
+		if key == nil || reserved.Is(key) {
+			continue
+		}
+		if _, err := rule.Of(ctx, key); err != nil {
+			return fmt.Errorf("--shard-by: %w", err)
+		}
 	}
 	return nil
+}
+
+// anyKey is one that a server has, nil if it has none.
+func anyKey(ctx context.Context, e server.Endpoint, name string) ([]byte, error) {
+	client, err := server.Dial(ctx, e, name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = client.Close() }() // every reply was read
+	reply, err := client.Do(ctx, "RANDOMKEY")
+	if key, ok := reply.(string); ok {
+		return []byte(key), err
+	}
+	return nil, unlessRefused(err)
 }
 
 // refutedLocked tells which key is not where the rule says, where that is in the way of a

@@ -19,6 +19,26 @@ func TestBackToSeveralServersThroughChanges(t *testing.T) {
 	d := divide(t, "redis-7.0", "a program", 2, aCluster(t, "redis-7.0", 3))
 	broken := filepath.Join(t.TempDir(), "broken")
 	d.config.ShardBy += " " + broken
+	breaks := func() {
+		t.Helper()
+		if err := os.WriteFile(broken, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mends := func() {
+		t.Helper()
+		if err := os.Remove(broken); err != nil {
+			t.Fatal(err)
+		}
+	}
+	breaks()
+	if _, err := migrate.MakePlan(t.Context(), d.config); err == nil || !strings.Contains(err.Error(), "it is broken") {
+		t.Errorf("planned: %v", err)
+	}
+	mends()
+	if p, err := migrate.MakePlan(t.Context(), d.config); err != nil || !p.WayBack {
+		t.Errorf("planned: %+v, %v", p, err)
+	}
 	d.load()
 	m := start(t, d.config)
 	m.ready()
@@ -35,19 +55,14 @@ func TestBackToSeveralServersThroughChanges(t *testing.T) {
 	}
 	d.wide(200 * time.Millisecond)
 	m.ready()
-	if err := os.WriteFile(broken, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	// What runs knows nothing of the file before it is asked.
+	breaks()
 	s := m.until("broken", func(s migrate.Status) bool {
 		return !s.Ready && strings.Contains(s.NotReady, "it is broken")
 	})
 	if !strings.Contains(s.NotReady, "which server has key") || !strings.Contains(s.NotReady, shardByWord) {
 		t.Errorf("%s", s.NotReady)
 	}
-	if err := os.Remove(broken); err != nil {
-		t.Fatal(err)
-	}
+	mends()
 	m.ready()
 	m.rollback()
 	m.ready()
