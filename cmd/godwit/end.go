@@ -111,6 +111,7 @@ func (o *endOptions) journaled(s streams) (migrate.Config, error) {
 	if config.Route, err = route.Parse(known.DBMap); err != nil {
 		return migrate.Config{}, err
 	}
+	config.ShardBy = known.ShardBy
 	if err := config.Validate(); err != nil {
 		return migrate.Config{}, &usageError{err: err}
 	}

@@ -119,6 +119,12 @@ func (d *dispatcher) byValue(ctx context.Context, db int, keys [][]byte, besides
 // byValues is byValue that carries the first keys, and of the others those that are not
 // large, if they can be read with them.
 func (d *dispatcher) byValues(ctx context.Context, db int, keys [][]byte, needed int, besides bool) error {
+	if d.share != nil {
+		var err error
+		if keys, needed, err = d.share.only(ctx, keys, needed); err != nil || len(keys) == 0 {
+			return err
+		}
+	}
 	if d.slots == nil {
 		for _, x := range d.atSource(db, keys, needed) {
 			if err := d.byValueAtOnce(ctx, x, besides); err != nil {

@@ -77,6 +77,11 @@ func (d *dispatcher) keysOfSlots(ctx context.Context, slots []uint16) ([][]byte,
 	for key := range seen {
 		keys = append(keys, []byte(key))
 	}
+	if d.share != nil {
+		var err error
+		keys, _, err = d.share.only(ctx, keys, 0)
+		return keys, err
+	}
 	return keys, nil
 }
 

@@ -20,6 +20,7 @@ import (
 func (l *Link) copy(parent, lifetime context.Context, now *shards) (SourceProgress, error) {
 	l.keys.Store(0)
 	l.left.Store(0)
+	l.proof.begin()
 	l.set(Attaching, nil)
 	if err := l.in.attach(lifetime, "", 0); err != nil {
 		return SourceProgress{}, err
@@ -49,6 +50,11 @@ func (l *Link) copy(parent, lifetime context.Context, now *shards) (SourceProgre
 		}
 	})
 	err := l.scan(ctx, loaders, now)
+	if err == nil {
+		if err = l.proof.flush(ctx); err != nil {
+			err = &FatalError{err}
+		}
+	}
 	for _, x := range loaders {
 		if err == nil {
 			err = x.flush(ctx)
@@ -137,6 +143,11 @@ func (l *Link) key(ctx context.Context, loaders []*loader, now *shards, x *wants
 			return fmt.Errorf("%s: %w", l.source.Endpoint.Address, err)
 		}
 		k.key = r.name
+	}
+	if l.proof != nil {
+		if err := l.proof.see(ctx, k.key); err != nil {
+			return &FatalError{err}
+		}
 	}
 	k.to = to.to
 	of := slot.Of(k.key)

@@ -9,11 +9,13 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"godwit/internal/command"
+	"godwit/internal/divide"
 	"godwit/internal/rdb"
 	"godwit/internal/route"
 	"godwit/internal/server"
@@ -40,7 +42,11 @@ type Config struct {
 	Drops        *Drops        // of the target
 	Route        route.Route   // of the keys of each source; only db 0 where a cluster is carried
 	Spool        spool.Options // of each source
-	Log          *slog.Logger
+	// Proves is by what rule the keys are divided among Sources, in their order, if they are:
+	// each key is looked at, see Refuted. Nil where there is none.
+	Proves *divide.Rule
+	Share  *Share // of the keys, that the target has; nil for all. It goes with KeepTarget: a copy has all
+	Log    *slog.Logger
 
 	// KeepTarget has Run end with a *CopyError where everything would have to be copied
 	// again: what the target has is worth more than going on.
@@ -68,6 +74,8 @@ type Engine struct {
 	linking sync.Mutex
 	links   []*Link // guarded by linking
 
+	refuted atomic.Pointer[Refutation]
+
 	mu       sync.Mutex
 	progress Progress // guarded by mu
 }
@@ -75,6 +83,7 @@ type Engine struct {
 // New makes an engine; Run carries.
 func New(c Config) *Engine {
 	e := &Engine{cfg: c, crc: rdb.NewCRC64(), progress: c.Progress}
+	e.refuted.Store(c.Progress.Refuted)
 	for i, source := range c.Sources {
 		l := e.link(i, source, func(context.Context) (server.Endpoint, error) { return source.Endpoint, nil })
 		l.several = len(c.Sources) > 1
@@ -99,6 +108,7 @@ func (e *Engine) link(i int, source Source, find func(context.Context) (server.E
 		changed:  e.changed,
 		lasting:  e.lasting,
 		renewals: make(chan struct{}, 1),
+		share:    e.cfg.Share, proof: e.proof(i),
 	}
 	if command.SaysRelativeTTLs(source.Capabilities.Version) {
 		l.in.arrivals.now = source.Now
@@ -312,6 +322,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 		}
 	}
 	e.cfg.Drops.begin()
+	e.refuted.Store(nil)
 	group, within := errgroup.WithContext(ctx)
 	for i, l := range links {
 		group.Go(func() (err error) {
@@ -335,6 +346,7 @@ func (e *Engine) copy(lifetime context.Context) error {
 			return err
 		}
 	}
+	next.Refuted = e.Refuted()
 	return e.set(next)
 }
 

@@ -139,7 +139,10 @@ var _ carrying = (*dispatcher)(nil)
 
 func (d *dispatcher) stands() int64 { return d.offset }
 
-func (d *dispatcher) letGo(context.Context) error {
+func (d *dispatcher) letGo(ctx context.Context) error {
+	if err := d.proof.flush(ctx); err != nil {
+		return err
+	}
 	d.read.Store(d.offset)
 	for _, l := range d.lanes {
 		l.flush()

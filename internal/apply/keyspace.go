@@ -202,6 +202,13 @@ func (d *dispatcher) lookAhead(ctx context.Context, buf []byte) error {
 			if err != nil {
 				continue // it is met again, in its turn
 			}
+			if d.share != nil {
+				if has, err := d.share.has(ctx, name); err != nil {
+					return err
+				} else if !has {
+					continue
+				}
+			}
 			x := keyOf{there.to, name}
 			if at := string(d.values.name(x.db, name)); !has(seen, at) {
 				seen[at] = struct{}{}

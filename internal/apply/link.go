@@ -61,6 +61,8 @@ type Link struct {
 	coding rdb.TranscoderOptions
 	drops  *Drops
 	route  route.Route
+	share  *Share // of the target, nil for all keys
+	proof  *proof // nil where there is no rule to be proven
 	spool  spool.Options
 	crc    *rdb.CRC64
 	log    *slog.Logger
@@ -267,7 +269,7 @@ func (l *Link) atSource() bool { return l.in.source.Address == l.source.Endpoint
 // dispatcher prepares to carry the stream to the shards as they are now.
 func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at *standing) (*dispatcher, error) {
 	d := &dispatcher{
-		several: l.several, route: l.route, slots: l.slots, held: &l.held,
+		several: l.several, route: l.route, share: newShare(l.share), proof: l.proof, slots: l.slots, held: &l.held,
 		log:    l.log,
 		source: l.source.Endpoint, in: l.in, placer: command.NewPlacer(l.source.Capabilities),
 		shard: new([slot.Count]uint16), mark: &at.mark, had: at.had, read: &l.read,

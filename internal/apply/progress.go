@@ -18,6 +18,8 @@ type Progress struct {
 	Slots  []SlotsOf       `json:"slots,omitempty"`
 	// Settings are what was changed at the target, to be put back in the end.
 	Settings []Setting `json:"settings,omitempty"`
+	// Refuted is set once a key was met that is not where Config.Proves says.
+	Refuted *Refutation `json:"refuted,omitempty"`
 }
 
 // SlotsOf says so of some slots.

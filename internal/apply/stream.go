@@ -22,6 +22,8 @@ type dispatcher struct {
 	several bool // there are sources beside this one that have nothing to do with it
 	route   route.Route
 	renamer route.Renamer
+	share   *share        // of the keys, that the target has; nil for all
+	proof   *proof        // see Config.Proves; nil where there is nothing to prove
 	slots   *slotTable    // nil unless the source is a shard of a cluster
 	held    *atomic.Int64 // see Link
 	log     *slog.Logger
@@ -68,6 +70,7 @@ type dispatcher struct {
 	rest      []byte   // of buf, behind the command at hand
 	ahead     [][]byte // scratch
 	args      [][]byte
+	kept      [][]byte // arguments of the command at hand without the keys of others
 	renamed   []byte   // the command at hand by the target's names
 	made      []byte   // what the rewriter makes of a command
 	parts     [][]byte // arguments of one of these
@@ -122,7 +125,13 @@ func (d *dispatcher) run(ctx context.Context) error {
 		}
 		read += int64(len(chunk))
 		d.buf = append(d.buf, chunk...)
+		if err := d.foretell(ctx); err != nil {
+			return err
+		}
 		n, err := d.commands(ctx)
+		if err == nil {
+			err = d.proof.flush(ctx)
+		}
 		if err != nil {
 			return err
 		}
@@ -180,6 +189,15 @@ func (d *dispatcher) commands(ctx context.Context) (int, error) {
 func (d *dispatcher) command(ctx context.Context, args [][]byte, raw []byte) error {
 	d.counts.commands++
 	placing, of, err := d.placer.Place(args)
+	if err == nil && d.proof != nil && keyed(placing) {
+		err = d.prove(ctx, args)
+	}
+	if err == nil && d.share != nil {
+		var left bool
+		if placing, args, raw, left, err = d.ours(ctx, placing, args, raw); left {
+			return nil
+		}
+	}
 	if err == nil && !d.plain && keyed(placing) {
 		var left bool
 		if args, raw, left, err = d.rename(args, raw); left {

@@ -42,6 +42,26 @@ func (p *Placer) Split(args [][]byte, f func(slot uint16, args [][]byte) error) 
 	return nil
 }
 
+// Keep is a command with those of its keys that f names, at least one of which there is,
+// and of what belongs to each. ok is false for one that Split cannot take apart. What it
+// returns is valid until the next call of Split or Keep.
+func (p *Placer) Keep(args [][]byte, f func(key []byte) bool) (kept [][]byte, ok bool) {
+	c, err := p.find(args)
+	if err != nil || c.apart != Parts {
+		return nil, false
+	}
+	if p.positions, err = c.keys.append(p.positions[:0], c, args); err != nil {
+		return nil, false
+	}
+	p.order = p.order[:0]
+	for _, i := range p.positions {
+		if f(args[i]) {
+			p.order = append(p.order, uint64(i))
+		}
+	}
+	return p.take(c, args, p.order), true
+}
+
 // take makes a command of some of the keys of another one, and of what follows
 // each of them, with all else that was in it.
 func (p *Placer) take(c *placement, args [][]byte, keys []uint64) [][]byte {

@@ -14,7 +14,7 @@ import (
 // its own, never one of its own layer.
 var layers = [][]string{
 	{"internal/resp", "internal/rdb", "internal/glob", "internal/slot", "internal/lag"},
-	{"internal/command", "internal/digest", "internal/route", "internal/reserved"},
+	{"internal/command", "internal/digest", "internal/route", "internal/reserved", "internal/divide"},
 	{"internal/server"},
 	{"internal/topology", "internal/psync", "internal/spool", "internal/refresh", "internal/persist", "internal/census"},
 	{"internal/plan", "internal/hold"},

@@ -72,7 +72,10 @@ func (a *audit) run(ctx context.Context, endpoints []server.Endpoint) error {
 	}
 	defer deployment.Close()
 	if n := len(deployment.Shards()); n > 1 && !deployment.IsCluster() {
-		return fmt.Errorf("%d servers that are no cluster", n)
+		if a.load.config.Divide == nil {
+			return fmt.Errorf("%d servers that are no cluster", n)
+		}
+		deployment.Divide(a.load.config.Divide)
 	}
 	if a.session, err = deployment.Session(ctx, endpoints[0].DB); err != nil {
 		return err

@@ -30,7 +30,11 @@ type Config struct {
 	Rate      int    // writes a second of all writers together; 0: as fast as they can
 	Prefix    string // of every key, before the name of the run; default "load:"
 	// Before is what each of the endpoints has before the names of all keys; nil for nothing.
-	Before  []string
+	Before []string
+	// Divide tells which of the first Servers endpoints, each a server of its own, has a key,
+	// while these take writes, and where an audit of several servers looks for it.
+	Divide  func(key string) int
+	Servers int
 	TTL     time.Duration // of the keys that are set once, longer than the load and its audit; 0: none
 	Timeout time.Duration // a writer gives up on a reply after this, at the latest after twice this; default 5 s
 }

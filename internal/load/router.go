@@ -30,7 +30,10 @@ type route struct {
 }
 
 func (r *router) route(key []byte) route {
-	if r.slots == nil {
+	switch {
+	case r.slots == nil && r.endpoint < r.config.Servers:
+		return route{address: r.config.Endpoints[r.config.Divide(string(key))].Address}
+	case r.slots == nil:
 		return route{}
 	}
 	return route{address: r.slots[slot.Of([]byte(r.name(string(key))))]}

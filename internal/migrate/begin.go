@@ -94,6 +94,9 @@ func MakePlan(ctx context.Context, c Config) (p plan.Plan, err error) {
 	if joint, _, err := kindOf(ctx, c); err != nil {
 		return plan.Plan{}, err
 	} else if joint {
+		if err := c.tryShardBy(ctx); err != nil {
+			return plan.Plan{}, err
+		}
 		facts, err := findJoint(ctx, map[Side]*deployment{Source: newDeployment(Source, c, c.sources()...), Target: newDeployment(Target, c, c.To)})
 		if err != nil {
 			return plan.Plan{}, err

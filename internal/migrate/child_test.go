@@ -39,6 +39,8 @@ type order struct {
 	Drop                   []rdb.Feature
 	Verify                 migrate.VerifyMode
 	DBMap                  []string
+	Others                 []string
+	ShardBy                string
 	KillAt                 string // the point of Config.Trace at which it kills itself
 }
 
@@ -65,6 +67,14 @@ func beChild() error {
 	var err error
 	if c.Route, err = route.Parse(o.DBMap); err != nil {
 		return err
+	}
+	c.ShardBy = o.ShardBy
+	for _, other := range o.Others {
+		e, err := server.ParseEndpoint(other)
+		if err != nil {
+			return err
+		}
+		c.Others = append(c.Others, e)
 	}
 	if path, isFile := strings.CutPrefix(o.From, "file:"); isFile {
 		c.File = path
@@ -155,7 +165,12 @@ func startChild(t *testing.T, c migrate.Config, killAt string) *child {
 	if c.File != "" {
 		from = "file:" + c.File
 	}
+	var others []string
+	for _, e := range c.Others {
+		others = append(others, e.String())
+	}
 	text, err := json.Marshal(order{
+		Others: others, ShardBy: c.ShardBy,
 		StateDir: c.StateDir, From: from, To: c.To.String(), Announce: c.Announce, ListenPort: c.ListenPort,
 		MaxPause: c.MaxPause, SpoolMemory: c.SpoolMemory, SpoolDisk: c.SpoolDisk, Drop: c.Drop, Verify: c.Verify, DBMap: c.Route.Flags(), KillAt: killAt,
 	})

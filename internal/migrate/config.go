@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"godwit/internal/command"
@@ -66,6 +67,9 @@ type Config struct {
 	Drop           []rdb.Feature // what is left out where the server that receives it lacks it
 	AcceptModules  []string      // modules that may be of another version at the other server
 	Route          route.Route   // where the source's dbs go in a cluster
+	// ShardBy is by what rule clients have divided their keys among From and Others: one of
+	// package divide, or a program; empty if nobody knows, and then there is no way back.
+	ShardBy string
 
 	SpoolMemory, SpoolDisk    int64  // bytes
 	ListenerCert, ListenerKey string // PEM files for servers that replicate over TLS
@@ -101,6 +105,12 @@ func (c Config) Validate() error {
 		return errors.New("a source is given twice, or is the target, too")
 	case slices.ContainsFunc(c.Others, func(e server.Endpoint) bool { return e.DB != 0 || e.Master != "" }):
 		return errors.New("several sources: give each as redis://host:port, without a db or ?master=")
+	case c.ShardBy != "" && len(c.Others) == 0:
+		return hinted("leave it out, or give --from for each of the servers", "shard by %q: it says how clients have divided their keys among several sources, and there is one", c.ShardBy)
+	case c.ShardBy != "" && strings.TrimSpace(c.ShardBy) == "":
+		return errors.New("shard by: use crc32, crc16, or a program")
+	case c.ShardBy != "" && c.Route.Maps():
+		return hinted("leave --shard-by out, and there is no way back; or move the keys to db 0 first", "shard by %q and a mapping of dbs: the rule is asked for names, and the mapping changes these", c.ShardBy)
 	case c.File != "" && c.Cutover != Manual:
 		return errors.New("a cutover mode: a file takes no writes, so there is no cutover; leave it out")
 	case c.File != "" && c.Verify != VerifyAsked:

@@ -90,6 +90,19 @@ func (d *deployment) own() server.Endpoint {
 	return e
 }
 
+// owns are all that it is written to by: of a cluster its entry, else each server, by that
+// user.
+func (d *deployment) owns() []server.Endpoint {
+	if len(d.endpoints) == 1 {
+		return []server.Endpoint{d.own()}
+	}
+	own := slices.Clone(d.endpoints)
+	for i := range own {
+		own[i].Username, own[i].Password = d.user(), d.password
+	}
+	return own
+}
+
 // atNode does something at a node, by the user that godwit was given.
 func (d *deployment) atNode(address string, do func(*server.Client) error) error {
 	e := d.first()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"godwit/internal/apply"
+	"godwit/internal/divide"
 	"godwit/internal/plan"
 	"godwit/internal/rdb"
 	"godwit/internal/server"
@@ -28,11 +29,12 @@ type Joint struct {
 	core
 
 	sides map[Side]*deployment
+	rule  *divide.Rule // by which the servers of the source have their keys, nil if nobody knows
 
 	// Guarded by mu.
 	rec     jointRecord
 	planned plan.Plan
-	engine  *engineRun
+	engines *enginesRun
 	drops   drops
 	lags    map[string]*lagMeter // by address of a primary of the side that serves
 	copy    copyProgress
@@ -40,7 +42,8 @@ type Joint struct {
 	tidied  bool      // what a switch may have left paused was seen to, in this run
 	looked  time.Time // when the sides were asked last what they hold; of the keeper alone
 
-	complained string // what was said last of what is tried again; likewise
+	complained  string // what was said last of what is tried again; likewise
+	toldRefuted bool   // that a key is not where the rule says; likewise
 }
 
 // jointRecord is what the journal holds. A switch is committed by the journal: Primary
@@ -51,6 +54,8 @@ type jointRecord struct {
 
 	// Toward is how far the engine has come that writes to a side, when it last did.
 	Toward map[Side]apply.Progress `json:"toward"`
+	// Apart is the same of the engines that write to several servers of the source, one each.
+	Apart []apply.Progress `json:"toward_each,omitempty"`
 	// Fences are what the users of a side might do, by node, before it refused their
 	// writes; of the side that serves, of nodes that could not be told since.
 	Fences map[Side]rules `json:"fences"`
@@ -73,6 +78,9 @@ func OpenJoint(_ context.Context, c Config, log *slog.Logger) (*Joint, error) {
 	m := &Joint{rec: rec, lags: make(map[string]*lagMeter)}
 	m.core = newCore(c, log, j, &m.rec.header)
 	m.persist = m.saveLocked
+	if m.rule, err = c.rule(); err != nil {
+		return nil, errors.Join(err, j.close())
+	}
 	m.sides = map[Side]*deployment{Source: newDeployment(Source, c, c.sources()...), Target: newDeployment(Target, c, c.To)}
 	if err := m.begin(); err != nil {
 		return nil, errors.Join(err, j.close())
@@ -88,13 +96,15 @@ func (m *Joint) begin() error {
 			m.ended = r.Phase
 		}
 		m.rec = jointRecord{
-			header: header{Name: m.cfg.Name, From: from, To: to, Engine: plan.Apply, Joint: true, Phase: Planned, Primary: Source, Started: time.Now(), DBMap: m.cfg.Route.Flags()},
+			header: header{Name: m.cfg.Name, From: from, To: to, Engine: plan.Apply, Joint: true, Phase: Planned, Primary: Source, Started: time.Now(), DBMap: m.cfg.Route.Flags(), ShardBy: m.cfg.ShardBy},
 			Toward: map[Side]apply.Progress{}, Fences: map[Side]rules{},
 		}
 	case r.From != from || r.To != to || !r.Joint:
 		return &ConflictError{Name: m.cfg.Name, From: r.From, To: r.To, Phase: r.Phase}
 	case !slices.Equal(r.DBMap, m.cfg.Route.Flags()):
 		return &DBMapError{Name: m.cfg.Name, Was: r.DBMap, Now: m.cfg.Route.Flags()}
+	case r.ShardBy != m.cfg.ShardBy:
+		return &ShardByError{Name: m.cfg.Name, Was: r.ShardBy, Now: m.cfg.ShardBy}
 	default:
 		r.Verify.killed()
 	}
@@ -124,6 +134,9 @@ func (m *Joint) run(parent context.Context) error {
 	}
 	if err := m.inspect(parent, fresh); err != nil {
 		return err
+	}
+	if m.rule != nil {
+		defer m.rule.Close() // once no engine asks any more
 	}
 	ctx, life := m.live(parent)
 	defer life.end(m.stopEngine)
@@ -155,6 +168,9 @@ func (m *Joint) run(parent context.Context) error {
 func (m *Joint) inspect(ctx context.Context, fresh bool) error {
 	if fresh {
 		if err := sameTarget(m.cfg); err != nil {
+			return err
+		}
+		if err := m.cfg.tryShardBy(ctx); err != nil {
 			return err
 		}
 	}
@@ -208,7 +224,7 @@ func (m *Joint) update(change func(*jointRecord)) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	before := m.rec
-	m.rec.Toward, m.rec.Fences = maps.Clone(before.Toward), maps.Clone(before.Fences)
+	m.rec.Toward, m.rec.Apart, m.rec.Fences = maps.Clone(before.Toward), slices.Clone(before.Apart), maps.Clone(before.Fences)
 	change(&m.rec)
 	err := m.saveLocked()
 	if err != nil {
@@ -229,7 +245,7 @@ func (m *Joint) record() jointRecord {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.rec
-	r.Toward, r.Fences = maps.Clone(r.Toward), maps.Clone(r.Fences)
+	r.Toward, r.Apart, r.Fences = maps.Clone(r.Toward), slices.Clone(r.Apart), maps.Clone(r.Fences)
 	return r
 }
 
@@ -260,27 +276,35 @@ func (m *Joint) carry(ctx context.Context) error {
 	switch {
 	case m.present() != nil || r.Switch != nil || r.Completing:
 		return nil
-	case r.Lost != "" || r.Primary == Target && r.Toward[Source].Owner == "":
+	case r.Lost != "" || r.Primary == Target && !r.leadsBack(m.sides[Source]):
 		return nil // there is no way back
 	}
 	if err := to.raise(ctx, r.Fences[to.side], m.fenced(to.side)); err != nil {
 		return fmt.Errorf("%s: %w", to.side, err)
 	}
-	m.start(m.newEngine(r.Primary, r.Toward[to.side], to.own())) //nolint:contextcheck // it lives as long as Run, not as its caller
+	m.start(m.newEngines(r.Primary, r.progress(to))) //nolint:contextcheck // it lives as long as Run, not as its caller
 	return nil
 }
 
-// start has an engine carry from now on.
-func (m *Joint) start(e *apply.Engine) {
+// enginesRun are the engines under way.
+type enginesRun struct {
+	engines
+
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// start has engines carry from now on.
+func (m *Joint) start(all engines) {
 	base := m.lifetime()
-	run := &engineRun{engine: e, done: make(chan struct{})}
+	run := &enginesRun{engines: all, done: make(chan struct{})}
 	base, run.cancel = context.WithCancel(base)
 	m.mu.Lock()
-	m.engine = run
+	m.engines = run
 	m.mu.Unlock()
 	go func() {
 		defer close(run.done)
-		err := e.Run(base)
+		err := all.run(base)
 		switch {
 		case base.Err() != nil:
 		case m.record().Primary == Target:
@@ -302,13 +326,26 @@ func (m *Joint) lost(err error) {
 	}
 }
 
-// newEngine is one that carries what a side says to the other, and goes on from there.
-func (m *Joint) newEngine(from Side, progress apply.Progress, to server.Endpoint) *apply.Engine {
+// newEngines are those that carry what a side says to the other, and go on from there.
+func (m *Joint) newEngines(from Side, progress []apply.Progress) engines {
+	target := m.sides[from.other()]
+	var all engines
+	for i, to := range target.owns() {
+		all = append(all, engineTo{m.newEngine(from, i, progress[i], to), to.Address})
+	}
+	if len(all) == 1 {
+		all[0].to = target.address()
+	}
+	return all
+}
+
+// newEngine is the one of a server of the other side.
+func (m *Joint) newEngine(from Side, part int, progress apply.Progress, to server.Endpoint) *apply.Engine {
 	source, target := m.sides[from], m.sides[from.other()]
 	knows := target.found().Capabilities()
 	knows.Module = target.found().LoadsModulesOf(source.found(), m.cfg.AcceptModules)
 	c := apply.Config{
-		Name: m.cfg.Name, Target: to, Reach: target.own, OwnUser: true, Capabilities: knows, KeepTarget: from == Target,
+		Name: m.cfg.Name, Target: to, OwnUser: true, Capabilities: knows, KeepTarget: from == Target,
 		Transcoder: rdb.TranscoderOptions{Drop: m.cfg.Drop, Module: knows.Module}, Drops: m.drops.sides[target.side],
 		Spool: spool.Options{Dir: m.cfg.dir(), MemoryLimit: m.cfg.SpoolMemory, DiskLimit: m.cfg.SpoolDisk},
 		Log:   m.log, Progress: progress,
@@ -317,19 +354,25 @@ func (m *Joint) newEngine(from Side, progress apply.Progress, to server.Endpoint
 				if r.Primary != from {
 					return // it reads ahead of a switch, see turn
 				}
-				if p.Owner != r.Toward[target.side].Owner {
+				if p.Owner != r.progress(target)[part].Owner {
 					m.outdateLocked("another copy has replaced what the target had")
 				}
-				r.Toward[target.side] = p
+				r.setProgress(target, part, p)
 			})
 		},
+	}
+	switch {
+	case len(target.endpoints) == 1:
+		c.Reach = target.own
+	default:
+		c.Share = &apply.Share{Rule: m.rule, Server: part}
 	}
 	if source.isCluster() {
 		c.Cluster = &apply.ClusterSource{Find: source.answering, Describe: source.describe}
 		return apply.New(c)
 	}
 	if from == Source {
-		c.Route = m.cfg.Route
+		c.Route, c.Proves = m.cfg.Route, m.rule
 	}
 	for _, e := range source.endpoints {
 		c.Sources = append(c.Sources, source.standalone(e))
@@ -337,11 +380,11 @@ func (m *Joint) newEngine(from Side, progress apply.Progress, to server.Endpoint
 	return apply.New(c)
 }
 
-// stopEngine ends the engine, if there is one, and waits for it.
+// stopEngine ends the engines, if there are any, and waits for them.
 func (m *Joint) stopEngine() {
 	m.mu.Lock()
-	run := m.engine
-	m.engine = nil
+	run := m.engines
+	m.engines = nil
 	m.mu.Unlock()
 	if run != nil {
 		run.cancel()
@@ -349,11 +392,12 @@ func (m *Joint) stopEngine() {
 	}
 }
 
-func (m *Joint) present() *apply.Engine {
+// present are those under way, nil for none.
+func (m *Joint) present() engines {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.engine == nil {
+	if m.engines == nil {
 		return nil
 	}
-	return m.engine.engine
+	return m.engines.engines
 }

@@ -111,7 +111,8 @@ func (m *Joint) clean(ctx context.Context, side Side, result *EndResult) error {
 	if err := m.putBackShards(ctx, d, result); err != nil {
 		return err
 	}
-	for _, e := range d.endpoints {
+	record := m.record()
+	for i, e := range d.endpoints {
 		own := e
 		if len(d.endpoints) == 1 {
 			own = d.entry()
@@ -124,8 +125,8 @@ func (m *Joint) clean(ctx context.Context, side Side, result *EndResult) error {
 			return err
 		}
 		engine := apply.New(apply.Config{
-			Name: m.cfg.Name, Target: own, Log: m.log, Progress: m.record().Toward[side],
-			Save: func(p apply.Progress) error { return m.update(func(r *jointRecord) { r.Toward[side] = p }) },
+			Name: m.cfg.Name, Target: own, Log: m.log, Progress: record.progress(d)[i],
+			Save: func(p apply.Progress) error { return m.update(func(r *jointRecord) { r.setProgress(d, i, p) }) },
 		})
 		notes, err := notesOfAway(engine.End(ctx))
 		if result.Notes = append(result.Notes, notes...); err != nil {

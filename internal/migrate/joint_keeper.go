@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"godwit/internal/apply"
@@ -35,12 +36,13 @@ func (m *Joint) tend(ctx context.Context) error {
 		m.looked = time.Now()
 		m.lookAtSides(ctx, r)
 	}
-	engine := m.present()
-	if engine == nil {
+	engines := m.present()
+	if engines == nil {
 		return nil
 	}
-	views := engine.View()
+	views := engines.views()
 	m.measure(views)
+	m.noteRefuted()
 	if r.Primary != Source || r.Phase != Copying && r.Followed || !streaming(views) {
 		return nil
 	}
@@ -65,7 +67,7 @@ func (m *Joint) complain(text string) {
 	m.complained = text
 }
 
-func streaming(views []apply.View) bool {
+func streaming(views []linkView) bool {
 	for _, v := range views {
 		if v.State != apply.Streaming {
 			return false
@@ -100,11 +102,7 @@ func (m *Joint) lookAtSides(ctx context.Context, r jointRecord) {
 			}
 		}
 	}
-	engine := m.present()
-	if engine == nil {
-		return
-	}
-	for _, v := range engine.View() {
+	for _, v := range m.present().views() {
 		e := serves.first()
 		e.Address = v.Source
 		if err := serves.setClocks(ctx, e); err != nil {
@@ -114,7 +112,7 @@ func (m *Joint) lookAtSides(ctx context.Context, r jointRecord) {
 }
 
 // measure updates progress and rates; the keeper calls it after each look.
-func (m *Joint) measure(views []apply.View) {
+func (m *Joint) measure(views []linkView) {
 	now := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -143,6 +141,22 @@ func (m *Joint) measure(views []apply.View) {
 	m.rates.step(now, m.copy.keys, sum.Copied, sum.Read)
 }
 
+// furthestBehind are the links of which each primary has the least that one of several
+// servers has.
+func furthestBehind(views []linkView) []linkView {
+	var least []linkView
+	for _, v := range views {
+		i := slices.IndexFunc(least, func(x linkView) bool { return x.Source == v.Source })
+		switch {
+		case i < 0:
+			least = append(least, v)
+		case v.State != apply.Streaming || v.Acked < least[i].Acked:
+			least[i] = v
+		}
+	}
+	return least
+}
+
 // primariesPoll is how often each primary is asked where it stands.
 const primariesPoll = 100 * time.Millisecond
 
@@ -163,12 +177,12 @@ func (m *Joint) poll(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		engine := m.present()
-		if engine == nil {
+		engines := m.present()
+		if engines == nil {
 			continue
 		}
 		serves := m.primary()
-		views := engine.View()
+		views := furthestBehind(engines.views())
 		var asked []*server.Client
 		for _, v := range views {
 			if clients[v.Source] == nil {

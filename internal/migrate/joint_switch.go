@@ -52,7 +52,7 @@ func (m *Joint) turn(ctx context.Context, o SwitchOptions, to Side) (SwitchResul
 		result.Steps = steps(cutover.SeveralSteps(primaries, next, limits))
 		return result, nil
 	}
-	if err := settled(ctx, m.present()); err != nil {
+	if err := m.present().settled(ctx); err != nil {
 		return result, err
 	}
 	return m.carryOut(ctx, result, next, nodes, limits)
@@ -77,10 +77,12 @@ func (m *Joint) mayTurn(to Side) error {
 		return hinted("run it with --cutover manual", "this migration runs with --cutover never")
 	case to == Source && r.Lost != "":
 		return hinted(r.LostHint, "%s", r.Lost)
-	case to == Source && r.Toward[Source].Owner == "":
+	case to == Source && !r.leadsBack(m.sides[Source]):
 		return hinted("`godwit complete` ends the migration", "there is no way back: %s", m.planned.WayBackReason)
 	case !old.found().Version.AtLeast(6, 2):
 		return hinted("stop the clients yourself, then end the migration with `godwit abort`, which leaves the target with everything", "%s cannot pause writes alone, so several servers of it cannot hand over", old.found().Version)
+	case m.refutedLocked() != "" && why == m.refutedLocked():
+		return hinted(refutedHint, "%s", why)
 	case m.unverified() != "" && why == m.unverified():
 		return hinted("wait until `godwit status` says that it is ready, or go on without: the same `godwit run` without --verify", "%s", why)
 	case !ready:
@@ -117,7 +119,7 @@ func (m *Joint) carryOut(ctx context.Context, result SwitchResult, next *success
 		return result, err
 	}
 	m.event(slog.LevelInfo, fmt.Sprintf("%s: %s hands over to %s", result.Direction, old.address(), next.Address()))
-	next.engine = m.present()
+	next.engines = m.present()
 	takeBack := func(ctx context.Context) error {
 		left, err := old.lifted(ctx, fence)
 		return errors.Join(err, m.fenced(old.side)(left), fence.Forget(ctx))
@@ -128,7 +130,7 @@ func (m *Joint) carryOut(ctx context.Context, result SwitchResult, next *success
 		Reverse: func(ctx context.Context) error { return m.reversed(ctx, next) },
 		Observe: m.observeStep, Trace: m.traced(result.Direction),
 	}
-	if err := m.readAhead(next, r.Toward[old.side]); err != nil { //nolint:contextcheck // it lives as long as Run, not as its caller
+	if err := m.readAhead(next, r.progress(old)); err != nil { //nolint:contextcheck // it lives as long as Run, not as its caller
 		err = errors.Join(err, takeBack(ctx))
 		return m.gaveUp(result, before, &cutover.GaveUpError{Step: cutover.CatchUp, Err: err})
 	}
@@ -152,18 +154,26 @@ func (m *Joint) carryOut(ctx context.Context, result SwitchResult, next *success
 
 // readAhead begins to read the side that is to serve, for the way from there to the other
 // one, where there is to be one.
-func (m *Joint) readAhead(next *successor, before apply.Progress) error {
-	old := m.sides[next.side.side.other()]
+func (m *Joint) readAhead(next *successor, before []apply.Progress) error {
 	if next.side.side == Target && (m.cfg.RollbackWindow == 0 || !m.Plan().WayBack) {
 		return nil
 	}
-	next.ahead = m.newEngine(next.side.side, apply.Progress{Settings: before.Settings}, old.own())
+	next.ahead = m.newEngines(next.side.side, onlySettings(before))
 	base := m.lifetime()
-	if err := next.ahead.Join(base); err != nil {
+	if err := next.ahead.join(base); err != nil {
 		next.ahead = nil
 		return fmt.Errorf("the way back: %w", err)
 	}
 	return nil
+}
+
+// onlySettings is progress of which nothing is left but what is to be put back in the end.
+func onlySettings(all []apply.Progress) []apply.Progress {
+	left := make([]apply.Progress, len(all))
+	for i, p := range all {
+		left[i].Settings = p.Settings
+	}
+	return left
 }
 
 // gaveUp journals that a switch was given up, before its commit.
@@ -247,16 +257,14 @@ type successor struct {
 	direction string
 	side      *deployment
 	primaries []*server.Client  // of the other side
-	engine    *apply.Engine     // that has carried to it
-	ahead     *apply.Engine     // that will carry from it, nil for none
+	engines   engines           // that have carried to it
+	ahead     engines           // that will carry from it, nil for none
 	fence     *cutover.ACLFence // that it has as long as it does not serve
 }
 
 // leave ends what reads ahead of the switch.
 func (s *successor) leave() {
-	if s.ahead != nil {
-		s.ahead.Leave()
-	}
+	s.ahead.leave()
 }
 
 // Address names it.
@@ -291,7 +299,7 @@ func (s *successor) Follows(ctx context.Context) error {
 
 // Drained waits until it has everything up to these places.
 func (s *successor) Drained(ctx context.Context, at []cutover.Place) error {
-	s.engine.Acknowledge()
+	s.engines.acknowledge()
 	return s.reach(ctx, at)
 }
 
@@ -319,7 +327,16 @@ func (s *successor) reach(ctx context.Context, at []cutover.Place) error {
 // missing tells what it has not got yet, empty if it has all. A place without a replid is
 // one of whatever the stream is by now.
 func (s *successor) missing(at []cutover.Place) string {
-	views := s.engine.View()
+	for _, e := range s.engines {
+		if why := s.missingOf(e.View(), at); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+// missingOf is missing of what one of several engines carries.
+func (s *successor) missingOf(views []apply.View, at []cutover.Place) string {
 	for i, c := range s.primaries {
 		address := c.Endpoint().Address
 		of := slices.IndexFunc(views, func(v apply.View) bool { return v.Source == address })
@@ -350,18 +367,23 @@ func (s *successor) Promote(ctx context.Context) error {
 	}
 	// Whatever the engine carried after that would undo what clients write, and so would
 	// what it has sent already, were it read late.
-	if err := s.engine.Confirm(ctx); err != nil {
+	if err := s.engines.confirm(ctx); err != nil {
 		return err
+	}
+	if why := s.m.refuted(); why != "" {
+		return hinted(refutedHint, "%s", why)
 	}
 	s.m.stopEngine()
 	if err := s.fence.Forget(ctx); err != nil {
 		return err
 	}
 	to := s.side.side
-	progress := apply.Progress{Settings: s.m.record().Toward[to.other()].Settings} // they are put back in the end
+	old := s.m.sides[to.other()]
+	now := s.m.record()
+	progress := onlySettings(now.progress(old))
 	if s.ahead != nil {
 		var err error
-		if progress, err = s.ahead.Stood(ctx); err != nil {
+		if progress, err = s.ahead.stood(ctx); err != nil {
 			return fmt.Errorf("the way back: %w", err)
 		}
 	}
@@ -372,7 +394,9 @@ func (s *successor) Promote(ctx context.Context) error {
 		}
 		r.Primary, r.Switch, r.Error, r.Hint = to, nil, "", ""
 		r.Lost, r.LostHint = "", ""
-		r.Toward[to.other()] = progress
+		for i, p := range progress {
+			r.setProgress(old, i, p)
+		}
 		r.Cutover.At = time.Now()
 		r.Cutover.Switches++
 		r.outdate("the two sides have changed roles")

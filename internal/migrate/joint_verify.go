@@ -18,9 +18,11 @@ func (m *Joint) Verify(ctx context.Context, o VerifyOptions) (*verify.Report, er
 func (m *Joint) verifyBetween(v *verifying) error {
 	serves, other := m.sides[m.rec.Primary], m.sides[m.rec.Primary.other()]
 	switch {
+	case m.rec.Primary == Target && len(other.endpoints) > 1 && m.rec.leadsBack(other):
+		return hinted("compare before the cutover, or after a rollback", "what %s has become of cannot be compared with it: of several servers each would have to be held for each primary", serves.address())
 	case m.rec.Primary == Target && len(other.endpoints) > 1:
 		return hinted("compare before the cutover", "nothing of what is written to %s goes to the old servers, of which only their clients know which has a key", serves.address())
-	case m.engine == nil || !streaming(m.engine.engine.View()):
+	case m.engines == nil || !streaming(m.engines.views()):
 		return hinted("wait until it is: see `godwit status`", "the link is not streaming")
 	}
 	v.source, v.target = serves.address(), other.address()
@@ -42,11 +44,11 @@ func (m *Joint) verifyPrepare(ctx context.Context, v *verifying) error {
 	if serves.side == Source {
 		to.Route = m.cfg.Route
 	}
-	engine := m.present()
-	if engine == nil {
+	engines := m.present()
+	if len(engines) != 1 {
 		return errors.New("the link has ended")
 	}
-	m.compares(v, verifySides{from, to}, m.follow(other, engine.TrailFrom, from.Shards))
+	m.compares(v, verifySides{from, to}, m.follow(other, engines[0].TrailFrom, from.Shards))
 	if err := m.prepareShards(ctx, serves, from.Shards, false); err != nil {
 		return err
 	}
@@ -78,7 +80,7 @@ func (m *Joint) tendVerify(ctx context.Context) {
 }
 
 func (m *Joint) verifyCaughtUp() bool {
-	return m.engine != nil && streaming(m.engine.engine.View())
+	return m.engines != nil && streaming(m.engines.views())
 }
 
 func (m *Joint) switching() bool { return m.rec.Switch != nil }

@@ -24,15 +24,15 @@ func (m *Joint) statusLocked() Status {
 	s.Copy = m.copy.status(m.rates, s.At)
 	s.Ready, s.NotReady = m.readyLocked()
 	s.NextSteps = nextSteps(s, m.rec.Primary)
-	if m.engine == nil {
+	if m.engines == nil {
 		return s
 	}
-	views := m.engine.engine.View()
+	views := m.engines.views()
 	for _, v := range views {
 		lag, offset := m.lagLocked(v.Source)
 		source := max(v.Read, offset)
 		link := LinkStatus{
-			Source: v.Source, Target: m.sides[m.rec.Primary.other()].address(), State: string(v.State), Reason: v.Reason, ReplID: v.ReplID,
+			Source: v.Source, Target: v.to, State: string(v.State), Reason: v.Reason, ReplID: v.ReplID,
 			SourceOffset: source, TargetOffset: v.Acked, LagBytes: max(source-v.Acked, 0), LagMS: lag.Milliseconds(),
 			BytesPerSec: m.rates.streamRate / float64(len(views)),
 		}
@@ -69,14 +69,14 @@ func (m *Joint) readyLocked() (bool, string) {
 		return false, errCompleting.Error()
 	case m.rec.Primary == Target && m.rec.Lost != "":
 		return false, m.rec.Lost
-	case m.rec.Primary == Target && m.rec.Toward[Source].Owner == "":
+	case m.rec.Primary == Target && !m.rec.leadsBack(m.sides[Source]):
 		return false, "there is no way back"
 	case m.sides[m.rec.Primary].down() != "":
 		return false, m.sides[m.rec.Primary].down()
-	case m.engine == nil:
+	case m.engines == nil:
 		return false, "no link is up"
 	}
-	views := m.engine.engine.View()
+	views := m.engines.views()
 	if len(views) == 0 {
 		return false, "no link is up"
 	}
@@ -92,6 +92,9 @@ func (m *Joint) readyLocked() (bool, string) {
 		case !v.Held && lag > max(readyLag, m.cfg.MaxPause/2):
 			return false, fmt.Sprintf("the other side is %d ms behind %s", lag.Milliseconds(), v.Source)
 		}
+	}
+	if why := m.refutedLocked(); why != "" {
+		return false, why
 	}
 	if why := m.unverified(); why != "" {
 		return false, why

@@ -60,6 +60,8 @@ type header struct {
 	Error  string              `json:"error,omitempty"`
 	Hint   string              `json:"hint,omitempty"`
 	DBMap  []string            `json:"db_map,omitempty"` // Config.Route, as flags
+	// ShardBy is Config.ShardBy.
+	ShardBy string `json:"shard_by,omitempty"`
 	// Announced is where each server was last sent to find the listener; one
 	// that was let go again is not in it.
 	Announced map[Side]string `json:"announced,omitempty"`

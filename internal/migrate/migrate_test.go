@@ -22,6 +22,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == shardByWord {
+		beRule()
+		os.Exit(0)
+	}
 	if os.Getenv(childVariable) != "" {
 		if err := beChild(); err != nil {
 			fmt.Fprintln(os.Stderr, err)

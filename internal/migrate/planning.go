@@ -36,7 +36,7 @@ func planFor(ctx context.Context, c Config, source, target *end) (plan.Plan, err
 func planOf(c Config, facts plan.Facts) plan.Plan {
 	return plan.Make(facts, plan.Wants{
 		Name: c.Name, Replace: c.Replace, Announce: c.Announce, CopyOnly: c.Cutover == Never, NoKill: c.NoKill, Verify: c.Verify == VerifyBeforeCutover,
-		MaxPause: c.MaxPause, RollbackWindow: c.RollbackWindow, Drop: c.Drop, AcceptModules: c.AcceptModules, Route: c.Route,
+		MaxPause: c.MaxPause, RollbackWindow: c.RollbackWindow, Drop: c.Drop, AcceptModules: c.AcceptModules, Route: c.Route, ShardBy: c.ShardBy,
 		SpoolMemory: c.SpoolMemory, SpoolDisk: c.SpoolDisk,
 	})
 }

@@ -37,8 +37,9 @@ type Status struct {
 	Copy       CopyStatus      `json:"copy"`
 	Links      []LinkStatus    `json:"links"`
 	Spool      SpoolStatus     `json:"spool"`
-	Dropped    []DroppedStatus `json:"dropped"`          // by feature; empty if nothing was left out
-	DBMap      []string        `json:"db_map,omitempty"` // where the source's dbs go, as --db-map
+	Dropped    []DroppedStatus `json:"dropped"`            // by feature; empty if nothing was left out
+	DBMap      []string        `json:"db_map,omitempty"`   // where the source's dbs go, as --db-map
+	ShardBy    string          `json:"shard_by,omitempty"` // by what rule several sources have their keys
 	Cutover    CutoverStatus   `json:"cutover"`
 	Verify     VerifyStatus    `json:"verify"`
 	NextSteps  []string        `json:"next_steps"`

@@ -247,6 +247,7 @@ func (r *header) status() Status {
 	s.Completing, s.Error, s.Hint = r.Completing, r.Error, r.Hint
 	s.StartedAt, s.At = r.Started, r.Updated
 	s.Source.URL, s.Target.URL, s.DBMap = r.From, r.To, r.DBMap
+	s.ShardBy = r.ShardBy
 	if s.Links == nil {
 		s.Links = []LinkStatus{}
 	}

@@ -16,6 +16,9 @@ func (in *input) joint() bool { return len(in.Sources) > 0 }
 // severalServers tells whether they are servers that know nothing of each other.
 func (in *input) severalServers() bool { return in.joint() && in.SourceCluster == nil }
 
+// apart tells that nobody but their clients knows which of them has a key.
+func (in *input) apart() bool { return in.severalServers() && in.ShardBy == "" }
+
 // joined are all sources as the rules look at one.
 func joined(sources []topology.Node) topology.Node {
 	all := Together(sources)
@@ -169,11 +172,19 @@ func (in *input) jointNeeds() []need {
 	if !in.NoKill {
 		needs = append(needs, need{source, topology.ClientKill, forMore, "clients stay connected to the old side until they find out by themselves"})
 	}
-	if !in.wantsBack() || in.severalServers() {
+	if !in.wantsBack() || in.apart() {
 		return needs
 	}
 	const noBack = "a rollback is not possible"
 	return append(needs, need{target, topology.Psync, forBack, noBack}, need{target, topology.Replconf, forBack, noBack})
+}
+
+// backTo says who of several servers gets something on the way back.
+func (in *input) backTo() string {
+	if !in.severalServers() {
+		return ""
+	}
+	return "each server, of its own keys by " + in.ShardBy + ": "
 }
 
 // jointSteps lists what will be sent.
@@ -217,7 +228,7 @@ func (in *input) jointSteps(back bool) []Step {
 		steps = append(steps, source(switching, "CLIENT KILL TYPE normal", "clients connect again: to the target"))
 	}
 	if back {
-		steps = append(steps, source(switched, "EVALSHA", "what is written to the target, by the user "+own+" alone: the way back is open"))
+		steps = append(steps, source(switched, "EVALSHA", in.backTo()+"what is written to the target, by the user "+own+" alone: the way back is open"))
 	}
 	return append(steps,
 		source(completed, "(keeps refusing writes)", "until its users are given their rights back, or it is restarted"),

@@ -53,6 +53,7 @@ type Wants struct {
 	Drop                   []rdb.Feature // what the target lacks and may be left out
 	AcceptModules          []string      // modules that may be of another version at the target
 	Route                  route.Route   // where the source's dbs go in a cluster
+	ShardBy                string        // by what rule clients have divided their keys among several sources, empty if nobody knows
 	SpoolMemory, SpoolDisk int64         // bytes
 }
 

@@ -37,6 +37,19 @@ var clusterRuleTests = []ruleTest{
 	}, blockers: []string{"target-is-replica"}, warnings: []string{"joint-clients"}, says: "REPLICAOF NO ONE"},
 	{name: "several servers", change: func(f *Facts, _ *Wants) { f.several(redis70(from), redis70("10.0.0.3:6379")) },
 		warnings: []string{"joint-clients", "sources-names"}, says: "2 servers", noBack: true},
+	{name: "several servers of which it is known how clients have divided their keys", change: func(f *Facts, w *Wants) {
+		f.several(redis70(from), redis70("10.0.0.3:6379"))
+		w.ShardBy = "crc32"
+	}, warnings: []string{"joint-clients", "sources-names"}, says: "yes, to 2 servers by crc32 (proven by the data during the copy), until godwit complete"},
+	{name: "several servers to which no way back is wanted", change: func(f *Facts, w *Wants) {
+		f.several(redis70(from), redis70("10.0.0.3:6379"))
+		w.ShardBy, w.RollbackWindow = "crc32", 0
+	}, warnings: []string{"joint-clients", "sources-names"}, says: "it ends at the cutover", noBack: true},
+	{name: "several servers, to which the target cannot be read back", change: func(f *Facts, w *Wants) {
+		f.several(redis70(from), redis70("10.0.0.3:6379"))
+		f.Shards[0].Permissions[topology.Psync] = topology.Denied
+		w.ShardBy = "crc32"
+	}, warnings: []string{"joint-clients", "sources-names", "target-permission"}, says: "PSYNC is not permitted", noBack: true},
 	{name: "a mapping of several servers", change: func(f *Facts, w *Wants) {
 		one := redis70(from)
 		one.DBs = append(one.DBs, topology.DB{Number: 20, Keys: 7})

@@ -13,8 +13,8 @@ func (in *input) wayBack() (bool, string) {
 	case in.RollbackWindow == 0:
 		return false, "it ends at the cutover (--rollback-window 0)"
 	}
-	if in.severalServers() {
-		return false, "to which of several servers a key belongs only their clients know"
+	if in.apart() {
+		return false, "to which of several servers a key belongs only their clients know; --shard-by tells godwit"
 	}
 	for _, n := range in.needs() {
 		if n.use == forCopy || n.use == forMore {
@@ -33,6 +33,9 @@ func (in *input) wayBack() (bool, string) {
 	until := "until godwit complete"
 	if in.RollbackWindow > 0 {
 		until = fmt.Sprintf("for %v after the cutover", in.RollbackWindow)
+	}
+	if in.severalServers() {
+		until = fmt.Sprintf("to %s by %s (proven by the data during the copy), %s", count(int64(len(in.Sources)), "server", "servers"), in.ShardBy, until)
 	}
 	if !in.Source.Understands(in.Target, in.AcceptModules...) {
 		return true, until + ", at the latest until a command that has no equal at the source"

@@ -20,6 +20,7 @@ import (
 type Deployment struct {
 	clients []*server.Client
 	owners  []int // shard by slot; nil if it is no cluster
+	divide  func(key string) int
 }
 
 // Open finds out what endpoints lead to: a cluster, one or more of whose nodes they are
@@ -150,10 +151,16 @@ func (d *Deployment) IsCluster() bool { return d.owners != nil }
 // Shards are clients of the shards: of a cluster, of its primaries.
 func (d *Deployment) Shards() []*server.Client { return d.clients }
 
+// Divide says which of several servers has a key.
+func (d *Deployment) Divide(of func(key string) int) { d.divide = of }
+
 // Owner is the shard that serves a key of a cluster; a shard that a key of anything
-// else is in cannot be told from its name, and is 0 here.
+// else is in cannot be told from its name but by Divide, and is 0 here.
 func (d *Deployment) Owner(key string) int {
-	if d.owners == nil {
+	switch {
+	case d.owners == nil && d.divide != nil:
+		return d.divide(key)
+	case d.owners == nil:
 		return 0
 	}
 	return d.owners[slot.Of([]byte(key))]

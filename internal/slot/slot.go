@@ -11,13 +11,16 @@ const Count = 16384
 
 // Of is the slot of a key: that of its hash tag, what stands between the first {
 // and the next } where that is not empty, else of all of it (cluster.c keyHashSlot).
-func Of(key []byte) uint16 {
+func Of(key []byte) uint16 { return Checksum(key) % Count }
+
+// Checksum is what the slot of a key is taken from: the CRC16 of its hash tag, or of all of it.
+func Checksum(key []byte) uint16 {
 	if open := bytes.IndexByte(key, '{'); open >= 0 {
 		if size := bytes.IndexByte(key[open+1:], '}'); size > 0 {
 			key = key[open+1 : open+1+size]
 		}
 	}
-	return crc16(key) % Count
+	return crc16(key)
 }
 
 // crc16 is CRC-16/XMODEM: polynomial x¹⁶+x¹²+x⁵+1, beginning with 0 (crc16.c). A

@@ -89,6 +89,7 @@ func changedRows() []changed {
 		{newest, toCluster, target, copying, atOnce},
 		{newest, toAnother, target, following, atOnce},
 		{redis, apart, target, following, slots},
+		{redis, apart + ", and back", target, following, slots},
 		{redis, toCluster, target, following, shard},
 		{valkey, toAnother, target, following, shard},
 

@@ -21,6 +21,7 @@ type shape struct {
 	from  func(t *testing.T, version string) *deployed
 	to    func(t *testing.T, version string) *deployed
 	noWay bool // there is no way back
+	rule  bool // it is said how writers have divided their keys
 }
 
 func servers(n int) func(*testing.T, string) *deployed {
@@ -35,6 +36,7 @@ func shapes() []shape {
 	return []shape{
 		{name: "standalone to cluster", from: servers(1), to: cluster(3)},
 		{name: "2 servers to cluster", from: servers(2), to: cluster(3), noWay: true},
+		{name: "2 servers to cluster, and back", from: servers(2), to: cluster(3), rule: true},
 		{name: "cluster of 3 to cluster of 5", from: cluster(3), to: cluster(5)},
 		{name: "cluster to standalone", from: cluster(3), to: servers(1)},
 	}
@@ -130,7 +132,11 @@ func (j *journey) still() {
 // begin starts the run.
 func (j *journey) begin() {
 	j.t.Helper()
-	j.run = j.p.start("", "--max-pause", maxPause)
+	flags := []string{"--max-pause", maxPause}
+	if j.shape.rule {
+		flags = append(flags, shardBy()...)
+	}
+	j.run = j.p.start("", flags...)
 }
 
 // maxPause is for switches of which not the speed is the question.

@@ -1,0 +1,28 @@
+package fault
+
+import (
+	"bufio"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// byDigit has this test's program be the rule by which writers have divided their keys: the
+// first digit of a name is the server's number, from 0 on.
+const byDigit = "by-digit"
+
+// shardBy are the flags that say so.
+func shardBy() []string { return []string{"--shard-by", os.Args[0] + " " + byDigit} }
+
+func beRule() {
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		key, err := base64.StdEncoding.DecodeString(in.Text())
+		at := strings.IndexAny(string(key), "0123456789")
+		if err != nil || at < 0 {
+			fmt.Println("no server")
+			continue
+		}
+		fmt.Println(key[at] - '0' + 1)
+	}
+}
