@@ -42,7 +42,7 @@ func (o *migrationOptions) addFlags(cmd *cobra.Command, s streams) {
 	fs.Var(featuresValue{&c.Drop}, "drop", "what the target does not have and may be left out, counted; repeat it or separate by commas")
 	fs.Var(namesValue{&c.AcceptModules}, "accept-module", "modules that the servers have at different versions and that are taken as they are; repeat it or separate by commas")
 	fs.Var(&routeValue{route: &c.Route}, "db-map", "where the keys of one of the source's dbs go in a cluster: 1:prefix=db1: (to db 0, by names that begin so), 1:drop (they stay behind) or 1:2 (to db 2, of Valkey from 9.0 on); repeat it for each db")
-	fs.StringVar(&c.ShardBy, "shard-by", "", "`rule` by which clients have divided their keys among several sources, for a way back to them: crc32 or crc16 (of the key, modulo the number of sources), or a program, which is given a line of base64 for each key and answers by a line with the number of its source, from 1 on")
+	fs.StringVar(&c.ShardBy, "shard-by", "", "`rule` by which clients have divided their keys among several sources, for a way back to them: crc32 or crc16 (of the key, modulo the number of sources), or a program that is asked for each key, see docs/cluster.md")
 	fs.Var(sizeValue{&c.SpoolMemory}, "spool-memory", "how much of the stream may wait in memory for a slow target")
 	fs.Var(sizeValue{&c.SpoolDisk}, "spool-disk", "how much more of it may wait on disk")
 	fs.StringVar(&c.ListenerCert, "listener-cert", "", "PEM `file` with godwit's own certificate, for servers that replicate over TLS")

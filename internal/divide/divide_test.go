@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -36,27 +37,28 @@ func be(how string) {
 	}
 	n := 0
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); n++ {
-		key, err := base64.StdEncoding.DecodeString(in.Text())
+		question, encoded, _ := strings.Cut(in.Text(), " ")
+		key, err := base64.StdEncoding.DecodeString(encoded)
 		switch {
 		case err != nil:
 			fmt.Println("no base64")
 		case how == "dies" && string(key) == "bad":
 			os.Exit(7)
 		case how == "says nonsense" && string(key) == "bad":
-			fmt.Println("four")
+			fmt.Println(question, "four")
 		case how == "says too much" && string(key) == "bad":
-			fmt.Println(4)
+			fmt.Println(question, 4)
 		case how == "says zero" && string(key) == "bad":
-			fmt.Println(0)
+			fmt.Println(question, 0)
 		case how == "says two lines":
-			fmt.Print("1\n1\n")
+			fmt.Printf("%s 1\n%s 1\n", question, question)
 		case how == "is silent":
 		case how == "says no end":
 			fmt.Print(strings.Repeat("1", 100_000))
 		case how == "fails once" && string(key) == "bad" && n > 0:
 			os.Exit(1)
 		default:
-			fmt.Println(len(key)%3 + 1)
+			fmt.Println(question, len(key)%3+1)
 		}
 	}
 }
@@ -142,18 +144,22 @@ func TestProgramFails(t *testing.T) {
 	t.Setenv("GODWIT_SECRET", "hidden")
 	for how, want := range map[string]string{
 		"dies":           "it has ended (exit status 7), and said: I am dies",
-		"says nonsense":  `it says "four", which is no number from 1 to 3`,
-		"says too much":  `it says "4", which is no number from 1 to 3`,
-		"says zero":      `it says "0", which is no number from 1 to 3`,
-		"says two lines": "it says more than one line",
+		"says nonsense":  `it says "1 four", where 1 and a number from 1 to 3 would be an answer`,
+		"says too much":  `it says "1 4", where 1 and a number from 1 to 3 would be an answer`,
+		"says zero":      `it says "1 0", where 1 and a number from 1 to 3 would be an answer`,
+		"says two lines": `it says "1 1", which does not begin with 2`,
 		"is silent":      "no answer for 5s",
 		"says no end":    "its answer does not end",
 	} {
 		t.Run(how, func(t *testing.T) {
 			r := rule(t, program(how), 3)
 			_, err := r.AppendOf(t.Context(), nil, [][]byte{[]byte("bad"), []byte("abcde")})
+			key, encoded := "bad", "YmFk"
+			if how == "says two lines" { // which the next key's question shows
+				key, encoded = "abcde", "YWJjZGU="
+			}
 			var failed *divide.ProgramError
-			if !errors.As(err, &failed) || !strings.Contains(err.Error(), want) || string(failed.Key) != "bad" || !strings.Contains(err.Error(), `"bad"`) || !strings.Contains(err.Error(), word) || !strings.Contains(failed.HintText(), "YmFk") {
+			if !errors.As(err, &failed) || !strings.Contains(err.Error(), want) || string(failed.Key) != key || !strings.Contains(err.Error(), strconv.Quote(key)) || !strings.Contains(err.Error(), word) || !strings.Contains(failed.HintText(), encoded) {
 				t.Errorf("%v", err)
 			}
 		})

@@ -16,9 +16,11 @@ import (
 	"time"
 )
 
-// A program is given each key as a line of base64, because a key may hold any byte, a
-// newline, too, and need not be UTF-8, as a string of JSON has to be. It answers each line
-// by one with the number of the server, from 1 on, without waiting for more.
+// A program is given each key as a line: the number of the question, a blank, and the key in
+// base64, because a key may hold any byte, a newline, too, and need not be UTF-8, as a string
+// of JSON has to be. It answers each line by one, with the number of the question, a blank,
+// and the number of the server, from 1 on, without waiting for more. By the number of the
+// question no answer is taken for another key's, should it ever say a line too many.
 
 const (
 	// silence is how long an answer is waited for.
@@ -46,6 +48,7 @@ type process struct {
 	answers *bufio.Reader
 	errors  tail
 	buf     []byte
+	asked   uint64 // questions so far
 }
 
 // ProgramError says that a program has not told which server has a key.
@@ -65,7 +68,7 @@ func (e *ProgramError) Error() string {
 
 // HintText is what the user can do about it.
 func (e *ProgramError) HintText() string {
-	return fmt.Sprintf("it is given a line of base64 for each key, and has to answer each at once, without a buffer, by a line with the number of its server, 1 to %d in the order of --from. To try it: printf '%s\\n' | %s",
+	return fmt.Sprintf("it is given a line for each key, with the number of the question and the key in base64, and has to answer each at once, without a buffer, by a line with the number of the question and that of the key's server, 1 to %d in the order of --from. To try it: printf '1 %s\\n' | %s",
 		e.Servers, base64.StdEncoding.EncodeToString(e.Key), e.Program)
 }
 
@@ -176,7 +179,10 @@ func (x *process) interrupt() {
 // the program has ended.
 func (x *process) ask(keys [][]byte, servers int, dst []int) ([]int, error) {
 	x.buf = x.buf[:0]
+	first := x.asked + 1
 	for _, key := range keys {
+		x.asked++
+		x.buf = append(strconv.AppendUint(x.buf, x.asked, 10), ' ')
 		x.buf = append(base64.StdEncoding.AppendEncode(x.buf, key), '\n')
 	}
 	failed := &ProgramError{Servers: servers, Key: bytes.Clone(keys[0])}
@@ -192,7 +198,7 @@ func (x *process) ask(keys [][]byte, servers int, dst []int) ([]int, error) {
 		}
 		return dst, failed
 	}
-	for _, key := range keys {
+	for i, key := range keys {
 		line, err := x.answers.ReadSlice('\n')
 		if err != nil {
 			failed.Key = append([]byte{}, key...)
@@ -204,18 +210,20 @@ func (x *process) ask(keys [][]byte, servers int, dst []int) ([]int, error) {
 			}
 			return dst, failed
 		}
-		n, err := strconv.Atoi(string(bytes.TrimSpace(line)))
-		if err != nil || n < 1 || n > servers {
+		question, answer, _ := bytes.Cut(bytes.TrimSpace(line), []byte{' '})
+		n, err := strconv.Atoi(string(answer))
+		asked := strconv.FormatUint(first+uint64(i), 10)
+		switch {
+		case string(question) != asked:
+			failed.Reason = fmt.Sprintf("it says %.100q, which does not begin with %s, the number of the question", bytes.TrimSpace(line), asked)
+		case err != nil || n < 1 || n > servers:
+			failed.Reason = fmt.Sprintf("it says %.100q, where %s and a number from 1 to %d would be an answer", bytes.TrimSpace(line), asked, servers)
+		}
+		if failed.Reason != "" {
 			failed.Key = append([]byte{}, key...)
-			failed.Reason = fmt.Sprintf("it says %.100q, which is no number from 1 to %d", bytes.TrimSpace(line), servers)
 			return dst, failed
 		}
 		dst = append(dst, n-1)
-	}
-	if n := x.answers.Buffered(); n > 0 {
-		more, _ := x.answers.Peek(n)
-		failed.Reason = fmt.Sprintf("it says more than one line: %.100q", more)
-		return dst, failed
 	}
 	return dst, nil
 }

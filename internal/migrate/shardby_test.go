@@ -30,12 +30,13 @@ func beRule() {
 			fmt.Fprintln(os.Stderr, "it is broken")
 			os.Exit(1)
 		}
-		key, err := base64.StdEncoding.DecodeString(in.Text())
+		question, encoded, _ := strings.Cut(in.Text(), " ")
+		key, err := base64.StdEncoding.DecodeString(encoded)
 		if err != nil {
 			fmt.Println("no base64:", in.Text())
 			continue
 		}
-		fmt.Println(byFNV(n)(string(key)) + 1)
+		fmt.Println(question, byFNV(n)(string(key))+1)
 	}
 }
 

@@ -17,12 +17,13 @@ func shardBy() []string { return []string{"--shard-by", os.Args[0] + " " + byDig
 
 func beRule() {
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
-		key, err := base64.StdEncoding.DecodeString(in.Text())
+		question, encoded, _ := strings.Cut(in.Text(), " ")
+		key, err := base64.StdEncoding.DecodeString(encoded)
 		at := strings.IndexAny(string(key), "0123456789")
 		if err != nil || at < 0 {
 			fmt.Println("no server")
 			continue
 		}
-		fmt.Println(key[at] - '0' + 1)
+		fmt.Println(question, key[at]-'0'+1)
 	}
 }
