@@ -13,8 +13,9 @@ import (
 )
 
 // durable has a server write every command to its AOF before it acknowledges
-// it: killed, it has lost nothing.
-const durable = "--appendonly yes"
+// it: killed, it has lost nothing. (With everysec a write waits up to 2 s for an fsync that
+// is under way, and is acknowledged meanwhile: aof.c flushAppendOnlyFile.)
+const durable = "--appendonly yes --appendfsync always"
 
 // kill is kill -9; restart brings the server back with what it has saved.
 func kill(t *testing.T, s *sandbox.Server) {

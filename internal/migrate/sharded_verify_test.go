@@ -450,7 +450,9 @@ func TestClusterRepairIsInterruptedByARollback(t *testing.T) {
 	c := newToCluster(t, "redis-7.0", "redis-7.0")
 	l := c.load()
 	var keys []string
-	m, reports, release := startStopped(t, c.config(), "verify-unlocked", migrate.VerifyOptions{Repair: true, DeleteExtra: true}, func(m *running) {
+	config := c.config()
+	config.MaxPause = 10 * time.Second // how fast it is, is not the question
+	m, reports, release := startStopped(t, config, "verify-unlocked", migrate.VerifyOptions{Repair: true, DeleteExtra: true}, func(m *running) {
 		m.cutover()
 		m.ready()
 		keys = c.plantBack(m)
