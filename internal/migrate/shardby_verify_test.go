@@ -26,6 +26,7 @@ func (d *divided) planted(m *running) (want []string) {
 		}
 	}
 	add := func(kind verify.Kind, key string) { want = append(want, fmt.Sprint(kind, " ", key)) }
+	large := strings.Repeat("large", 2<<20) // which is read in pieces
 	type plant struct {
 		at      *sandbox.Server
 		command []any
@@ -57,6 +58,17 @@ func (d *divided) planted(m *running) (want []string) {
 		add(verify.Extra, moved+" at "+other.Address())
 		add(verify.Extra, alone+" at "+other.Address())
 	}
+	big, own, other := name("big", 0), d.a.servers[0], d.a.servers[1]
+	if _, err := d.b.at(big).Do(d.t.Context(), "SET", big, large); err != nil {
+		d.t.Fatal(err)
+	}
+	eventually(d.t, "its old server has it", func() bool {
+		got, err := connect(d.t, own).Do(d.t.Context(), "STRLEN", big)
+		return err == nil && got == int64(len(large))
+	})
+	plants = append(plants, plant{own, []any{"SETRANGE", big, 9 << 20, "wrong"}}, plant{other, []any{"SET", big, large}})
+	add(verify.Changed, big)
+	add(verify.Extra, big+" at "+other.Address())
 	m.ready()
 	for _, p := range plants {
 		d.a.fencedAt(connect(d.t, p.at), p.command...)
@@ -122,17 +134,19 @@ func TestSeveralServersVerifiedBack(t *testing.T) {
 			wide := startLoad(t, load.Config{Writers: 4, Prefix: "wide:", Rate: 1000, Mix: load.OneSlot, Divide: d.of, Endpoints: d.b.endpoints()})
 			d.loads = append(d.loads, wide)
 			for range verifyRuns() {
-				m.verified(migrate.VerifyOptions{})
+				if r := m.verified(migrate.VerifyOptions{}); r.Method != verify.Snapshot || r.Settled != 0 {
+					t.Errorf("%+v", r)
+				}
 			}
 			m.verified(migrate.VerifyOptions{Method: verify.Scan, Sample: 0.1})
 			want := d.planted(m)
 			d.differing(m, migrate.VerifyOptions{Samples: 3}, want...)
 			d.differing(m, migrate.VerifyOptions{Method: verify.Scan, Keys: "planted:*", Samples: 3, DBs: []int{0}}, want...)
 			n := int64(tt.servers)
-			if r := m.compared(migrate.VerifyOptions{Repair: true}); r.Result != verify.Different || r.Repaired[verify.Repaired] != 4*n || r.Repaired[verify.Kept] != 4*n {
+			if r := m.compared(migrate.VerifyOptions{Repair: true}); r.Result != verify.Different || r.Repaired[verify.Repaired] != 4*n+1 || r.Repaired[verify.Kept] != 4*n+1 {
 				t.Errorf("%+v", r)
 			}
-			if r := m.compared(migrate.VerifyOptions{Repair: true, DeleteExtra: true}); r.Result != verify.Equal || r.Counts[verify.Extra] != 4*n || r.Repaired[verify.Deleted] != 4*n {
+			if r := m.compared(migrate.VerifyOptions{Repair: true, DeleteExtra: true}); r.Result != verify.Equal || r.Counts[verify.Extra] != 4*n+1 || r.Repaired[verify.Deleted] != 4*n+1 {
 				t.Errorf("%+v", r)
 			}
 			m.verified(migrate.VerifyOptions{})
@@ -160,4 +174,86 @@ func TestSeveralServersVerifiedBack(t *testing.T) {
 			d.b.clean(false)
 		})
 	}
+}
+
+// A rollback ends the repair of several servers: all of them go on, and what the repair had on
+// its way comes to nothing.
+func TestSeveralServersRepairBackIsInterrupted(t *testing.T) {
+	t.Parallel()
+	d := divide(t, "redis-7.0", "crc32", 2, aCluster(t, "redis-7.0", 2))
+	d.load()
+	var keys []string
+	m, reports, release := startStopped(t, d.config, "verify-unlocked", migrate.VerifyOptions{Repair: true}, func(m *running) {
+		m.cutover()
+		m.ready()
+		for i := range 20 {
+			key := fmt.Sprint("planted:", i)
+			keys = append(keys, key)
+			if _, err := d.b.at(key).Do(t.Context(), "SET", key, "right"); err != nil {
+				t.Fatal(err)
+			}
+			at := connect(t, d.a.servers[d.of(key)])
+			eventually(t, "its old server has it", func() bool {
+				got, err := at.Do(t.Context(), "GET", key)
+				return err == nil && got == "right"
+			})
+			d.a.fencedAt(at, "SET", key, "wrong")
+		}
+	})
+	m.rollback()
+	for _, key := range keys { // what a late write of the repair would replace
+		d.a.do(d.a.servers[d.of(key)], "SET", key, "new")
+	}
+	release()
+	if report := <-reports; report.Result == verify.Equal || report.Error != "a rollback began" {
+		t.Errorf("%+v", report)
+	}
+	m.ready()
+	for _, key := range keys {
+		if got := d.a.do(d.a.servers[d.of(key)], "GET", key); got != "new" {
+			t.Errorf("%s is %v", key, got)
+		}
+	}
+	m.verified(migrate.VerifyOptions{})
+	d.settled(m, d.a)
+	d.placed()
+}
+
+// A function library is there if any of several servers has it, as each of them is given every
+// one that the cluster is; one that is not the same on all is another than the cluster's.
+func TestSeveralServersLibrariesVerifiedBack(t *testing.T) {
+	t.Parallel()
+	d := divide(t, "redis-7.0", "crc32", 3, servers(t, "redis-7.0", 1))
+	library := func(name string, returns int) []any {
+		return []any{"FUNCTION", "LOAD", "REPLACE", fmt.Sprintf("#!lua name=%s\nredis.register_function('%s', function() return %d end)", name, name, returns)}
+	}
+	d.a.do(d.a.servers[1], library("one", 1)...)
+	m := start(t, d.config)
+	m.ready()
+	m.cutover()
+	m.ready()
+	d.b.do(d.b.servers[0], library("all", 1)...)
+	for _, s := range d.a.servers {
+		eventually(t, s.Address()+" has it", func() bool {
+			list, _ := d.a.do(s, "FUNCTION", "LIST", "LIBRARYNAME", "all").([]any)
+			return len(list) == 1
+		})
+	}
+	for _, method := range []verify.Method{verify.Snapshot, verify.Scan} {
+		m.verified(migrate.VerifyOptions{Method: method})
+		d.a.fencedAt(connect(t, d.a.servers[2]), library("all", 2)...)
+		m.differing(d.config.StateDir, "value all")
+		if r := m.compared(migrate.VerifyOptions{Method: method, Repair: true}); r.Result != verify.Equal || r.Counts[verify.Changed] != 1 || r.Repaired[verify.Repaired] != 1 {
+			t.Errorf("%+v", r)
+		}
+		d.a.fencedAt(connect(t, d.a.servers[0]), library("old", 1)...)
+		m.differing(d.config.StateDir, "extra old")
+		if r := m.compared(migrate.VerifyOptions{Method: method, Repair: true, DeleteExtra: true}); r.Result != verify.Equal || r.Repaired[verify.Deleted] != 1 {
+			t.Errorf("%+v", r)
+		}
+	}
+	m.rollback()
+	m.ready()
+	d.settled(m, d.a)
+	d.placed()
 }
