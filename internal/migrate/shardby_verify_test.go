@@ -1,14 +1,17 @@
 package migrate_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"godwit/internal/load"
 	"godwit/internal/migrate"
+	"godwit/internal/refresh"
 	"godwit/internal/sandbox"
 	"godwit/internal/verify"
 )
@@ -102,6 +105,36 @@ func (d *divided) differing(m *running, o migrate.VerifyOptions, want ...string)
 	}
 }
 
+// unions writes to the cluster, until stop is called, what each of several servers is given by
+// value: made of keys of others of them.
+func (d *divided) unions() (stop func()) {
+	d.t.Helper()
+	ctx, cancel := context.WithCancel(d.t.Context())
+	var writers sync.WaitGroup
+	for w := range 2 {
+		name := func(what string, n int) string { return fmt.Sprintf("union:{%d}:%s:%d", w, what, n) }
+		at := d.b.at(name("of", 0))
+		writers.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				pipe := at.Redis().Pipeline()
+				pipe.SAdd(ctx, name("of", n%3), n%500)
+				pipe.SUnionStore(ctx, name("is", n%5), name("of", 0), name("of", 1), name("of", 2))
+				if _, err := pipe.Exec(ctx); err != nil && ctx.Err() == nil {
+					d.t.Error(err)
+					return
+				}
+				time.Sleep(2 * time.Millisecond)
+			}
+		})
+	}
+	stop = sync.OnceFunc(func() {
+		cancel()
+		writers.Wait()
+	})
+	d.t.Cleanup(stop)
+	return stop
+}
+
 // While the cluster serves, each of the old servers is compared with what it has of its keys,
 // exactly, whatever is written; what differs is named and repaired, a key too that is at a
 // server that it is not of.
@@ -133,6 +166,7 @@ func TestSeveralServersVerifiedBack(t *testing.T) {
 			m.ready()
 			wide := startLoad(t, load.Config{Writers: 4, Prefix: "wide:", Rate: 1000, Mix: load.OneSlot, Divide: d.of, Endpoints: d.b.endpoints()})
 			d.loads = append(d.loads, wide)
+			stop := d.unions()
 			for range verifyRuns() {
 				if r := m.verified(migrate.VerifyOptions{}); r.Method != verify.Snapshot || r.Settled != 0 {
 					t.Errorf("%+v", r)
@@ -159,6 +193,7 @@ func TestSeveralServersVerifiedBack(t *testing.T) {
 			}
 			m.ready()
 			wide.Stop()
+			stop()
 			m.rollback()
 			m.ready()
 			m.verified(migrate.VerifyOptions{})
@@ -183,6 +218,7 @@ func TestSeveralServersRepairBackIsInterrupted(t *testing.T) {
 	d := divide(t, "redis-7.0", "crc32", 2, aCluster(t, "redis-7.0", 2))
 	d.load()
 	var keys []string
+	var late []*refresh.Conn // as a repair's, with something on its way
 	m, reports, release := startStopped(t, d.config, "verify-unlocked", migrate.VerifyOptions{Repair: true}, func(m *running) {
 		m.cutover()
 		m.ready()
@@ -199,8 +235,21 @@ func TestSeveralServersRepairBackIsInterrupted(t *testing.T) {
 			})
 			d.a.fencedAt(at, "SET", key, "wrong")
 		}
+		for _, e := range d.a.endpoints() {
+			c, err := refresh.Dial(t.Context(), e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = c.Close() })
+			late = append(late, c)
+		}
 	})
 	m.rollback()
+	for _, c := range late {
+		if _, _, err := c.Read(t.Context(), 0, nil); err == nil {
+			t.Errorf("%s would still take what a repair has on its way", c.Address())
+		}
+	}
 	for _, key := range keys { // what a late write of the repair would replace
 		d.a.do(d.a.servers[d.of(key)], "SET", key, "new")
 	}
@@ -252,6 +301,52 @@ func TestSeveralServersLibrariesVerifiedBack(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
+	m.rollback()
+	m.ready()
+	d.settled(m, d.a)
+	d.placed()
+}
+
+// Killed while old servers are held, or written to, it leaves them as the next run puts back.
+func TestSeveralServersKilledWhileVerifyingBack(t *testing.T) {
+	t.Parallel()
+	d := divide(t, "redis-7.0", "crc32", 2, aCluster(t, "redis-7.0", 2))
+	for _, s := range d.a.servers {
+		setConfig(t, s, "repl-diskless-sync-delay", "1")
+	}
+	d.load()
+	first := startChild(t, d.config, "")
+	first.must("ready")
+	first.must("cutover")
+	first.must("ready")
+	first.kill()
+	points := []string{"verify-unlocked", "verify-stopped"}
+	if long {
+		points = append(points, "verify-saved", "verify-trail", "verify-stop", "verify-locked", "verify-release", "verify-ended")
+	}
+	for i, point := range points {
+		run := startChild(t, d.config, point)
+		run.must("ready")
+		for _, s := range d.a.servers {
+			d.a.fencedAt(connect(t, s), "SET", fmt.Sprint("planted:", i), "x") // at one of them it is astray, too
+		}
+		if a, ok := run.ask("repair"); ok {
+			t.Fatalf("not killed at %s: %+v", point, a)
+		}
+		run.killedItself()
+		run = startChild(t, d.config, "")
+		run.must("ready")
+		for _, s := range d.a.servers {
+			restored(t, s, "1")
+		}
+		if r := run.must("repair").Report; r.Result != verify.Equal {
+			t.Errorf("after %s: %+v", point, r)
+		}
+		run.kill()
+	}
+	m := start(t, d.config)
+	m.ready()
+	m.verified(migrate.VerifyOptions{})
 	m.rollback()
 	m.ready()
 	d.settled(m, d.a)
