@@ -117,7 +117,8 @@ func (d *divided) unions() (stop func()) {
 		writers.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
 				pipe := at.Redis().Pipeline()
-				pipe.SAdd(ctx, name("of", n%3), n%500)
+				pipe.SAdd(ctx, name("of", n%3), n)
+				pipe.SRem(ctx, name("of", n%3), n-90)
 				pipe.SUnionStore(ctx, name("is", n%5), name("of", 0), name("of", 1), name("of", 2))
 				if _, err := pipe.Exec(ctx); err != nil && ctx.Err() == nil {
 					d.t.Error(err)
