@@ -105,32 +105,43 @@ func (d *divided) differing(m *running, o migrate.VerifyOptions, want ...string)
 	}
 }
 
-// unions writes to the cluster, until stop is called, what each of several servers is given by
-// value: made of keys of others of them.
+// unions writes to the cluster, until stop is called, what the last of several servers is given
+// by value: sets that are made of keys of others.
 func (d *divided) unions() (stop func()) {
 	d.t.Helper()
 	ctx, cancel := context.WithCancel(d.t.Context())
-	var writers sync.WaitGroup
-	for w := range 2 {
-		name := func(what string, n int) string { return fmt.Sprintf("union:{%d}:%s:%d", w, what, n) }
-		at := d.b.at(name("of", 0))
-		writers.Go(func() {
-			for n := 0; ctx.Err() == nil; n++ {
-				pipe := at.Redis().Pipeline()
-				pipe.SAdd(ctx, name("of", n%3), n)
-				pipe.SRem(ctx, name("of", n%3), n-90)
-				pipe.SUnionStore(ctx, name("is", n%5), name("of", 0), name("of", 1), name("of", 2))
-				if _, err := pipe.Exec(ctx); err != nil && ctx.Err() == nil {
-					d.t.Error(err)
-					return
-				}
-				time.Sleep(2 * time.Millisecond)
+	last := len(d.a.servers) - 1
+	names := func(what string, of, count int) (keys []string) {
+		for n := 0; len(keys) < count; n++ {
+			if key := fmt.Sprintf("union:{a}:%s:%d", what, n); d.of(key) == of {
+				keys = append(keys, key)
 			}
-		})
+		}
+		return keys
 	}
+	from, into := names("from", 0, 2), names("into", last, 20)
+	at := d.b.at(from[0])
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for n := 0; ctx.Err() == nil; n++ {
+			pipe := at.Redis().Pipeline()
+			for _, key := range from {
+				pipe.SAdd(ctx, key, n)
+				pipe.SRem(ctx, key, n-30)
+			}
+			for _, key := range into {
+				pipe.SUnionStore(ctx, key, from...)
+			}
+			if _, err := pipe.Exec(ctx); err != nil && ctx.Err() == nil {
+				d.t.Error(err)
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	})
 	stop = sync.OnceFunc(func() {
 		cancel()
-		writers.Wait()
+		writer.Wait()
 	})
 	d.t.Cleanup(stop)
 	return stop
