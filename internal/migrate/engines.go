@@ -2,10 +2,13 @@ package migrate
 
 import (
 	"context"
+	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"godwit/internal/apply"
+	"godwit/internal/hold"
 )
 
 // engines carry from one side to the other: one does, or one for each of the servers that
@@ -107,4 +110,96 @@ func (all engines) refuted() *apply.Refutation {
 		}
 	}
 	return nil
+}
+
+// trailFrom is TrailFrom of all of them, or of none.
+func (all engines) trailFrom(from string, delay time.Duration) (holds, error) {
+	var held holds
+	for _, e := range all {
+		h, err := e.TrailFrom(from, delay)
+		if err != nil {
+			held.Release()
+			return nil, err
+		}
+		held = append(held, h)
+	}
+	return held, nil
+}
+
+// holds are those of the engines that read one primary, which stop at the same offset of it.
+// There is at least one.
+type holds []*apply.Hold
+
+// Stop is that of verify.Hold. What one of them has read by value is of its own server.
+func (all holds) Stop(ctx context.Context, offset int64) (hold.Stand, error) {
+	stands := make([]hold.Stand, len(all))
+	group, ctx := errgroup.WithContext(ctx)
+	for i, h := range all {
+		group.Go(func() (err error) {
+			stands[i], err = h.Stop(ctx, offset)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return hold.Stand{}, err
+	}
+	stand := stands[0]
+	for _, s := range stands[1:] {
+		stand.Ahead = slices.Concat(stand.Ahead, s.Ahead)
+	}
+	return stand, nil
+}
+
+// Err is that of verify.Hold: one that has ended is enough.
+func (all holds) Err() error {
+	for _, h := range all {
+		if err := h.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ended tells whether nothing is held any more.
+func (all holds) ended() bool {
+	for _, h := range all {
+		if h.Err() == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// Held is that of verify.Hold.
+func (all holds) Held() (longest time.Duration) {
+	for _, h := range all {
+		longest = max(longest, h.Held())
+	}
+	return longest
+}
+
+// Release is that of verify.Hold.
+func (all holds) Release() {
+	for _, h := range all {
+		h.Release()
+	}
+}
+
+// unlock is apply.Hold.Unlock of all of them, or of none.
+func (all holds) unlock() (lock func(), err error) {
+	var locks []func()
+	lock = func() {
+		for _, l := range locks {
+			l()
+		}
+	}
+	for _, h := range all {
+		l, err := h.Unlock()
+		if err != nil {
+			lock()
+			return nil, err
+		}
+		locks = append(locks, l)
+	}
+	return lock, nil
 }

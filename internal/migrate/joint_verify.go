@@ -18,9 +18,7 @@ func (m *Joint) Verify(ctx context.Context, o VerifyOptions) (*verify.Report, er
 func (m *Joint) verifyBetween(v *verifying) error {
 	serves, other := m.sides[m.rec.Primary], m.sides[m.rec.Primary.other()]
 	switch {
-	case m.rec.Primary == Target && len(other.endpoints) > 1 && m.rec.leadsBack(other):
-		return hinted("compare before the cutover, or after a rollback", "what %s has become of cannot be compared with it: of several servers each would have to be held for each primary", serves.address())
-	case m.rec.Primary == Target && len(other.endpoints) > 1:
+	case m.rec.Primary == Target && len(other.endpoints) > 1 && !m.rec.leadsBack(other):
 		return hinted("compare before the cutover", "nothing of what is written to %s goes to the old servers, of which only their clients know which has a key", serves.address())
 	case m.engines == nil || !streaming(m.engines.views()):
 		return hinted("wait until it is: see `godwit status`", "the link is not streaming")
@@ -41,14 +39,17 @@ func (m *Joint) verifyPrepare(ctx context.Context, v *verifying) error {
 	if err != nil {
 		return err
 	}
+	if len(other.endpoints) > 1 {
+		to.Shards, to.Rule = other.owns(), m.rule.AppendOf
+	}
 	if serves.side == Source {
 		to.Route = m.cfg.Route
 	}
 	engines := m.present()
-	if len(engines) != 1 {
+	if engines == nil {
 		return errors.New("the link has ended")
 	}
-	m.compares(v, verifySides{from, to}, m.follow(other, engines[0].TrailFrom, from.Shards))
+	m.compares(v, verifySides{from, to}, m.follow(other, engines.trailFrom, from.Shards))
 	if err := m.prepareShards(ctx, serves, from.Shards, false); err != nil {
 		return err
 	}

@@ -43,7 +43,12 @@ func (d *deployed) dial(e server.Endpoint) *server.Client {
 // user, whom godwit has not refused yet.
 func (d *deployed) fenced(key string, command ...any) {
 	d.t.Helper()
-	admin := d.at(key)
+	d.fencedAt(d.at(key), command...)
+}
+
+// fencedAt is fenced of a server that a client of its admin is connected to.
+func (d *deployed) fencedAt(admin *server.Client, command ...any) {
+	d.t.Helper()
 	e := admin.Endpoint()
 	e.Username, e.Password = "planter", "planter"
 	eventually(d.t, "it is written", func() bool {

@@ -170,7 +170,7 @@ func (h *heldBack) release(ctx context.Context) {
 	}
 	h.released = true
 	h.c.trace("verify-release")
-	h.writes.lockNow(ctx, h.hold.Ended())
+	h.writes.lockNow(ctx, h.hold[0].Ended())
 	h.hold.Release()
 }
 
@@ -182,7 +182,7 @@ func (h *heldBack) unlock(ctx context.Context) error {
 	}
 	if h.locked == nil {
 		var err error
-		if h.locked, err = h.hold.Unlock(); err != nil {
+		if h.locked, err = h.hold.unlock(); err != nil {
 			return err
 		}
 	}
@@ -211,7 +211,7 @@ func (c *core) back(replica *end, way *apply.Feed, shards []server.Endpoint) []*
 			if err != nil {
 				return nil, err
 			}
-			return &heldBack{stopped: stopped{c, h}, writes: mendable{c: c, replica: replica}}, nil
+			return &heldBack{stopped: stopped{c, holds{h}}, writes: mendable{c: c, replica: replica}}, nil
 		}))
 	}
 	return feeds

@@ -51,7 +51,10 @@ func (m *Sharded) prepareForth(ctx context.Context, v *verifying, engine *apply.
 		return err
 	}
 	cluster.Route = m.cfg.Route
-	first := func(_ string, delay time.Duration) (*apply.Hold, error) { return engine.Trail(0, delay) }
+	first := func(_ string, delay time.Duration) (holds, error) {
+		h, err := engine.Trail(0, delay)
+		return holds{h}, err
+	}
 	m.compares(v, verifySides{alone(m.source), cluster}, m.follow(m.cluster, first, []server.Endpoint{m.source.endpoint}))
 	return m.prepareShards(ctx, m.cluster, cluster.Shards, v.options.Repair)
 }

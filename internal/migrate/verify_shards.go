@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"godwit/internal/apply"
 	"godwit/internal/hold"
 	"godwit/internal/refresh"
 	"godwit/internal/server"
@@ -188,7 +187,7 @@ func (c *core) tendShards(ctx context.Context, d *deployment) {
 }
 
 // follow is what feeds the primaries of a side, one for each primary that they follow.
-func (c *core) follow(d *deployment, trail func(from string, delay time.Duration) (*apply.Hold, error), sources []server.Endpoint) []*feed {
+func (c *core) follow(d *deployment, trail func(from string, delay time.Duration) (holds, error), sources []server.Endpoint) []*feed {
 	var feeds []*feed
 	for _, e := range sources {
 		feeds = append(feeds, c.newFeed(func(_ context.Context, delay time.Duration) (heldTarget, error) {
@@ -205,7 +204,7 @@ func (c *core) follow(d *deployment, trail func(from string, delay time.Duration
 // stopped is what comes from one primary, held back.
 type stopped struct {
 	c    *core
-	hold *apply.Hold
+	hold holds
 }
 
 // Stop is that of verify.Hold.
@@ -269,9 +268,10 @@ func (h *heldShards) cut(ctx context.Context) {
 			case <-ctx.Done():
 				h.c.event(slog.LevelWarn, fmt.Sprintf("%s: what the repair has sent may still be on its way: %v; it is ended as soon as the shard answers", node, err))
 				return
-			case <-h.hold.Ended():
-				return
 			case <-time.After(10 * time.Millisecond):
+			}
+			if h.hold.ended() {
+				return
 			}
 		}
 	}
@@ -287,7 +287,7 @@ func (h *heldShards) unlock(context.Context) error {
 		return nil
 	}
 	var err error
-	h.locked, err = h.hold.Unlock()
+	h.locked, err = h.hold.unlock()
 	return err
 }
 

@@ -13,7 +13,9 @@ func (c Config) validate() error {
 	switch {
 	case len(c.Source.Shards) == 0 || len(c.Target.Shards) == 0:
 		return errors.New("verify: a side without servers")
-	case len(c.Target.Shards) > 1 && c.Target.Slots == nil:
+	case c.Source.Rule != nil || c.Target.Rule != nil && (c.Target.Slots != nil || len(c.Target.Shards) < 2 || c.Target.Route.Maps() || c.Source.Route.Maps()):
+		return errRule
+	case len(c.Target.Shards) > 1 && c.Target.Slots == nil && c.Target.Rule == nil:
 		return errors.New("verify: several shards of the target, and no word on which serves what")
 	case c.Feeds != nil && len(c.Feeds) != len(c.Source.Shards):
 		return errors.New("verify: not every shard of the source has a feed")

@@ -52,11 +52,14 @@ func (r *reader) ownDBs(ctx context.Context) ([]int, error) {
 // lacks tells whether the side has no such db, and so nothing in it: its setting
 // databases is smaller, or it is a cluster (db.c selectCommand).
 func (r *reader) lacks(ctx context.Context, db int) (bool, error) {
+	strayed, _, astray := r.side.strayed(db)
 	db, _, known := r.side.here(db, nil)
-	if !known {
+	switch {
+	case !known:
 		return true, nil
-	}
-	if !r.side.divided() {
+	case astray:
+		return r.lacksAt(ctx, strayed, db)
+	case !r.side.several():
 		return r.lacksAt(ctx, 0, db)
 	}
 	for shard := range r.side.Shards {

@@ -18,11 +18,11 @@ import (
 // can have but once, whatever it is there; it is a difference of its own, Twice.
 
 // divided tells whether the side is such servers.
-func (s *side) divided() bool { return s.Slots == nil && len(s.Shards) > 1 }
+func (s *side) divided() bool { return s.several() && !s.ruled() }
 
-// apart sees that the servers of a divided side have nothing to do with each other.
+// apart sees that several servers of a side have nothing to do with each other.
 func (s *side) apart() error {
-	if !s.divided() {
+	if !s.several() {
 		return nil
 	}
 	for i, shard := range s.shards {
@@ -48,6 +48,10 @@ func (s *side) apart() error {
 // another one, at an address, has more. Function libraries may be on each of them.
 func (s *side) beside(known, more keyState, address string) keyState {
 	switch {
+	case s.ruled() && known.there && more.there:
+		return bothLibraries(known, more)
+	case s.ruled() && !more.there:
+		return known
 	case !s.divided():
 		return more
 	case !more.there:
@@ -78,7 +82,7 @@ func (s *side) addresses(shards []int) string {
 	return strings.Join(all, ", ")
 }
 
-// everyShard gives do the keys for each server of a divided side that has the db.
+// everyShard gives do the keys for each of several servers that has the db.
 func (r *reader) everyShard(ctx context.Context, db int, keys [][]byte, do func(c *refresh.Conn, db int, keys [][]byte, at []int) error) error {
 	for shard := range r.side.Shards {
 		lacks, err := r.lacksAt(ctx, shard, db)
@@ -112,7 +116,7 @@ func (r *reader) shardsOf(db int, key []byte) []int {
 	return all
 }
 
-// librariesSeen are the function libraries that snapshots of a divided side have had: one
+// librariesSeen are the function libraries that snapshots of several servers have had: one
 // that several servers have alike counts once.
 type librariesSeen struct {
 	mu   sync.Mutex

@@ -29,11 +29,16 @@ func (e *explainer) close() { e.pair.close() }
 // explain says in a difference where its two values first differ, as they are by
 // now, with an excerpt of each.
 func (e *explainer) explain(ctx context.Context, d *Difference) error {
-	source, err := e.look(ctx, e.pair.source, d.DB, d.Key)
+	db, targetDB := d.DB, d.TargetDB
+	if d.Server != "" {
+		db = e.pair.target.side.dbOf(d)
+		targetDB = db
+	}
+	source, err := e.look(ctx, e.pair.source, db, d.Key)
 	if err != nil {
 		return err
 	}
-	target, err := e.look(ctx, e.pair.target, d.TargetDB, d.Key)
+	target, err := e.look(ctx, e.pair.target, targetDB, d.Key)
 	if err != nil {
 		return err
 	}
@@ -41,7 +46,7 @@ func (e *explainer) explain(ctx context.Context, d *Difference) error {
 	if err != nil {
 		return err
 	}
-	if d.Kind != Twice { // which says already where it is
+	if d.Kind != Twice && d.Server == "" { // which say already where it is
 		d.Detail = c.detail
 	}
 	for _, side := range []struct {

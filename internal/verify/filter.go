@@ -16,6 +16,8 @@ type filter struct {
 	names glob.Pattern
 	dbs   []int // nil for all
 	left  []int // that stay behind, and are not to be at the target
+	// target is the side of which keys may be astray; nil for none.
+	target *side
 }
 
 func newFilter(o Options) filter {
@@ -47,5 +49,8 @@ func (r *run) keeps(db int, key []byte) bool {
 
 // keepsDB tells whether any key of a db is compared.
 func (f *filter) keepsDB(db int) bool {
+	if f.target != nil {
+		_, db, _ = f.target.strayed(db)
+	}
 	return (f.dbs == nil || slices.Contains(f.dbs, db)) && !slices.Contains(f.left, db)
 }

@@ -94,12 +94,17 @@ type judgement struct {
 	stretch int64 // by how much keys may expire later on one side, in milliseconds
 	expired int64 // keys that expire then or before were left out
 	source  *side // of which several servers may have a key, if it is divided
+	target  *side // of which a server may have a key that it should not have, if it is ruled
 }
 
 // differences compares what two sides have by one name, in the order of dbs.
 func (j judgement) differences(source, target []record) []Difference {
 	var all []Difference
 	for len(source) > 0 || len(target) > 0 {
+		if several := sameDB(target); several > 1 { // a library of which servers have not the same
+			target[several-1].Sum = ^target[several-1].Sum
+			target = target[several-1:]
+		}
 		switch several := sameDB(source); {
 		case several > 1 && (len(target) == 0 || source[0].db <= target[0].db):
 			var other *record
@@ -125,7 +130,16 @@ func (j judgement) differences(source, target []record) []Difference {
 			source, target = source[1:], target[1:]
 		}
 	}
-	return inOtherDB(all)
+	return j.inOtherDB(all)
+}
+
+// astray tells whether what counts as a db is of keys that are at a wrong server.
+func (j judgement) astray(db int) bool {
+	if j.target == nil {
+		return false
+	}
+	_, _, is := j.target.strayed(db)
+	return is
 }
 
 // lastsStretched tells whether a key may be there only because it lives longer on its
@@ -170,7 +184,7 @@ func (r *record) found() *Found {
 
 // inOtherDB makes one of two differences where a key with the same value is missing
 // in one db and extra in another.
-func inOtherDB(all []Difference) []Difference {
+func (j judgement) inOtherDB(all []Difference) []Difference {
 	if len(all) < 2 {
 		return all
 	}
@@ -179,9 +193,9 @@ func inOtherDB(all []Difference) []Difference {
 		if missing.Kind != Missing || missing.DB == libraries {
 			continue
 		}
-		for j := range all {
-			extra := &all[j]
-			if extra.Kind == Extra && extra.DB != libraries && extra.Target.Type == missing.Source.Type && extra.Target.Sum == missing.Source.Sum {
+		for n := range all {
+			extra := &all[n]
+			if extra.Kind == Extra && extra.DB != libraries && !j.astray(extra.DB) && extra.Target.Type == missing.Source.Type && extra.Target.Sum == missing.Source.Sum {
 				missing.Kind, missing.TargetDB, missing.Target = OtherDB, extra.DB, extra.Target
 				extra.Kind = "" // told by the other
 				break

@@ -298,6 +298,9 @@ func (r *reader) values(ctx context.Context, db int, keys [][]byte) ([]refresh.V
 	err := r.eachShard(ctx, db, keys, func(c *refresh.Conn, db int, keys [][]byte, at []int) error {
 		values, err := c.Look(ctx, db, keys)
 		for i, v := range values {
+			if r.side.ruled() && db == libraries {
+				v = addLibrary(all[place(at, i)], v)
+			}
 			if v.Exists() || !r.side.divided() {
 				all[place(at, i)] = v
 			}

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"bytes"
+	"context"
 	"slices"
 
 	"godwit/internal/refresh"
@@ -39,6 +40,9 @@ func (s *side) here(db int, keys [][]byte) (_ int, _ [][]byte, known bool) {
 	switch {
 	case db == libraries:
 		return db, keys, true
+	case db < libraries && s.ruled():
+		_, here, _ := s.strayed(db)
+		return here, keys, true
 	case db < libraries:
 		return homeless(db), keys, s.Route.Maps()
 	case !s.Route.Maps():
@@ -66,7 +70,7 @@ func (s *side) hereOne(db int, key []byte) (int, []byte) {
 
 // named gives values that were read here the names that were asked for.
 func (s *side) named(values []refresh.Value, db int, keys [][]byte) {
-	if !s.Route.Maps() {
+	if !s.Route.Maps() && !s.ruled() {
 		return
 	}
 	for i := range values {
@@ -76,7 +80,7 @@ func (s *side) named(values []refresh.Value, db int, keys [][]byte) {
 
 // placed gives values the names that they have here.
 func (s *side) placed(values []refresh.Value) []refresh.Value {
-	if !s.Route.Maps() {
+	if !s.Route.Maps() && !s.ruled() {
 		return values
 	}
 	values = slices.Clone(values)
@@ -111,10 +115,21 @@ type group struct {
 
 // groups are those of some keys of a db of a shard that are compared, in memory of their
 // own, by db of the source.
-func (s *scanning) groups(r *reader, line *line, found [][]byte) []group {
+func (s *scanning) groups(ctx context.Context, r *reader, line *line, found [][]byte) ([]group, error) {
+	var owners []int
+	if r.side.ruled() {
+		found = slices.DeleteFunc(found, func(key []byte) bool { return !s.run.keeps(line.DB, key) })
+		var err error
+		if owners, err = r.owners(ctx, line.DB, found); err != nil {
+			return nil, err
+		}
+	}
 	var all []group
-	for _, key := range found {
+	for i, key := range found {
 		db, name := r.side.compared(line.DB, key)
+		if owners != nil && owners[i] != line.Shard {
+			db = r.side.astray(line.Shard, line.DB)
+		}
 		if !s.run.keeps(db, name) || !r.side.owns(line.Shard, line.DB, key) {
 			continue
 		}
@@ -125,15 +140,7 @@ func (s *scanning) groups(r *reader, line *line, found [][]byte) []group {
 		}
 		all[i].keys = append(all[i].keys, bytes.Clone(name))
 	}
-	return all
-}
-
-// shardsHere are the shards that may have a key which the side calls so.
-func (r *reader) shardsHere(name []byte) []int {
-	if r.side.divided() {
-		return r.shardsOf(0, name)
-	}
-	return []int{r.shardHere(name)}
+	return all, nil
 }
 
 // slotOf is the hash slot that a key has here.
@@ -142,7 +149,8 @@ func (r *reader) slotOf(db int, key []byte) uint16 {
 	return slot.Of(name)
 }
 
-// shardHere is the shard that serves a key which the side calls so.
+// shardHere is the shard that serves a key which the side calls so. The side is not several
+// servers.
 func (r *reader) shardHere(name []byte) int {
 	if r.side.Slots == nil {
 		return 0

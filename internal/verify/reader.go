@@ -119,10 +119,12 @@ func (r *reader) shardOf(db int, key []byte) int {
 
 // eachShard gives do the keys that each shard serves, by the names and in the db that
 // they have there, with their places in keys. Libraries are on every shard: the first
-// one's count. Each server of a divided side is given all keys, one after the other.
+// one's count, and of several servers those of all. Each server of a divided side is given
+// all keys, one after the other.
 func (r *reader) eachShard(ctx context.Context, db int, keys [][]byte, do func(c *refresh.Conn, db int, keys [][]byte, at []int) error) error {
+	of := db
 	db, keys, _ = r.side.here(db, keys)
-	if r.side.divided() {
+	if r.side.divided() || r.side.ruled() && db == libraries {
 		return r.everyShard(ctx, db, keys, do)
 	}
 	if len(r.side.Shards) == 1 || db == libraries {
@@ -132,14 +134,24 @@ func (r *reader) eachShard(ctx context.Context, db int, keys [][]byte, do func(c
 		}
 		return do(c, db, keys, nil)
 	}
+	owners, err := r.owners(ctx, of, keys)
+	if err != nil {
+		return err
+	}
 	at := make([][]int, len(r.side.Shards))
-	for i, key := range keys {
-		shard := r.shardHere(key)
+	for i, shard := range owners {
 		at[shard] = append(at[shard], i)
 	}
 	for shard, places := range at {
 		if len(places) == 0 {
 			continue
+		}
+		if r.side.ruled() { // another server may have the db
+			if lacks, err := r.lacksAt(ctx, shard, db); err != nil {
+				return err
+			} else if lacks {
+				continue
+			}
 		}
 		c, err := r.conn(ctx, r.conns, shard)
 		if err != nil {
@@ -336,7 +348,7 @@ func (r *reader) lookAt(ctx context.Context, db int, keys [][]byte, sizes []int6
 // as many as atOnce says, of a cluster those of one slot, as a transaction must be.
 func (r *reader) together(db int, keys [][]byte, sizes []int64, start int) int {
 	end := r.atOnce(sizes, start)
-	if !r.sharded() || r.side.divided() {
+	if !r.sharded() || r.side.several() {
 		return end
 	}
 	for i := start + 1; i < end; i++ {

@@ -68,11 +68,20 @@ func (r *reading) read(ctx context.Context) error {
 	defer sums.flush()
 	keys := int64(0)
 	defer func() { side.keys.Add(keys) }()
+	count := func(n int64) {
+		if keys += n; keys >= keysAtOnce {
+			side.keys.Add(keys)
+			keys = 0
+		}
+	}
+	waiting := &asking{reading: r, sums: sums}
 	for {
 		entry, err := snapshot.Next()
 		switch {
 		case errors.Is(err, io.EOF):
-			return nil
+			counted, err := waiting.flush(ctx)
+			count(counted)
+			return err
 		case err != nil:
 			return r.failed(ctx, err)
 		}
@@ -82,6 +91,14 @@ func (r *reading) read(ctx context.Context) error {
 		if entry.DB == libraries && r.seen.libraries != nil && r.seen.libraries.again(entry) {
 			continue
 		}
+		if side.ruled() && entry.DB != libraries {
+			counted, err := waiting.add(ctx, entry)
+			if err != nil {
+				return err
+			}
+			count(counted)
+			continue
+		}
 		if entry.DB, entry.Key = side.compared(entry.DB, entry.Key); r.besides.has(entry.DB, entry.Key) {
 			continue
 		}
@@ -89,12 +106,8 @@ func (r *reading) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !counts {
-			continue
-		}
-		if keys++; keys == keysAtOnce {
-			side.keys.Add(keys)
-			keys = 0
+		if counts {
+			count(1)
 		}
 	}
 }

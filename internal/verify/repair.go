@@ -175,7 +175,7 @@ func (m *mender) mend(ctx context.Context, batch []Difference) error {
 			batch[i].Repair = failedWith(errTwice)
 			continue
 		}
-		add(i, d.DB)
+		add(i, m.run.target.dbOf(&d))
 		if d.Kind == OtherDB {
 			add(i, d.TargetDB)
 		}
@@ -216,7 +216,7 @@ func outcomeOf(keys []*ailing) string {
 
 // mendDB repairs keys of one db, as many together as are small enough.
 func (m *mender) mendDB(ctx context.Context, db int, keys []*ailing) error {
-	source := m.pair.source
+	source, target := m.pair.source, m.pair.target.side
 	for _, r := range []*reader{m.pair.target, source} {
 		if r.sharded() {
 			slices.SortStableFunc(keys, func(a, b *ailing) int {
@@ -234,6 +234,9 @@ func (m *mender) mendDB(ctx context.Context, db int, keys []*ailing) error {
 		mend, needs = m.mendHeld, append(needs, source)
 	}
 	for _, r := range needs {
+		if _, _, astray := target.strayed(db); astray && r == source {
+			continue // which is not to have it
+		}
 		if lacks, err := r.lacks(ctx, db); err != nil {
 			return err
 		} else if lacks {

@@ -117,6 +117,7 @@ func newRun(cfg Config) (*run, error) {
 	}
 	r.digest.Seed = seed
 	r.filter = newFilter(cfg.Options)
+	r.filter.target = r.target
 	for _, side := range []Side{cfg.Source, cfg.Target} {
 		for _, way := range side.Route.Ways() {
 			if way.Stays {
@@ -267,6 +268,7 @@ func (r *run) explainSamples(ctx context.Context) error {
 
 // found takes a difference that is confirmed.
 func (r *run) found(d Difference) error {
+	r.target.tell(&d)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.journal.append(&d); err != nil {
@@ -382,11 +384,11 @@ func (r *run) amend(f func([]Difference) error) error {
 }
 
 type sampleKey struct {
-	db  int
-	key string
+	db          int
+	key, server string
 }
 
-func sampleOf(d *Difference) sampleKey { return sampleKey{d.DB, string(d.Key)} }
+func sampleOf(d *Difference) sampleKey { return sampleKey{d.DB, string(d.Key), d.Server} }
 
 // snapshotOfReport is the report as of now. r.mu must be held.
 func (r *run) snapshotOfReport() Report {

@@ -73,7 +73,7 @@ func (r *run) newScan() (*scanning, error) {
 	}
 	from, names := r.newReaders(), newNamed(r.digest)
 	err = EachDifference(r.cfg.Options.Dir, func(d Difference) error {
-		names.add(d.DB, d.Key)
+		names.add(r.target.dbOf(&d), d.Key)
 		if d.Kind == OtherDB {
 			names.add(d.TargetDB, d.Key)
 		}
@@ -230,9 +230,13 @@ func (s *scanning) line(ctx context.Context, r *reader, line *line, batches chan
 		if err != nil {
 			return err
 		}
+		groups, err := s.groups(ctx, r, line, found)
+		if err != nil {
+			return err
+		}
 		kept := 0
 		var read []*batch
-		for _, g := range s.groups(r, line, found) {
+		for _, g := range groups {
 			kept += len(g.keys)
 			for keys := range slices.Chunk(g.keys, batchKeys) {
 				read = append(read, &batch{line: line, runID: runID, db: g.db, keys: keys, cursor: next})

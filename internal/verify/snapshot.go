@@ -71,7 +71,7 @@ func (r *run) snapshot(ctx context.Context) error {
 // these are the differences, else they are looked at again.
 func (r *run) judge(ctx context.Context, l *look) error {
 	var batch candidates
-	judgement := judgement{stretch: r.stretch, expired: l.expired, source: r.source}
+	judgement := judgement{stretch: r.stretch, expired: l.expired, source: r.source, target: r.target}
 	err := join(ctx, l.source.records, l.target.records, func(source, target []record) error {
 		for _, d := range judgement.differences(source, target) {
 			if l.aligned && d.Kind != Twice { // which one look does not prove, see settling.lookAt
@@ -141,7 +141,7 @@ type look struct {
 type seen struct {
 	table   *table
 	records *collector // nil in a look at sums alone
-	// libraries are those of a divided side; nil of another one.
+	// libraries are those of several servers; nil of another side.
 	libraries *librariesSeen
 }
 
@@ -200,6 +200,9 @@ func (r *run) tryLook(ctx context.Context, wanted *buckets) (*look, error) {
 	l := &look{source: seen{table: newTable()}, target: seen{table: newTable()}}
 	if r.source.divided() {
 		l.source.libraries = new(librariesSeen)
+	}
+	if r.target.ruled() {
+		l.target.libraries = new(librariesSeen)
 	}
 	if wanted != nil {
 		l.source.records = newCollector(r.cfg.Options.Dir, 0)

@@ -46,12 +46,15 @@ type Difference struct {
 	// of that side that belongs to none of these has -2 for its db 0, -3 for 1, ….
 	DB  int    `json:"db"`
 	Key Binary `json:"key"` // as it is
+	// Server is the address of the target's server that has an Extra key which by the rule (see
+	// Side) is another's, whatever that one has. It is "" elsewhere.
+	Server string `json:"server,omitempty"`
 	// TargetDB is where the target has a key of the kind OtherDB, and else DB.
 	TargetDB int    `json:"target_db"`
 	Source   *Found `json:"source,omitempty"` // nil where it is not there
 	Target   *Found `json:"target,omitempty"`
 	// Detail says where the two first differ; only samples have it. Of the kind Twice it
-	// says which servers have the key.
+	// says which servers have the key, and where Server is given that it is not the key's.
 	Detail string `json:"detail,omitempty"`
 	// Repair is what became of it: "", Repaired, Deleted, Kept, Gone, or Failed with
 	// ": " and why.
@@ -100,6 +103,9 @@ type Side struct {
 	Shards []server.Endpoint // its primaries: one, those of a cluster, or servers among which clients have divided their keys
 	// Slots tells which of Shards serves a hash slot; nil where they are not of a cluster.
 	Slots func(slot uint16) int
+	// Rule appends which of Shards has each of some keys, where they are the target and clients
+	// have divided their keys among them by a rule that is known; nil elsewhere.
+	Rule func(ctx context.Context, dst []int, keys [][]byte) ([]int, error)
 	// Route is by which the other side's keys have their names and dbs here: of one side at
 	// most.
 	Route route.Route

@@ -44,18 +44,29 @@ func (r *reader) watch(ctx context.Context, db int, keys [][]byte) error {
 	if lacks, err := r.lacks(ctx, db); lacks || err != nil || db == libraries {
 		return err
 	}
+	of := db
 	db, keys, _ = r.side.here(db, keys)
 	shards := make(map[int][][][]byte)
-	for _, key := range keys {
-		for _, shard := range r.shardsHere(key) {
-			shards[shard] = append(shards[shard], [][]byte{[]byte("WATCH"), key})
+	if r.side.divided() {
+		for _, key := range keys {
+			for shard := range r.side.Shards {
+				shards[shard] = append(shards[shard], words("WATCH", key))
+			}
+		}
+	} else {
+		owners, err := r.owners(ctx, of, keys)
+		if err != nil {
+			return err
+		}
+		for i, key := range keys {
+			shards[owners[i]] = append(shards[owners[i]], words("WATCH", key))
 		}
 	}
 	for shard, commands := range shards {
 		if lacks, err := r.lacksAt(ctx, shard, db); err != nil {
 			return err
 		} else if lacks {
-			continue // another one of a divided side has the db
+			continue // another one of several servers has the db
 		}
 		c, err := r.conn(ctx, r.watches, shard)
 		if err != nil {

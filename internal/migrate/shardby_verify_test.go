@@ -1,0 +1,366 @@
+package migrate_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"godwit/internal/load"
+	"godwit/internal/migrate"
+	"godwit/internal/refresh"
+	"godwit/internal/sandbox"
+	"godwit/internal/verify"
+)
+
+// planted are differences of every kind at each of several servers that follow, as running
+// has them found: "kind key", and the server of one that is not there by the rule.
+func (d *divided) planted(m *running) (want []string) {
+	d.t.Helper()
+	stamp := time.Now().UnixNano()
+	name := func(kind string, of int) string {
+		for n := 0; ; n++ {
+			if key := fmt.Sprintf("planted:%s:%d:%d", kind, stamp, n); d.of(key) == of {
+				return key
+			}
+		}
+	}
+	add := func(kind verify.Kind, key string) { want = append(want, fmt.Sprint(kind, " ", key)) }
+	large := strings.Repeat("large", 2<<20) // which is read in pieces
+	type plant struct {
+		at      *sandbox.Server
+		command []any
+	}
+	var plants []plant
+	for i, own := range d.a.servers {
+		other := d.a.servers[(i+1)%len(d.a.servers)]
+		missing, value, ttl, extra, beside, moved, alone := name("missing", i), name("value", i), name("ttl", i), name("extra", i), name("beside", i), name("moved", i), name("alone", i)
+		for _, key := range []string{missing, value, ttl, beside, moved} {
+			if _, err := d.b.at(key).Do(d.t.Context(), "SET", key, "right"); err != nil {
+				d.t.Fatal(err)
+			}
+			eventually(d.t, "its old server has it", func() bool {
+				got, err := connect(d.t, own).Do(d.t.Context(), "GET", key)
+				return err == nil && got == "right"
+			})
+		}
+		plants = append(plants,
+			plant{own, []any{"DEL", missing}}, plant{own, []any{"SET", value, "wrong"}}, plant{own, []any{"PEXPIRE", ttl, 1_000_000}},
+			plant{own, []any{"SET", extra, "wrong"}}, plant{other, []any{"SET", beside, "right"}},
+			plant{own, []any{"DEL", moved}}, plant{other, []any{"SET", moved, "right"}}, plant{other, []any{"SET", alone, "wrong"}},
+		)
+		add(verify.Missing, missing)
+		add(verify.Changed, value)
+		add(verify.TTL, ttl)
+		add(verify.Extra, extra)
+		add(verify.Extra, beside+" at "+other.Address())
+		add(verify.Missing, moved)
+		add(verify.Extra, moved+" at "+other.Address())
+		add(verify.Extra, alone+" at "+other.Address())
+	}
+	big, own, other := name("big", 0), d.a.servers[0], d.a.servers[1]
+	if _, err := d.b.at(big).Do(d.t.Context(), "SET", big, large); err != nil {
+		d.t.Fatal(err)
+	}
+	eventually(d.t, "its old server has it", func() bool {
+		got, err := connect(d.t, own).Do(d.t.Context(), "STRLEN", big)
+		return err == nil && got == int64(len(large))
+	})
+	plants = append(plants, plant{own, []any{"SETRANGE", big, 9 << 20, "wrong"}}, plant{other, []any{"SET", big, large}})
+	add(verify.Changed, big)
+	add(verify.Extra, big+" at "+other.Address())
+	m.ready()
+	for _, p := range plants {
+		d.a.fencedAt(connect(d.t, p.at), p.command...)
+	}
+	slices.Sort(want)
+	return want
+}
+
+// differing compares, and wants to hear of exactly these.
+func (d *divided) differing(m *running, o migrate.VerifyOptions, want ...string) {
+	d.t.Helper()
+	report := m.compared(o)
+	var got []string
+	err := verify.EachDifference(migrate.VerifyDir(d.config.StateDir, m.Status().Name), func(f verify.Difference) error {
+		text := fmt.Sprint(f.Kind, " ", string(f.Key))
+		if f.Server != "" {
+			text += " at " + f.Server
+		}
+		if f.DB != 0 || (f.Server != "") != strings.HasPrefix(f.Detail, f.Server+" has it, which") {
+			d.t.Errorf("%+v", f)
+		}
+		got = append(got, text)
+		return nil
+	})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		d.t.Errorf("found\n%s\nwant\n%s\n%+v", strings.Join(got, "\n"), strings.Join(want, "\n"), report)
+	}
+}
+
+// unions writes to the cluster, until stop is called, what the last of several servers is given
+// by value: sets that are made of keys of others.
+func (d *divided) unions() (stop func()) {
+	d.t.Helper()
+	ctx, cancel := context.WithCancel(d.t.Context())
+	last := len(d.a.servers) - 1
+	names := func(what string, of, count int) (keys []string) {
+		for n := 0; len(keys) < count; n++ {
+			if key := fmt.Sprintf("union:{a}:%s:%d", what, n); d.of(key) == of {
+				keys = append(keys, key)
+			}
+		}
+		return keys
+	}
+	from, into := names("from", 0, 2), names("into", last, 20)
+	at := d.b.at(from[0])
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for n := 0; ctx.Err() == nil; n++ {
+			pipe := at.Redis().Pipeline()
+			for _, key := range from {
+				pipe.SAdd(ctx, key, n)
+				pipe.SRem(ctx, key, n-30)
+			}
+			for _, key := range into {
+				pipe.SUnionStore(ctx, key, from...)
+			}
+			if _, err := pipe.Exec(ctx); err != nil && ctx.Err() == nil {
+				d.t.Error(err)
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	})
+	stop = sync.OnceFunc(func() {
+		cancel()
+		writer.Wait()
+	})
+	d.t.Cleanup(stop)
+	return stop
+}
+
+// While the cluster serves, each of the old servers is compared with what it has of its keys,
+// exactly, whatever is written; what differs is named and repaired, a key too that is at a
+// server that it is not of.
+func TestSeveralServersVerifiedBack(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		rule     string
+		from, to string
+		servers  int
+		shards   int // 0 for a standalone server
+	}{{"crc32", "redis-7.0", "redis-7.0", 2, 3}, {"a program", "redis-7.0", "valkey-8.1", 3, 0}, {"crc16", "valkey-8.1", "valkey-8.1", 3, 2}} {
+		t.Run(fmt.Sprintf("%d of %s to %s, %d, by %s", tt.servers, tt.from, tt.to, tt.shards, tt.rule), func(t *testing.T) {
+			t.Parallel()
+			if !long && tt.rule == "crc16" {
+				return
+			}
+			target := servers(t, tt.to, 1)
+			if tt.shards > 0 {
+				target = aCluster(t, tt.to, tt.shards)
+			}
+			d := divide(t, tt.from, tt.rule, tt.servers, target)
+			for _, s := range d.a.servers {
+				setConfig(t, s, "repl-diskless-sync-delay", "2")
+			}
+			d.load()
+			m := start(t, d.config)
+			m.ready()
+			m.cutover()
+			m.ready()
+			wide := startLoad(t, load.Config{Writers: 4, Prefix: "wide:", Rate: 1000, Mix: load.OneSlot, Divide: d.of, Endpoints: d.b.endpoints()})
+			d.loads = append(d.loads, wide)
+			stop := d.unions()
+			for range verifyRuns() {
+				if r := m.verified(migrate.VerifyOptions{}); r.Method != verify.Snapshot || r.Settled != 0 {
+					t.Errorf("%+v", r)
+				}
+			}
+			m.verified(migrate.VerifyOptions{Method: verify.Scan, Sample: 0.1})
+			want := d.planted(m)
+			d.differing(m, migrate.VerifyOptions{Samples: 3}, want...)
+			d.differing(m, migrate.VerifyOptions{Method: verify.Scan, Keys: "planted:*", Samples: 3, DBs: []int{0}}, want...)
+			n := int64(tt.servers)
+			if r := m.compared(migrate.VerifyOptions{Repair: true}); r.Result != verify.Different || r.Repaired[verify.Repaired] != 4*n+1 || r.Repaired[verify.Kept] != 4*n+1 {
+				t.Errorf("%+v", r)
+			}
+			if r := m.compared(migrate.VerifyOptions{Repair: true, DeleteExtra: true}); r.Result != verify.Equal || r.Counts[verify.Extra] != 4*n+1 || r.Repaired[verify.Deleted] != 4*n+1 {
+				t.Errorf("%+v", r)
+			}
+			m.verified(migrate.VerifyOptions{})
+			d.placed()
+			for _, s := range d.a.servers {
+				eventually(t, s.Address()+" is restored", func() bool {
+					got, _, err := connect(t, s).ConfigGet(t.Context(), "repl-diskless-sync-delay")
+					return err == nil && got == "2"
+				})
+			}
+			m.ready()
+			wide.Stop()
+			stop()
+			m.rollback()
+			m.ready()
+			m.verified(migrate.VerifyOptions{})
+			d.settled(m, d.a)
+			d.placed()
+			if _, err := m.Abort(t.Context(), false); err != nil {
+				t.Fatal(err)
+			}
+			if err := m.stop(); err != nil {
+				t.Fatal(err)
+			}
+			d.a.clean(false)
+			d.b.clean(false)
+		})
+	}
+}
+
+// A rollback ends the repair of several servers: all of them go on, and what the repair had on
+// its way comes to nothing.
+func TestSeveralServersRepairBackIsInterrupted(t *testing.T) {
+	t.Parallel()
+	d := divide(t, "redis-7.0", "crc32", 2, aCluster(t, "redis-7.0", 2))
+	d.load()
+	var keys []string
+	var late []*refresh.Conn // as a repair's, with something on its way
+	m, reports, release := startStopped(t, d.config, "verify-unlocked", migrate.VerifyOptions{Repair: true}, func(m *running) {
+		m.cutover()
+		m.ready()
+		for i := range 20 {
+			key := fmt.Sprint("planted:", i)
+			keys = append(keys, key)
+			if _, err := d.b.at(key).Do(t.Context(), "SET", key, "right"); err != nil {
+				t.Fatal(err)
+			}
+			at := connect(t, d.a.servers[d.of(key)])
+			eventually(t, "its old server has it", func() bool {
+				got, err := at.Do(t.Context(), "GET", key)
+				return err == nil && got == "right"
+			})
+			d.a.fencedAt(at, "SET", key, "wrong")
+		}
+		for _, e := range d.a.endpoints() {
+			c, err := refresh.Dial(t.Context(), e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = c.Close() })
+			late = append(late, c)
+		}
+	})
+	m.rollback()
+	for _, c := range late {
+		if _, _, err := c.Read(t.Context(), 0, nil); err == nil {
+			t.Errorf("%s would still take what a repair has on its way", c.Address())
+		}
+	}
+	for _, key := range keys { // what a late write of the repair would replace
+		d.a.do(d.a.servers[d.of(key)], "SET", key, "new")
+	}
+	release()
+	if report := <-reports; report.Result == verify.Equal || report.Error != "a rollback began" {
+		t.Errorf("%+v", report)
+	}
+	m.ready()
+	for _, key := range keys {
+		if got := d.a.do(d.a.servers[d.of(key)], "GET", key); got != "new" {
+			t.Errorf("%s is %v", key, got)
+		}
+	}
+	m.verified(migrate.VerifyOptions{})
+	d.settled(m, d.a)
+	d.placed()
+}
+
+// A function library is there if any of several servers has it, as each of them is given every
+// one that the cluster is; one that is not the same on all is another than the cluster's.
+func TestSeveralServersLibrariesVerifiedBack(t *testing.T) {
+	t.Parallel()
+	d := divide(t, "redis-7.0", "crc32", 3, servers(t, "redis-7.0", 1))
+	library := func(name string, returns int) []any {
+		return []any{"FUNCTION", "LOAD", "REPLACE", fmt.Sprintf("#!lua name=%s\nredis.register_function('%s', function() return %d end)", name, name, returns)}
+	}
+	d.a.do(d.a.servers[1], library("one", 1)...)
+	m := start(t, d.config)
+	m.ready()
+	m.cutover()
+	m.ready()
+	d.b.do(d.b.servers[0], library("all", 1)...)
+	for _, s := range d.a.servers {
+		eventually(t, s.Address()+" has it", func() bool {
+			list, _ := d.a.do(s, "FUNCTION", "LIST", "LIBRARYNAME", "all").([]any)
+			return len(list) == 1
+		})
+	}
+	for _, method := range []verify.Method{verify.Snapshot, verify.Scan} {
+		m.verified(migrate.VerifyOptions{Method: method})
+		d.a.fencedAt(connect(t, d.a.servers[2]), library("all", 2)...)
+		m.differing(d.config.StateDir, "value all")
+		if r := m.compared(migrate.VerifyOptions{Method: method, Repair: true}); r.Result != verify.Equal || r.Counts[verify.Changed] != 1 || r.Repaired[verify.Repaired] != 1 {
+			t.Errorf("%+v", r)
+		}
+		d.a.fencedAt(connect(t, d.a.servers[0]), library("old", 1)...)
+		m.differing(d.config.StateDir, "extra old")
+		if r := m.compared(migrate.VerifyOptions{Method: method, Repair: true, DeleteExtra: true}); r.Result != verify.Equal || r.Repaired[verify.Deleted] != 1 {
+			t.Errorf("%+v", r)
+		}
+	}
+	m.rollback()
+	m.ready()
+	d.settled(m, d.a)
+	d.placed()
+}
+
+// Killed while old servers are held, or written to, it leaves them as the next run puts back.
+func TestSeveralServersKilledWhileVerifyingBack(t *testing.T) {
+	t.Parallel()
+	d := divide(t, "redis-7.0", "crc32", 2, aCluster(t, "redis-7.0", 2))
+	for _, s := range d.a.servers {
+		setConfig(t, s, "repl-diskless-sync-delay", "1")
+	}
+	d.load()
+	first := startChild(t, d.config, "")
+	first.must("ready")
+	first.must("cutover")
+	first.must("ready")
+	first.kill()
+	points := []string{"verify-unlocked", "verify-stopped"}
+	if long {
+		points = append(points, "verify-saved", "verify-trail", "verify-stop", "verify-locked", "verify-release", "verify-ended")
+	}
+	for i, point := range points {
+		run := startChild(t, d.config, point)
+		run.must("ready")
+		for _, s := range d.a.servers {
+			d.a.fencedAt(connect(t, s), "SET", fmt.Sprint("planted:", i), "x") // at one of them it is astray, too
+		}
+		if a, ok := run.ask("repair"); ok {
+			t.Fatalf("not killed at %s: %+v", point, a)
+		}
+		run.killedItself()
+		run = startChild(t, d.config, "")
+		run.must("ready")
+		for _, s := range d.a.servers {
+			restored(t, s, "1")
+		}
+		if r := run.must("repair").Report; r.Result != verify.Equal {
+			t.Errorf("after %s: %+v", point, r)
+		}
+		run.kill()
+	}
+	m := start(t, d.config)
+	m.ready()
+	m.verified(migrate.VerifyOptions{})
+	m.rollback()
+	m.ready()
+	d.settled(m, d.a)
+	d.placed()
+}
