@@ -58,7 +58,7 @@ $(LINT):
 # Kill points, killed servers, cut and stalled links: the tables of faults in
 # full, then the program itself. make test runs a few rows of each.
 fault: servers
-	$(GO) test -tags fault -race -timeout 60m -count=1 -v ./internal/rdb ./internal/relay ./internal/apply ./internal/migrate ./internal/verify ./test/fault
+	$(GO) test -tags fault -race -timeout 90m -count=1 -v ./internal/rdb ./internal/relay ./internal/apply ./internal/migrate ./internal/verify ./test/fault
 	$(GO) test -tags fault -timeout 20m -count=1 -v ./test/fault
 
 # Every ordered pair of the servers, there and back; writes docs/compatibility.md.

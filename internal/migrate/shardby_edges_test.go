@@ -16,6 +16,9 @@ import (
 // program that knows the rule breaks for a while: each server has what is its in the end.
 func TestBackToSeveralServersThroughChanges(t *testing.T) {
 	t.Parallel()
+	if !long {
+		return
+	}
 	d := divide(t, "redis-7.0", "a program", 2, aCluster(t, "redis-7.0", 3))
 	broken := filepath.Join(t.TempDir(), "broken")
 	d.config.ShardBy += " " + broken

@@ -239,6 +239,9 @@ func TestSeveralServersVerifiedBack(t *testing.T) {
 // its way comes to nothing.
 func TestSeveralServersRepairBackIsInterrupted(t *testing.T) {
 	t.Parallel()
+	if !long {
+		return
+	}
 	d := divide(t, "redis-7.0", "crc32", 2, aCluster(t, "redis-7.0", 2))
 	d.load()
 	var keys []string
@@ -296,6 +299,9 @@ func TestSeveralServersRepairBackIsInterrupted(t *testing.T) {
 // one that the cluster is; one that is not the same on all is another than the cluster's.
 func TestSeveralServersLibrariesVerifiedBack(t *testing.T) {
 	t.Parallel()
+	if !long {
+		return
+	}
 	d := divide(t, "redis-7.0", "crc32", 3, servers(t, "redis-7.0", 1))
 	library := func(name string, returns int) []any {
 		return []any{"FUNCTION", "LOAD", "REPLACE", fmt.Sprintf("#!lua name=%s\nredis.register_function('%s', function() return %d end)", name, name, returns)}
@@ -334,6 +340,9 @@ func TestSeveralServersLibrariesVerifiedBack(t *testing.T) {
 // Killed while old servers are held, or written to, it leaves them as the next run puts back.
 func TestSeveralServersKilledWhileVerifyingBack(t *testing.T) {
 	t.Parallel()
+	if !long {
+		return
+	}
 	d := divide(t, "redis-7.0", "crc32", 2, aCluster(t, "redis-7.0", 2))
 	for _, s := range d.a.servers {
 		setConfig(t, s, "repl-diskless-sync-delay", "1")
