@@ -30,9 +30,9 @@ demo: build servers
 # take longest come first, and there is work for others while one waits for servers.
 # The race detector takes several times the processor: here it watches some, in make
 # fault those that move data, and all of them in make race.
-RACED := ./internal/relay ./cmd/godwit ./internal/cutover ./internal/faultproxy ./internal/load ./internal/psync \
+RACED := ./internal/relay ./internal/cutover ./internal/faultproxy ./internal/load ./internal/psync \
 	./internal/refresh ./internal/server ./internal/spool ./internal/status/... ./internal/topology
-LONGEST := ./internal/migrate ./internal/verify ./internal/apply ./internal/command
+LONGEST := ./internal/migrate ./internal/verify ./internal/apply ./internal/command ./cmd/godwit
 test: vet format servers
 	$(GO) test -race -shuffle=on -timeout 9m -p 2 $(RACED)
 	$(GO) test -shuffle=on -timeout 9m -p 3 $(LONGEST) $$($(GO) list ./... | grep -vxF "$$($(GO) list $(RACED))")
