@@ -90,8 +90,8 @@ func (l *Link) refuses(shard string) func(error) {
 
 // scan goes through the snapshot and gives each key to the shard of its slot.
 func (l *Link) scan(ctx context.Context, loaders []*loader, now *shards) error {
-	var x wants
-	x.lacks(l.knows, l.coding, l.drops.ofCopy)
+	var x dropper
+	x.prepare(l.knows, l.coding, l.drops.ofCopy)
 	r := newRestorer(l.crc, l.knows)
 	s := rdb.NewScanner(l.in.snapshot(ctx), rdb.ScannerOptions{CRC: l.crc, Single: rdb.AllCodes(), BufferSize: scanBuffer})
 	to := selects(l.route, 0)
@@ -127,7 +127,7 @@ func (l *Link) scan(ctx context.Context, loaders []*loader, now *shards) error {
 
 // key gives one key of the snapshot to the shard of its slot, by the name that it has
 // there.
-func (l *Link) key(ctx context.Context, loaders []*loader, now *shards, x *wants, r *restorer, s *rdb.Scanner, span *rdb.Span, to selection) error {
+func (l *Link) key(ctx context.Context, loaders []*loader, now *shards, x *dropper, r *restorer, s *rdb.Scanner, span *rdb.Span, to selection) error {
 	k := itemOf(span)
 	switch {
 	case reserved.Is(k.key):

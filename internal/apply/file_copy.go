@@ -176,7 +176,7 @@ func (e *FileEngine) scan(ctx context.Context, loaders []*loader, now *shards, s
 
 // snapshotScan goes through the snapshot of a file as it is to be loaded.
 type snapshotScan struct {
-	wants
+	dropper
 	scanner  *rdb.Scanner
 	restorer *restorer
 	now      int64 // keys whose time has passed by then are left out, unless times are put off
@@ -201,7 +201,7 @@ func newSnapshotScan(snapshot io.Reader, crc *rdb.CRC64, c FileConfig, cluster b
 		now:      p.Now,
 		cluster:  cluster, route: c.Route, in: places(c.Route, cluster, 0), stayed: func(*rdb.Span) {},
 	}
-	s.lacks(c.Capabilities, c.Transcoder, func(left rdb.LeftOut) { leftOut(left.Feature) })
+	s.prepare(c.Capabilities, c.Transcoder, func(left rdb.LeftOut) { leftOut(left.Feature) })
 	return s
 }
 

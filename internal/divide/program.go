@@ -151,18 +151,18 @@ func (p *program) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.now != nil {
-		_ = p.now.end()
+		_ = p.now.end() // how it ended is nobody's concern any more
 		p.now = nil
 	}
 }
 
 // end has the process end by itself within a while, or else ends it, and tells how it did.
 func (x *process) end() string {
-	_ = x.in.Close() // there are no more keys
+	_ = x.in.Close() // there are no more keys; a second close does nothing
 	kill := time.AfterFunc(endTimeout, func() { _ = x.cmd.Process.Kill() })
 	err := x.cmd.Wait()
 	kill.Stop()
-	_ = x.out.Close()
+	_ = x.out.Close() // what it may have said is not read
 	if err != nil {
 		return err.Error()
 	}
@@ -171,8 +171,8 @@ func (x *process) end() string {
 
 // interrupt has whoever waits for it wait no longer.
 func (x *process) interrupt() {
-	_ = x.in.SetWriteDeadline(time.Now())
-	_ = x.out.Close()
+	_ = x.in.SetWriteDeadline(time.Now()) // where that fails, the pipe is closed already
+	_ = x.out.Close()                     // likewise
 }
 
 // ask appends the servers of some keys. The error is a *ProgramError, without a reason where

@@ -9,9 +9,9 @@ import (
 	"godwit/internal/rdb"
 )
 
-// wants sees to what a snapshot has and the target has no equal for: an error, or, where
+// dropper sees to what a snapshot has and the target has no equal for: an error, or, where
 // --drop names it, it is left out, and leftOut is told of each key or library once.
-type wants struct {
+type dropper struct {
 	coding  rdb.TranscoderOptions
 	target  command.Capabilities
 	leftOut func(rdb.LeftOut)
@@ -19,19 +19,19 @@ type wants struct {
 	at rdb.LeftOut // the key at hand
 }
 
-func (l *wants) lacks(target command.Capabilities, coding rdb.TranscoderOptions, leftOut func(rdb.LeftOut)) {
+func (l *dropper) prepare(target command.Capabilities, coding rdb.TranscoderOptions, leftOut func(rdb.LeftOut)) {
 	l.coding, l.target, l.leftOut = coding, target, leftOut
 	l.coding.Dropped = func(f rdb.Feature, detail string) { l.leave(f, detail) }
 }
 
-func (l *wants) leave(f rdb.Feature, detail string) {
+func (l *dropper) leave(f rdb.Feature, detail string) {
 	left := l.at
 	left.Feature, left.Detail = f, detail
 	l.leftOut(left)
 }
 
 // key has a key loaded, or left out.
-func (l *wants) key(span *rdb.Span, load func() error) error {
+func (l *dropper) key(span *rdb.Span, load func() error) error {
 	l.at = rdb.LeftOut{DB: span.DB, Key: span.Key}
 	defer func() { l.at = rdb.LeftOut{} }()
 	if span.Attributes.Metadata {
@@ -49,7 +49,7 @@ func (l *wants) key(span *rdb.Span, load func() error) error {
 }
 
 // opcode has a library of functions loaded, likewise. Hints to the server that loads pass.
-func (l *wants) opcode(span *rdb.Span, load func() error) error {
+func (l *dropper) opcode(span *rdb.Span, load func() error) error {
 	none := rdb.NoEqualError{To: l.target.Format}
 	switch span.Opcode {
 	case rdb.OpcodeFunction2:
