@@ -281,6 +281,13 @@ func TestAppliedUnderLoad(t *testing.T) {
 				all = append(all, fieldTTLPlants()...)
 			}
 			want := a.sow(t, all)
+			if !a.old {
+				load := []any{"FUNCTION", "LOAD", "#!lua name=lib\nredis.register_function('f', function() return 1 end)"}
+				do(t, a.from, load...)
+				a.caughtUp(t)
+				do(t, a.clients[2], "FUNCTION", "DELETE", "lib")
+				want = append(want, "value -1 lib")
+			}
 			cfg := a.config(t)
 			mustFind(t, compare(t, cfg), cfg.Options.Dir, want...)
 			var extra, others []string
@@ -362,6 +369,14 @@ func TestFeedsOfSeveralShards(t *testing.T) {
 			wantLeft = append(wantLeft, fmt.Sprintf("%s 0 %s", p.want, p.key()))
 		}
 	}
+	const library = "#!lua name=lib\nredis.register_function('f', function() return 1 end)"
+	for i := range from {
+		do(t, from[i], "FUNCTION", "LOAD", library)
+		if i != 1 {
+			do(t, to[i], "FUNCTION", "LOAD", library)
+		}
+	}
+	want = append(want, "value -1 lib") // the target's second shard does not have it
 	feeds := []*idle{new(idle), new(idle), new(idle)}
 	cfg := verify.Config{Source: source, Target: target, Feeds: []verify.Feed{feeds[0], feeds[1], feeds[2]}}
 	cfg.Options.Dir = t.TempDir()

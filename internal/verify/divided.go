@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 
-	"godwit/internal/digest"
 	"godwit/internal/refresh"
 	"godwit/internal/topology"
 )
@@ -45,14 +43,14 @@ func (s *side) apart() error {
 }
 
 // beside is what the side has of a key of which some of its servers have what is known, and
-// another one, at an address, has more. Function libraries may be on each of them.
-func (s *side) beside(known, more keyState, address string) keyState {
+// another one, at an address, has more.
+func (s *side) beside(db int, known, more keyState, address string) keyState {
 	switch {
 	case s.ruled() && known.there && more.there:
 		return bothLibraries(known, more)
 	case s.ruled() && !more.there:
 		return known
-	case !s.divided():
+	case !s.scattered(db):
 		return more
 	case !more.there:
 		return known
@@ -66,9 +64,6 @@ func (s *side) beside(known, more keyState, address string) keyState {
 	known.twice, known.torn = true, known.torn || more.torn
 	return known
 }
-
-// libraryType is what a library is called where types are.
-const libraryType = "function"
 
 // haveIt says of a key which servers have it.
 func haveIt(servers string) string { return servers + " have it: the target can have one of them" }
@@ -104,9 +99,9 @@ func (r *reader) everyShard(ctx context.Context, db int, keys [][]byte, do func(
 }
 
 // shardsOf are the shards that may have keys of which one is given, all of one slot where
-// the side is a cluster: the one that serves it, or every one of a divided side.
+// the side is a cluster: the one that serves it, or every one of a scattered db.
 func (r *reader) shardsOf(db int, key []byte) []int {
-	if !r.side.divided() {
+	if !r.side.scattered(db) {
 		return []int{r.shardOf(db, key)}
 	}
 	all := make([]int, len(r.side.Shards))
@@ -114,27 +109,6 @@ func (r *reader) shardsOf(db int, key []byte) []int {
 		all[i] = i
 	}
 	return all
-}
-
-// librariesSeen are the function libraries that snapshots of several servers have had: one
-// that several servers have alike counts once.
-type librariesSeen struct {
-	mu   sync.Mutex
-	sums map[string]uint64
-}
-
-// again tells whether the side's library is one that has counted.
-func (l *librariesSeen) again(e *digest.Entry) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	sum, ok := l.sums[string(e.Key)]
-	if !ok {
-		if l.sums == nil {
-			l.sums = make(map[string]uint64)
-		}
-		l.sums[string(e.Key)] = e.Sum
-	}
-	return ok && sum == e.Sum
 }
 
 // sameDB is how many records at the beginning are of the first one's db: more than one

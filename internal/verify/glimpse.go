@@ -89,7 +89,7 @@ func (r *reader) sumAll(ctx context.Context, all []glimpse, n int, now int64) (s
 		if err != nil {
 			return keyState{}, err
 		}
-		state = r.side.beside(state, s, c.Address())
+		state = r.side.beside(g.values[n].DB, state, s, c.Address())
 	}
 	return state, nil
 }

@@ -37,9 +37,9 @@ var errTorn = errors.New("changed while it was read")
 
 // lookLarge reads a key in pieces.
 func (r *reader) lookLarge(ctx context.Context, db int, key []byte, size int64) (state keyState, err error) {
-	err = r.eachShard(ctx, db, [][]byte{key}, func(c *refresh.Conn, db int, keys [][]byte, _ []int) error {
-		s, err := r.lookLargeAt(ctx, c, db, keys[0], size)
-		state = r.side.beside(state, s, c.Address())
+	err = r.eachShard(ctx, db, [][]byte{key}, func(c *refresh.Conn, here int, keys [][]byte, _ []int) error {
+		s, err := r.lookLargeAt(ctx, c, here, keys[0], size)
+		state = r.side.beside(db, state, s, c.Address())
 		return err
 	})
 	return state, err

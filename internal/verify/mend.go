@@ -235,7 +235,7 @@ func (m *mender) live(ctx context.Context, db int, keys []*ailing) (written []*a
 	names := namesOf(keys)
 	err = m.pair.both(ctx, func(ctx context.Context, r *reader) (err error) {
 		switch {
-		case r == m.pair.source && r.side.divided():
+		case r == m.pair.source && r.side.scattered(db):
 			var all []glimpse
 			if all, err = r.readAll(ctx, db, names, nil); err == nil {
 				source = m.sole(all, keys)
@@ -269,7 +269,11 @@ func (m *mender) live(ctx context.Context, db int, keys []*ailing) (written []*a
 func (m *mender) write(ctx context.Context, db int, write writing) error {
 	target := m.pair.target
 	if db == libraries {
-		for _, c := range target.conns {
+		for shard := range target.conns {
+			c, err := target.conn(ctx, target.conns, shard)
+			if err != nil {
+				return err
+			}
 			if err := refusedValues(write.keys, c.Write(ctx, write.values)); err != nil {
 				return err
 			}
@@ -291,6 +295,9 @@ func (m *mender) write(ctx context.Context, db int, write writing) error {
 
 // values reads keys by value. They are valid until the next reading.
 func (r *reader) values(ctx context.Context, db int, keys [][]byte) ([]refresh.Value, error) {
+	if db == libraries && r.side.onEvery() {
+		return r.librariesOnEvery(ctx, keys)
+	}
 	all := notThere(db, keys)
 	if lacks, err := r.lacks(ctx, db); lacks || err != nil {
 		return all, err
@@ -301,7 +308,7 @@ func (r *reader) values(ctx context.Context, db int, keys [][]byte) ([]refresh.V
 			if r.side.ruled() && db == libraries {
 				v = addLibrary(all[place(at, i)], v)
 			}
-			if v.Exists() || !r.side.divided() {
+			if v.Exists() || !r.side.scattered(db) {
 				all[place(at, i)] = v
 			}
 		}

@@ -108,26 +108,22 @@ func (r *reader) conn(ctx context.Context, conns []*refresh.Conn, shard int) (*r
 	return conns[shard], nil
 }
 
-// shardOf is the shard that serves a key; of a library, the first. The side is not divided.
+// shardOf is the shard that serves a key. The db is not scattered.
 func (r *reader) shardOf(db int, key []byte) int {
-	if db == libraries {
-		return 0
-	}
 	_, name := r.side.hereOne(db, key)
 	return r.shardHere(name)
 }
 
 // eachShard gives do the keys that each shard serves, by the names and in the db that
-// they have there, with their places in keys. Libraries are on every shard: the first
-// one's count, and of several servers those of all. Each server of a divided side is given
+// they have there, with their places in keys. Where the db is scattered each server is given
 // all keys, one after the other.
 func (r *reader) eachShard(ctx context.Context, db int, keys [][]byte, do func(c *refresh.Conn, db int, keys [][]byte, at []int) error) error {
 	of := db
 	db, keys, _ = r.side.here(db, keys)
-	if r.side.divided() || r.side.ruled() && db == libraries {
+	if r.side.scattered(db) {
 		return r.everyShard(ctx, db, keys, do)
 	}
-	if len(r.side.Shards) == 1 || db == libraries {
+	if len(r.side.Shards) == 1 {
 		c, err := r.conn(ctx, r.conns, 0)
 		if err != nil {
 			return err
@@ -263,6 +259,9 @@ func (r *reader) now() int64 { return time.Now().Add(r.ahead).UnixMilli() }
 
 // lookSmall reads keys of so many bytes as they are dumped.
 func (r *reader) lookSmall(ctx context.Context, db int, keys [][]byte, bytes int64, to []keyState) error {
+	if db == libraries && r.side.onEvery() {
+		return r.lookOnEvery(ctx, keys, to)
+	}
 	return r.holding(ctx, bytes, func() error {
 		return r.eachShard(ctx, db, keys, func(c *refresh.Conn, here int, names [][]byte, at []int) error {
 			values, err := c.Look(ctx, here, names)
@@ -277,7 +276,7 @@ func (r *reader) lookSmall(ctx context.Context, db int, keys [][]byte, bytes int
 				if err != nil {
 					return err
 				}
-				to[place(at, i)] = r.side.beside(to[place(at, i)], s, c.Address())
+				to[place(at, i)] = r.side.beside(db, to[place(at, i)], s, c.Address())
 			}
 			return nil
 		})

@@ -88,7 +88,7 @@ func (r *reading) read(ctx context.Context) error {
 		if !side.owns(r.shard, entry.DB, entry.Key) {
 			continue
 		}
-		if entry.DB == libraries && r.seen.libraries != nil && r.seen.libraries.again(entry) {
+		if entry.DB == libraries && r.seen.libraries.passes(entry) {
 			continue
 		}
 		if side.ruled() && entry.DB != libraries {

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"godwit/internal/digest"
-	"godwit/internal/refresh"
 )
 
 // The target may be several servers among which clients have divided their keys, too, where
@@ -68,28 +67,6 @@ func (r *reader) owners(ctx context.Context, db int, names [][]byte) ([]int, err
 		owners[i] = r.shardHere(name)
 	}
 	return owners, nil
-}
-
-// bothLibraries is what a side has of a library that two of its servers have: what no server
-// has where they have not the same.
-func bothLibraries(known, more keyState) keyState {
-	if known.Sum != more.Sum {
-		known.Sum = 31*known.Sum + more.Sum
-	}
-	return known
-}
-
-// addLibrary puts together what servers of a ruled side have of a library, as bothLibraries
-// does.
-func addLibrary(known, more refresh.Value) refresh.Value {
-	if known.Exists() && more.Exists() && string(known.Payload) != string(more.Payload) {
-		known.Payload = slices.Concat(known.Payload, more.Payload)
-		return known
-	}
-	if !known.Exists() {
-		return more
-	}
-	return known
 }
 
 // errRule is for a Config.

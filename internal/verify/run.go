@@ -98,7 +98,7 @@ type run struct {
 
 // newRun begins anew, or goes on with what an earlier run has left in its directory.
 func newRun(cfg Config) (*run, error) {
-	r := &run{cfg: cfg, source: newSide("source", cfg.Source), target: newSide("target", cfg.Target), began: time.Now()}
+	r := &run{cfg: cfg, source: newSide(sourceRole, cfg.Source), target: newSide(targetRole, cfg.Target), began: time.Now()}
 	r.enter(StageConnecting)
 	// No primary tells its replicas of a consumer that has asked and got nothing.
 	r.digest = digest.Options{Drop: cfg.Options.Drop, NoEmptyConsumers: true}

@@ -16,7 +16,7 @@ import (
 // side is one of the two deployments, and what has been read of it.
 type side struct {
 	Side
-	role   string // source or target
+	role   string // sourceRole or targetRole
 	shards []*shard
 
 	keys, bytes atomic.Int64
@@ -29,6 +29,12 @@ type shard struct {
 	node   topology.Node
 	client *server.Client
 }
+
+// The roles of sides.
+const (
+	sourceRole = "source"
+	targetRole = "target"
+)
 
 // clientName is what CLIENT LIST shows.
 const clientName = "godwit-verify"
@@ -87,18 +93,7 @@ func (s *side) reset() {
 }
 
 // owns tells whether a key counts from that shard: while slots move, and after
-// it, others may have it too. Libraries, which belong to no slot and are on every
-// shard, count from the first.
+// it, others may have it too. Libraries belong to no slot.
 func (s *side) owns(shard, db int, key []byte) bool {
-	switch {
-	case s.Slots == nil:
-		return true
-	case db == libraries:
-		return shard == 0
-	default:
-		return s.Slots(slot.Of(key)) == shard
-	}
+	return s.Slots == nil || db == libraries || s.Slots(slot.Of(key)) == shard
 }
-
-// libraries is the db of function libraries.
-const libraries = -1

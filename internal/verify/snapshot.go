@@ -141,7 +141,7 @@ type look struct {
 type seen struct {
 	table   *table
 	records *collector // nil in a look at sums alone
-	// libraries are those of several servers; nil of another side.
+	// libraries are those of several servers; nil for one.
 	libraries *librariesSeen
 }
 
@@ -197,12 +197,9 @@ func (e *passingError) Error() string { return e.err.Error() }
 func (e *passingError) Unwrap() error { return e.err }
 
 func (r *run) tryLook(ctx context.Context, wanted *buckets) (*look, error) {
-	l := &look{source: seen{table: newTable()}, target: seen{table: newTable()}}
-	if r.source.divided() {
-		l.source.libraries = new(librariesSeen)
-	}
-	if r.target.ruled() {
-		l.target.libraries = new(librariesSeen)
+	l := &look{
+		source: seen{table: newTable(), libraries: newLibrariesSeen(r.source)},
+		target: seen{table: newTable(), libraries: newLibrariesSeen(r.target)},
 	}
 	if wanted != nil {
 		l.source.records = newCollector(r.cfg.Options.Dir, 0)
@@ -244,6 +241,10 @@ func (r *run) fill(ctx context.Context, l *look, wanted *buckets) error {
 		}
 	}
 	if err := group.Wait(); err != nil {
+		return err
+	}
+	all := &reading{run: r, seen: l.target, wanted: wanted, options: options}
+	if err := all.librariesOfAll(r.target); err != nil {
 		return err
 	}
 	for shard, values := range l.ahead {
