@@ -1,6 +1,7 @@
 package migrate_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -17,9 +18,12 @@ func TestCutoverBeforeTheSourceCallsItOnline(t *testing.T) {
 	p := &pair{t: t, source: sandboxtest.Start(t, "redis-7.0", o), target: sandboxtest.Start(t, "redis-8.0", o)}
 	p.fill(10)
 	// With much memory to return, the child is not gone the moment it is told to;
-	// a script takes memory, and no time to copy.
-	if _, err := connect(t, p.source).Do(t.Context(), "SCRIPT", "LOAD", "--"+strings.Repeat("x", 400<<20)); err != nil {
-		t.Fatal(err)
+	// scripts take memory, and no time to copy. One that large keeps a busy server for long.
+	source := connect(t, p.source)
+	for i := range 16 {
+		if _, err := source.Do(t.Context(), "SCRIPT", "LOAD", fmt.Sprint("--", i, strings.Repeat("x", 25<<20))); err != nil {
+			t.Fatal(err)
+		}
 	}
 	m := start(t, p.config())
 	m.ready()
