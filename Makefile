@@ -30,8 +30,7 @@ demo: build servers
 # take longest come first, and there is work for others while one waits for servers.
 # The race detector takes several times the processor: here it watches some, in make
 # fault those that move data, and all of them in make race.
-RACED := ./internal/relay ./internal/cutover ./internal/faultproxy ./internal/load ./internal/psync \
-	./internal/refresh ./internal/server ./internal/spool ./internal/status/... ./internal/topology
+RACED := ./internal/relay ./internal/cutover ./internal/faultproxy ./internal/psync ./internal/spool
 LONGEST := ./internal/migrate ./internal/verify ./internal/apply ./internal/command ./cmd/godwit
 test: vet format servers
 	$(GO) test -race -shuffle=on -timeout 9m -p 2 $(RACED)

@@ -159,7 +159,7 @@ func fileMappings() []mappingCase {
 // restart, through the mapping, whenever the loading is ended.
 func TestFileMapped(t *testing.T) {
 	t.Parallel()
-	for _, c := range some(2, fileMappings()) {
+	for _, c := range some(1, fileMappings()) {
 		for _, kind := range []string{"rdb", "aof"} {
 			t.Run(c.source+" to "+c.target+" "+c.flags+", "+kind, func(t *testing.T) {
 				t.Parallel()

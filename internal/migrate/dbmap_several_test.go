@@ -16,14 +16,14 @@ import (
 // through it under load, and every write found by its name there.
 func TestDBMapOfSeveralServers(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct {
+	for _, tt := range some(1, []struct {
 		name  string
 		to    func(t *testing.T) *deployed
 		flags []string
 	}{
 		{"to a cluster", func(t *testing.T) *deployed { return aCluster(t, "valkey-8.1", 3) }, []string{"1:prefix=db1:", "2:drop"}},
 		{"to one server", func(t *testing.T) *deployed { return servers(t, "valkey-8.1", 1) }, []string{"0:prefix=zero:", "1:5", "2:drop"}},
-	} {
+	}) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			r, err := route.Parse(tt.flags)

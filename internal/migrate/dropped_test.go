@@ -99,7 +99,7 @@ func TestDroppedOfACluster(t *testing.T) {
 		}
 	}
 	counted := func(s migrate.Status, want migrate.DroppedStatus) bool { return slices.Contains(s.Dropped, want) }
-	for _, back := range []bool{false, true} {
+	for _, back := range some(1, []bool{false, true}) {
 		from, to := "redis-8.0", "redis-7.0"
 		if back {
 			from, to = to, from

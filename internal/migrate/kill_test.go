@@ -42,9 +42,9 @@ func methodOf(version string) cutover.Method {
 // versions are those that are tested: one for each method, or more.
 func versions() []string {
 	if long {
-		return []string{"redis-6.0", "redis-7.0", "redis-8.0", "valkey-8.1", "valkey-9.1"}
+		return []string{"redis-7.0", "redis-6.0", "redis-8.0", "valkey-8.1", "valkey-9.1"}
 	}
-	return []string{"redis-6.0", "redis-7.0"}
+	return []string{"redis-7.0", "redis-6.0"}
 }
 
 // pairs are versions with themselves, and two that count their streams otherwise

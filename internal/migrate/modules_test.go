@@ -96,7 +96,7 @@ func unindex(t *testing.T, s *sandbox.Server) { do(t, connect(t, s), "FT.DROP id
 // stream, there and back, whether snapshots are rewritten on the way or not.
 func TestModule(t *testing.T) {
 	t.Parallel()
-	for _, versions := range [][2]string{{"redis-7.0", "redis-8.0"}, {"redis-8.0", "redis-7.0"}, {"redis-7.0", "redis-6.0"}} {
+	for _, versions := range some(1, [][2]string{{"redis-7.0", "redis-8.0"}, {"redis-8.0", "redis-7.0"}, {"redis-7.0", "redis-6.0"}}) {
 		t.Run(versions[0]+" to "+versions[1], func(t *testing.T) {
 			t.Parallel()
 			p := newPair(t, versions[0], versions[1], withModule(t)...)

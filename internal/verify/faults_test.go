@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -238,46 +237,4 @@ func TestNoLinkToThePrimary(t *testing.T) {
 	b := sandboxtest.Start(t, "valkey-8.1", sandbox.Options{})
 	do(t, sandboxtest.Client(t, b), "REPLICAOF", "127.0.0.1", 1)
 	mustNotTell(t, run(t, verify.Config{Source: sideOf(a), Target: sideOf(b)}), "NOMASTERLINK", "link to its primary")
-}
-
-// hooked does something before the feed is held.
-type hooked struct {
-	verify.Feed
-	before func()
-}
-
-func (h *hooked) Trail(ctx context.Context) (verify.Hold, error) {
-	h.before()
-	return h.Feed.Trail(ctx)
-}
-
-// A target that does not answer is fed again after a while, and asked again.
-func TestTargetThatHangs(t *testing.T) {
-	t.Parallel()
-	p := smallPair(t, options{source: "redis-7.0", target: "valkey-8.1"})
-	startLoad(t, p.source, 2000, false)
-	for _, tt := range []struct {
-		pause time.Duration
-		says  string
-	}{{4 * time.Second, ""}, {time.Minute, "127.0.0.1"}} {
-		cfg := p.config(t)
-		var once sync.Once
-		cfg.Feeds[0] = &hooked{cfg.Feeds[0], func() {
-			once.Do(func() {
-				_ = p.target.Pause()
-				time.AfterFunc(tt.pause, func() { _ = p.target.Resume() })
-			})
-		}}
-		began := time.Now()
-		report := run(t, cfg)
-		took := time.Since(began)
-		t.Logf("%v: %+v", took, report)
-		if tt.says == "" {
-			mustFind(t, report, cfg.Options.Dir)
-		} else {
-			mustNotTell(t, report, tt.says, "")
-		}
-		_ = p.target.Resume()
-		p.free(t, cfg.Options.Dir)
-	}
 }

@@ -72,7 +72,7 @@ func TestPlantedDifferences(t *testing.T) {
 
 // Differences among keys that are written to all the time.
 func TestUnderLoad(t *testing.T) {
-	for _, o := range some(2, []options{
+	for _, o := range some(1, []options{
 		{source: "redis-7.0", target: "valkey-8.1", targetArgs: otherLimits().Args},
 		{source: "valkey-9.1", target: "valkey-9.1", sourceArgs: []string{"--repl-diskless-sync no"}, targetArgs: []string{"--repl-diskless-sync no"}},
 		{source: "redis-6.0", target: "redis-6.0"},

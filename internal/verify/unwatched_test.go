@@ -38,12 +38,12 @@ func startConsumers(t *testing.T, s *sandbox.Server, streams int) {
 
 // A stream whose groups are read is not taken for one that nobody changes.
 func TestScanOfConsumedStreams(t *testing.T) {
-	for _, tt := range []struct {
+	for _, tt := range some(1, []struct {
 		name    string
 		prepare func(*testing.T, *pair) verify.Config
 	}{
 		{"replica", replicates}, {"replica under another name", replicatesUnseen}, {"fed", isFed},
-	} {
+	}) {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newPair(t, options{source: "redis-7.0", target: "redis-7.0"})
 			startConsumers(t, p.source, 300)

@@ -1,3 +1,5 @@
+//go:build fault
+
 package migrate_test
 
 import (
@@ -18,9 +20,6 @@ func TestJointKilledAndANodeAway(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		t.Run(map[bool]string{false: "back before the end", true: "back after the end"}[late], func(t *testing.T) {
 			t.Parallel()
-			if !long {
-				return
-			}
 			p := newJointPair(t, "redis-7.0", aCluster(t, "redis-7.0", 3), aCluster(t, "redis-7.0", 3))
 			p.load()
 			run := startChild(t, p.config, "cutover-committed")

@@ -1,25 +1,74 @@
+//go:build fault
+
 package migrate_test
 
 import (
-	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
-	"godwit/internal/apply"
+	"errors"
 	"godwit/internal/dataset"
+	"godwit/internal/sandbox"
+	"godwit/internal/sandbox/sandboxtest"
+	"log/slog"
+	"strings"
+
+	"godwit/internal/apply"
 	"godwit/internal/migrate"
 	"godwit/internal/plan"
 	"godwit/internal/route"
-	"godwit/internal/sandbox"
-	"godwit/internal/sandbox/sandboxtest"
 	"godwit/internal/server"
 )
+
+// withDBs is a server, killed, with a file of a snapshot with so many keys of every type,
+// spread over some dbs, and commands on them after it, and the path of a copy of the file.
+func withDBs(t *testing.T, version string, keys, commands int, dbs ...int) (s *sandbox.Server, path string) {
+	t.Helper()
+	s = sandboxtest.Start(t, version, sandbox.Options{Args: []string{"--appendonly yes", "--auto-aof-rewrite-percentage 0", "--appendfsync no"}})
+	if err := dataset.Fill(t.Context(), s.Endpoint(), dataset.Options{Keys: keys, DBs: dbs, NoFunctions: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := connect(t, s).Do(t.Context(), "BGREWRITEAOF"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the file is rewritten", func() bool {
+		i := info(t, connect(t, s), "persistence")
+		return i["aof_rewrite_in_progress"] == "0" && i["aof_rewrite_scheduled"] == "0"
+	})
+	rng := rand.New(rand.NewPCG(9, 10))
+	pipe := connect(t, s).Redis().Pipeline()
+	for n := range commands {
+		if n%20 == 0 {
+			pipe.Do(t.Context(), "SELECT", dbs[rng.IntN(len(dbs))])
+		}
+		key := fmt.Sprint(rng.IntN(500))
+		switch rng.IntN(6) {
+		case 0:
+			pipe.Do(t.Context(), "XADD", "stream:"+key, "*", "f", n)
+		case 1:
+			pipe.HSet(t.Context(), "hash:"+key, "f", n, "g", n)
+			pipe.HPExpire(t.Context(), "hash:"+key, time.Duration(1+1000*rng.IntN(2))*time.Second, "f")
+		case 2:
+			pipe.Incr(t.Context(), "mortal:"+key)
+			pipe.PExpire(t.Context(), "mortal:"+key, 100*time.Millisecond)
+		default:
+			pipe.Incr(t.Context(), "n:"+key)
+		}
+	}
+	if _, err := pipe.Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	kill(t, s)
+	path = filepath.Join(t.TempDir(), "appendonlydir")
+	if err := os.CopyFS(path, os.DirFS(filepath.Join(s.Dir(), "appendonlydir"))); err != nil {
+		t.Fatal(err)
+	}
+	return s, path
+}
 
 // A file with keys in several dbs is loaded into a cluster by a mapping, with godwit killed
 // in between: in the end both are equal through it, by value and TTL. Without one the plan
@@ -80,50 +129,4 @@ func TestDBMapOfAFile(t *testing.T) {
 	m.done <- nil
 	restart(t, written)
 	sides.equalThrough(r, []int{0})
-}
-
-// withDBs is a server, killed, with a file of a snapshot with so many keys of every type,
-// spread over some dbs, and commands on them after it, and the path of a copy of the file.
-func withDBs(t *testing.T, version string, keys, commands int, dbs ...int) (s *sandbox.Server, path string) {
-	t.Helper()
-	s = sandboxtest.Start(t, version, sandbox.Options{Args: []string{"--appendonly yes", "--auto-aof-rewrite-percentage 0", "--appendfsync no"}})
-	if err := dataset.Fill(t.Context(), s.Endpoint(), dataset.Options{Keys: keys, DBs: dbs, NoFunctions: true}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := connect(t, s).Do(t.Context(), "BGREWRITEAOF"); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the file is rewritten", func() bool {
-		i := info(t, connect(t, s), "persistence")
-		return i["aof_rewrite_in_progress"] == "0" && i["aof_rewrite_scheduled"] == "0"
-	})
-	rng := rand.New(rand.NewPCG(9, 10))
-	pipe := connect(t, s).Redis().Pipeline()
-	for n := range commands {
-		if n%20 == 0 {
-			pipe.Do(t.Context(), "SELECT", dbs[rng.IntN(len(dbs))])
-		}
-		key := fmt.Sprint(rng.IntN(500))
-		switch rng.IntN(6) {
-		case 0:
-			pipe.Do(t.Context(), "XADD", "stream:"+key, "*", "f", n)
-		case 1:
-			pipe.HSet(t.Context(), "hash:"+key, "f", n, "g", n)
-			pipe.HPExpire(t.Context(), "hash:"+key, time.Duration(1+1000*rng.IntN(2))*time.Second, "f")
-		case 2:
-			pipe.Incr(t.Context(), "mortal:"+key)
-			pipe.PExpire(t.Context(), "mortal:"+key, 100*time.Millisecond)
-		default:
-			pipe.Incr(t.Context(), "n:"+key)
-		}
-	}
-	if _, err := pipe.Exec(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	kill(t, s)
-	path = filepath.Join(t.TempDir(), "appendonlydir")
-	if err := os.CopyFS(path, os.DirFS(filepath.Join(s.Dir(), "appendonlydir"))); err != nil {
-		t.Fatal(err)
-	}
-	return s, path
 }

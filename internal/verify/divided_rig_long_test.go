@@ -1,3 +1,5 @@
+//go:build fault
+
 package verify_test
 
 import (
@@ -191,9 +193,6 @@ func (d *divided) writes(t *testing.T) (stop func()) {
 		t.Cleanup(l.Stop)
 		loads = append(loads, l)
 		ends = append(ends, background(t, func(ctx context.Context) { comeAndGo(ctx, d.from[i], i) }))
-		if !long && i > 0 {
-			continue
-		}
 		ends = append(ends, background(t, func(ctx context.Context) {
 			for seed := uint64(i + 1); ctx.Err() == nil; seed += 10 {
 				_, err := traffic.Run(ctx, s.Endpoint(), traffic.Options{
