@@ -8,7 +8,7 @@ LINT    := $(BIN)/golangci-lint
 LINT_VERSION := v2.15.0
 SOURCES := $(shell find cmd internal bench -name '*.go' -o -name '*.html' 2>/dev/null) go.mod go.sum
 
-.PHONY: all build check format lint vet test race servers demo fault matrix fuzz bench bench-short clean
+.PHONY: all build check format lint vet test race servers demo fault race-fault matrix fuzz bench bench-short clean
 
 all: build
 
@@ -28,8 +28,8 @@ demo: build servers
 
 # Everything that must hold, on a machine with nothing but Go. The packages that
 # take longest come first, and there is work for others while one waits for servers.
-# The race detector takes several times the processor: here it watches some, in make
-# fault those that move data, and all of them in make race.
+# The race detector takes several times the processor: here it watches some, and all of
+# them in make race and make race-fault.
 RACED := ./internal/relay ./internal/cutover ./internal/faultproxy ./internal/psync ./internal/spool
 LONGEST := ./internal/migrate ./internal/verify ./internal/apply ./internal/command ./cmd/godwit
 test: vet format servers
@@ -44,8 +44,8 @@ check: lint test
 format:
 	@unformatted=$$(gofmt -l cmd internal bench 2>/dev/null); [ -z "$$unformatted" ] || { echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; }
 
+# With every tag: go test vets what is built without, and lint all of it.
 vet:
-	$(GO) vet ./...
 	$(GO) vet -tags failpoint,fault,matrix ./...
 
 lint: $(LINT)
@@ -54,11 +54,15 @@ lint: $(LINT)
 $(LINT):
 	GOBIN=$(abspath $(BIN)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 
-# Kill points, killed servers, cut and stalled links: the tables of faults in
-# full, then the program itself. make test runs a few rows of each.
+# Kill points, killed servers, cut and stalled links: the tables of faults in full, then
+# the program itself. make test runs a few rows of each, make race-fault all with the race
+# detector, which takes three times as long.
+FAULTS := ./internal/rdb ./internal/relay ./internal/apply ./internal/migrate ./internal/verify ./test/fault
 fault: servers
-	$(GO) test -tags fault -race -timeout 90m -count=1 -v ./internal/rdb ./internal/relay ./internal/apply ./internal/migrate ./internal/verify ./test/fault
-	$(GO) test -tags fault -timeout 20m -count=1 -v ./test/fault
+	$(GO) test -tags fault -timeout 90m -count=1 -v $(FAULTS)
+
+race-fault: servers
+	$(GO) test -tags fault -race -timeout 180m -count=1 -v $(FAULTS)
 
 # Every ordered pair of the servers, there and back; writes docs/compatibility.md.
 # make test runs a few pairs in short.
@@ -69,9 +73,8 @@ matrix: servers
 # Each fuzz target for FUZZTIME.
 FUZZTIME ?= 60s
 fuzz:
-	@set -e; for p in $$($(GO) list ./internal/...); do \
-	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
-	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$p; done; done
+	@set -e; grep -rhoE --include='*_test.go' -H '^func Fuzz[A-Za-z0-9_]*' internal | sed 's|^\(.*\)/[^/]*:func |./\1 |' | while read -r p f; do \
+	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$p" < /dev/null; done
 
 # Side by side with native replication, medians; writes the table of docs/benchmarks.md.
 bench: build servers

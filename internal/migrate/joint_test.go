@@ -156,7 +156,7 @@ func newJointPair(t *testing.T, version string, a, b *deployed) *jointPair {
 // load writes to the source, and to the target once that refuses.
 func (p *jointPair) load() {
 	p.t.Helper()
-	c := load.Config{Writers: 8, Prefix: "load:", Rate: 4000, Mix: load.OneSlot}
+	c := load.Config{Writers: 8, Prefix: "load:", Rate: loadRate, Mix: load.OneSlot}
 	if p.a.cluster != nil || len(p.a.servers) == 1 {
 		c.Endpoints = append(p.a.endpoints(), p.b.endpoints()...)
 		p.loads = []*load.Load{startLoad(p.t, c)}

@@ -156,7 +156,7 @@ func (w testWriter) Write(b []byte) (int, error) {
 
 // writing is a load on these servers.
 func writing(servers ...*sandbox.Server) load.Config {
-	c := load.Config{Writers: 8, Prefix: "load:", Rate: 4000}
+	c := load.Config{Writers: 8, Prefix: "load:", Rate: loadRate}
 	for _, s := range servers {
 		c.Endpoints = append(c.Endpoints, s.Endpoint())
 	}

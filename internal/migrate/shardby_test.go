@@ -123,7 +123,7 @@ func (d *divided) load() {
 		mix = load.OneSlot
 	}
 	d.loads = append(d.loads, startLoad(d.t, load.Config{
-		Writers: 8, Prefix: "load:", Rate: 3000, Mix: mix, Divide: d.of, Servers: len(d.a.servers),
+		Writers: 8, Prefix: "load:", Rate: loadRate * 3 / 4, Mix: mix, Divide: d.of, Servers: len(d.a.servers),
 		Endpoints: append(d.a.endpoints(), d.b.endpoints()...),
 	}))
 }

@@ -48,7 +48,7 @@ func (c *toCluster) config() migrate.Config {
 func (c *toCluster) load() *load.Load {
 	c.t.Helper()
 	return startLoad(c.t, load.Config{
-		Writers: 8, Prefix: "load:", Rate: 4000, Mix: load.OneSlot,
+		Writers: 8, Prefix: "load:", Rate: loadRate, Mix: load.OneSlot,
 		Endpoints: append([]server.Endpoint{c.source.Endpoint()}, c.target.Endpoints()...),
 	})
 }

@@ -14,7 +14,7 @@ import (
 // What becomes of a side between the two looks is not passed over, though the
 // second one is taken for one key.
 func TestDataLostBetweenLooks(t *testing.T) {
-	const keys = 5000
+	const keys = 9000 // at MaxRate they take long enough for a Progress to be told within the first look
 	for _, tt := range []struct {
 		name string
 		lose func(*testing.T, *sandbox.Server, *server.Client)
@@ -60,7 +60,10 @@ func TestDataLostBetweenLooks(t *testing.T) {
 					})
 				}
 			}
-			mustFind(t, compare(t, cfg), cfg.Options.Dir, want...)
+			report := compare(t, cfg)
+			first.Do(func() { t.Fatal("nothing was told of the first look") })
+			second.Do(func() { t.Fatal("nothing was told of the second look") })
+			mustFind(t, report, cfg.Options.Dir, want...)
 		})
 	}
 }
