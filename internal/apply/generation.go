@@ -261,7 +261,11 @@ func (l *Link) found(ctx context.Context, now *shards, p SourceProgress, s *stan
 		if err != nil {
 			return err
 		}
-		_, err = c.do(fields...)
+		// An earlier run may have left one by this name, with keys that are ahead by the
+		// offsets of another source.
+		if _, err = c.do("DEL", lane.Key); err == nil {
+			_, err = c.do(fields...)
+		}
 		_ = c.Close() // nothing was left unsent
 		if err != nil {
 			return err

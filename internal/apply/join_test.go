@@ -65,3 +65,28 @@ func TestThereAndBack(t *testing.T) {
 		})
 	}
 }
+
+// A checkpoint that an earlier run has left at the target by the same name says nothing of
+// this one: its offsets may be another source's, as shards are numbered anew.
+func TestCheckpointOfAnEarlierRun(t *testing.T) {
+	t.Parallel()
+	source, target := sandboxtest.Start(t, "redis-7.0", sandbox.Options{}), sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
+	from, to := sandboxtest.Client(t, source), sandboxtest.Client(t, target)
+	c := configureServers(t, target, source)
+	c.KeepTarget = true
+	e := New(c)
+	if err := e.Join(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p, err := e.Stood(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	do(t, to, "HSET", p.Sources[0].Lanes[0].Key, "owner", "another", "at", 1<<40, "more", 0, "db", 0, "safe", "1 0", aheadField+"0:key", 1<<40)
+	run(t, e)
+	do(t, from, "SET", "key", "v")
+	caughtUp(t, e, source)
+	if got := do(t, to, "GET", "key"); got != "v" {
+		t.Errorf("the target has %v of what was written", got)
+	}
+}
