@@ -218,9 +218,9 @@ func TestVerifyWaitsForTheTarget(t *testing.T) {
 	n.cfg.Verify = migrate.VerifyBeforeCutover
 	n.toListener.Slow(toClient, 300_000)
 	m := start(t, n.cfg)
-	m.until("far behind", func(s migrate.Status) bool {
-		return s.Phase == migrate.Following && strings.Contains(s.NotReady, "behind")
-	})
+	m.until("following", func(s migrate.Status) bool { return s.Phase == migrate.Following })
+	n.toListener.Slow(toClient, 20_000) // so that the writes are more
+	m.until("far behind", func(s migrate.Status) bool { return strings.Contains(s.NotReady, "behind") })
 	time.Sleep(2 * time.Second)
 	if forks := info(t, connect(t, n.source), "stats").Int("sync_full"); forks != 1 {
 		t.Errorf("%d full resyncs were asked of the source", forks)
