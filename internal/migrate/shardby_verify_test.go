@@ -110,15 +110,24 @@ func (d *divided) unions() (stop func()) {
 	d.t.Helper()
 	ctx, cancel := context.WithCancel(d.t.Context())
 	last := len(d.a.servers) - 1
-	names := func(what string, of, count int) (keys []string) {
-		for n := 0; len(keys) < count; n++ {
-			if key := fmt.Sprintf("union:{a}:%s:%d", what, n); d.of(key) == of {
+	names := func(tag int, what string, of, count int) (keys []string) {
+		for n := 0; n < 1000 && len(keys) < count; n++ {
+			if key := fmt.Sprintf("union:{%d}:%s:%d", tag, what, n); d.of(key) == of {
 				keys = append(keys, key)
 			}
 		}
 		return keys
 	}
-	from, into := names("from", 0, 2), names("into", last, 10)
+	var from, into []string
+	for tag := 0; len(from) < 2 || len(into) < 10; tag++ {
+		if tag == 1000 {
+			d.t.Fatalf("no keys of one slot for server %d: %q, %q", last, from, into)
+		}
+		into = names(tag, "into", last, 10)
+		if from = names(tag, "from", 0, 2); len(from) < 2 {
+			from = names(tag, "from", last, 2) // a rule that goes by tags keeps a slot's keys together
+		}
+	}
 	at := d.b.at(from[0])
 	every := 100 * time.Millisecond // each costs a question to the cluster
 	if long {
