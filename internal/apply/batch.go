@@ -176,7 +176,7 @@ func (b *batch) each(f func(db int, args [][]byte, size int64) bool) {
 	for args := call.Args[batchHead:]; len(args) >= 2; {
 		n, _ := strconv.ParseInt(string(args[0]), 10, 64)
 		size, _ := strconv.ParseInt(string(args[1]), 10, 64)
-		end := 2 + int(n%65536)
+		end := 2 + int(n&0xffff)
 		if end > len(args) || !f(db, args[2:end], size) {
 			return
 		}

@@ -7,7 +7,6 @@ import (
 	"godwit/internal/command"
 	"godwit/internal/refresh"
 	"godwit/internal/reserved"
-	"godwit/internal/route"
 	"godwit/internal/slot"
 )
 
@@ -34,7 +33,7 @@ func (d *dispatcher) beyond(ctx context.Context, args [][]byte) error {
 // carryOf carries keys of a db of the source by value, unless it stays behind.
 func (d *dispatcher) carryOf(ctx context.Context, s selection, keys [][]byte) error {
 	if s.way == nil {
-		return &route.UnmappedError{DB: s.db}
+		return d.wayless(s, slot.Of(keys[0]))
 	}
 	if s.way.Stays {
 		return nil
@@ -61,10 +60,10 @@ func (d *dispatcher) swap(b command.Beyond) error {
 	return nil
 }
 
-// flushDB deletes the keys of the selected db, where the target may have others in the
+// flushDB deletes the keys of a db, where the target may have others in the
 // same db. Slots that have had the command keep what they were given after it, and keys
 // that are ahead of it what they have.
-func (d *dispatcher) flushDB(ctx context.Context) error {
+func (d *dispatcher) flushDB(ctx context.Context, s selection) error {
 	had := true
 	for i := range d.lanes {
 		had = had && d.hadBy(i)
@@ -74,7 +73,7 @@ func (d *dispatcher) flushDB(ctx context.Context) error {
 	}
 	if d.inside {
 		// What the transaction wrote before is not there yet to be found.
-		return fmt.Errorf("FLUSHDB of db %d within a transaction: %w", d.db, errCopyAgain)
+		return fmt.Errorf("the keys of db %d are deleted within a transaction: %w", s.db, errCopyAgain)
 	}
 	for _, l := range d.lanes {
 		l.flush()
@@ -86,7 +85,7 @@ func (d *dispatcher) flushDB(ctx context.Context) error {
 		if err := l.reached(ctx, l.number); err != nil {
 			return err
 		}
-		if err := d.flushDBAt(ctx, i); err != nil {
+		if err := d.flushDBAt(ctx, s, i); err != nil {
 			return err
 		}
 	}
@@ -94,29 +93,29 @@ func (d *dispatcher) flushDB(ctx context.Context) error {
 }
 
 // flushDBAt is flushDB of the keys of one lane, which is at a rest.
-func (d *dispatcher) flushDBAt(ctx context.Context, i int) error {
+func (d *dispatcher) flushDBAt(ctx context.Context, s selection, i int) error {
 	l := d.lanes[i]
 	c, err := refresh.Dial(ctx, l.shard)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = c.Close() }() // every reply was read, or there is an error that tells more
-	pattern := string(globLiteral(d.way.Prefix)) + "*"
+	pattern := string(globLiteral(s.way.Prefix)) + "*"
 	d.touched[i] = true
 	l.give(d.end)
 	for cursor := uint64(0); ; {
-		next, names, err := c.Scan(ctx, d.to, cursor, pattern, scanCount)
+		next, names, err := c.Scan(ctx, s.to, cursor, pattern, scanCount)
 		if err != nil {
 			return err
 		}
 		for _, name := range names {
 			of := slot.Of(name)
-			from, _, ok := d.route.Back(d.to, name)
-			if !ok || from != d.db || int(d.shard[of]) != i || reserved.Is(name) ||
-				d.end <= d.had[d.mark[of]].at || d.values.has(d.to, name, d.end) {
+			from, _, ok := d.route.Back(s.to, name)
+			if !ok || from != s.db || int(d.shard[of]) != i || reserved.Is(name) ||
+				d.end <= d.had[d.mark[of]].at || d.values.has(s.to, name, d.end) {
 				continue
 			}
-			if err := d.place(ctx, refresh.Value{DB: d.to, Key: name}); err != nil {
+			if err := d.place(ctx, refresh.Value{DB: s.to, Key: name}); err != nil {
 				return err
 			}
 			if l.now.full() {

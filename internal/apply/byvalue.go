@@ -141,8 +141,10 @@ func (d *dispatcher) byValues(ctx context.Context, db int, keys [][]byte, needed
 		for end = begin; end < len(sorted) && slot.Of(sorted[end]) == of; end++ {
 		}
 		takes, err := d.takes(of)
-		if takes {
-			err = d.byValueAtOnce(ctx, alike(db, sorted[begin:end]), besides)
+		for _, x := range d.atSource(db, sorted[begin:end], end-begin) {
+			if takes && err == nil {
+				err = d.byValueAtOnce(ctx, x, besides)
+			}
 		}
 		if redirected(err) {
 			err = d.unsettle(func(i uint16) bool { return i == of })
@@ -183,7 +185,7 @@ func (d *dispatcher) byValueAtOnce(ctx context.Context, x wanted, besides bool) 
 		return fmt.Errorf("%s: stands at offset %d, before %d which it has sent", d.source.Address, at, d.offset)
 	}
 	if h := d.link.gate.hold.Load(); h != nil { // after the reading: a hold that began since is not passed by it
-		h.keep(c, values, at)
+		h.keep(c, func(i int) (int, []byte) { return values[i].DB, values[i].Key }, values, at)
 	}
 	for _, v := range values {
 		of := slot.Of(v.Key)

@@ -1,29 +1,40 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
+	"time"
 
 	"godwit/internal/refresh"
 	"godwit/internal/reserved"
 	"godwit/internal/resp"
+	"godwit/internal/route"
+	"godwit/internal/server"
 	"godwit/internal/slot"
 	"godwit/internal/topology"
 )
 
 // carrySlots makes of some slots, in ascending order, at the target what they are at the
-// source: of every key that either has there. It returns an offset of the source that was
+// source: of every key that either has there, in every db that has a way. It returns an offset of the source that was
 // passed after the last of them was read: a command up to there may or may not be in what
 // was carried. When it returns, the target has everything.
 func (d *dispatcher) carrySlots(ctx context.Context, slots []uint16) (int64, error) {
-	keys, err := d.keysOfSlots(ctx, slots)
-	if err != nil {
-		return 0, err
-	}
-	for some := range slices.Chunk(keys, lookedAtOnce) {
-		if err := d.carryKeys(ctx, some); err != nil {
+	for _, way := range d.route.Ways() {
+		if way.Stays {
+			continue
+		}
+		keys, err := d.keysOfSlots(ctx, way, slots)
+		if err != nil {
 			return 0, err
+		}
+		for some := range slices.Chunk(keys, lookedAtOnce) {
+			if err := d.carryKeys(ctx, way, some); err != nil {
+				return 0, err
+			}
 		}
 	}
 	for _, l := range d.lanes {
@@ -41,8 +52,9 @@ func (d *dispatcher) carrySlots(ctx context.Context, slots []uint16) (int64, err
 // lookedAtOnce is how many values are held at once.
 const lookedAtOnce = 64
 
-// keysOfSlots are the names of all keys that the source or the target has in some slots.
-func (d *dispatcher) keysOfSlots(ctx context.Context, slots []uint16) ([][]byte, error) {
+// keysOfSlots are the names of all keys of a db of the source that it or the target has in
+// some slots.
+func (d *dispatcher) keysOfSlots(ctx context.Context, way *route.Way, slots []uint16) ([][]byte, error) {
 	seen := map[string]struct{}{}
 	note := func(key []byte) {
 		if !reserved.Is(key) {
@@ -52,7 +64,7 @@ func (d *dispatcher) keysOfSlots(ctx context.Context, slots []uint16) ([][]byte,
 	if err := d.values.dial(ctx); err != nil {
 		return nil, err
 	}
-	if err := keysInSlots(ctx, d.values.conn, slots, note); err != nil {
+	if err := keysInSlots(ctx, d.values.conn, way.From, slots, note); err != nil {
 		return nil, err
 	}
 	byLane := make([][]uint16, len(d.lanes))
@@ -67,7 +79,7 @@ func (d *dispatcher) keysOfSlots(ctx context.Context, slots []uint16) ([][]byte,
 		if err != nil {
 			return nil, err
 		}
-		err = keysInSlots(ctx, c, byLane[i], note)
+		err = keysInSlots(ctx, c, way.To, byLane[i], note)
 		_ = c.Close() // every reply was read, or there is an error that tells more
 		if err != nil {
 			return nil, err
@@ -85,12 +97,12 @@ func (d *dispatcher) keysOfSlots(ctx context.Context, slots []uint16) ([][]byte,
 	return keys, nil
 }
 
-// keysInSlots finds the names of keys in some slots: by CLUSTER GETKEYSINSLOT, or by SCAN
-// of a server that is of no cluster.
-func keysInSlots(ctx context.Context, c *refresh.Conn, slots []uint16, each func(key []byte)) error {
+// keysInSlots finds the names of a db's keys in some slots: by CLUSTER GETKEYSINSLOT, which
+// goes by the selected db (Valkey 9.1), or by SCAN of a server that is of no cluster.
+func keysInSlots(ctx context.Context, c *refresh.Conn, db int, slots []uint16, each func(key []byte)) error {
 	if !c.Cluster() {
 		for cursor := uint64(0); ; {
-			next, keys, err := c.Scan(ctx, 0, cursor, "", scanCount)
+			next, keys, err := c.Scan(ctx, db, cursor, "", scanCount)
 			if err != nil {
 				return err
 			}
@@ -110,7 +122,7 @@ func keysInSlots(ctx context.Context, c *refresh.Conn, slots []uint16, each func
 		for _, of := range some {
 			commands = append(commands, [][]byte{[]byte("CLUSTER"), []byte("COUNTKEYSINSLOT"), fmt.Append(nil, of)})
 		}
-		err := c.Pipe(ctx, 0, commands, func(i int, reply resp.Reply, r *resp.ReplyReader) error {
+		err := c.Pipe(ctx, db, commands, func(i int, reply resp.Reply, r *resp.ReplyReader) error {
 			counts[i] = reply.N
 			return r.Skip(reply)
 		})
@@ -118,7 +130,7 @@ func keysInSlots(ctx context.Context, c *refresh.Conn, slots []uint16, each func
 			return err
 		}
 		for i, of := range some {
-			if err := keysInSlot(ctx, c, of, counts[i], each); err != nil {
+			if err := keysInSlot(ctx, c, db, of, counts[i], each); err != nil {
 				return err
 			}
 		}
@@ -132,14 +144,14 @@ const (
 )
 
 // keysInSlot finds those of one that has about so many.
-func keysInSlot(ctx context.Context, c *refresh.Conn, of uint16, about int64, each func(key []byte)) error {
+func keysInSlot(ctx context.Context, c *refresh.Conn, db int, of uint16, about int64, each func(key []byte)) error {
 	if about == 0 {
 		return nil // what comes from now on is in the stream
 	}
 	for most := about + about/8 + 16; ; most *= 2 {
 		var keys [][]byte
 		command := [][]byte{[]byte("CLUSTER"), []byte("GETKEYSINSLOT"), fmt.Append(nil, of), fmt.Append(nil, most)}
-		err := c.Pipe(ctx, 0, [][][]byte{command}, func(_ int, reply resp.Reply, r *resp.ReplyReader) error {
+		err := c.Pipe(ctx, db, [][][]byte{command}, func(_ int, reply resp.Reply, r *resp.ReplyReader) error {
 			for range reply.N {
 				element, err := r.Next()
 				if err != nil {
@@ -165,18 +177,19 @@ func keysInSlot(ctx context.Context, c *refresh.Conn, of uint16, about int64, ea
 	}
 }
 
-// carryKeys gives some keys to their lanes as they are at the source now.
-func (d *dispatcher) carryKeys(ctx context.Context, keys [][]byte) error {
+// carryKeys gives some keys of a db of the source to their lanes as they are there now.
+func (d *dispatcher) carryKeys(ctx context.Context, way *route.Way, keys [][]byte) error {
 	c := d.values
 	if err := c.dial(ctx); err != nil {
 		return err
 	}
-	values, err := c.conn.Look(ctx, 0, keys)
+	values, err := c.conn.Look(ctx, way.From, keys)
 	if err != nil {
 		c.close()
 		return err
 	}
 	for _, v := range values {
+		v.DB = way.To
 		delete(d.gone, string(c.name(v.DB, v.Key)))
 		if err := d.place(ctx, v); err != nil {
 			return err
@@ -195,8 +208,9 @@ func redirected(err error) bool {
 }
 
 // takeOver has the link's dispatcher take over slots, some at a time: it does nothing else
-// meanwhile. A target that is no cluster has to be looked through as a whole, though.
-func (l *Link) takeOver(slots []uint16) error {
+// meanwhile. A target that is no cluster has to be looked through as a whole, though. may
+// is asked before each time.
+func (l *Link) takeOver(slots []uint16, may func() (bool, error)) error {
 	for len(slots) > 0 {
 		r := l.running.Load()
 		if r == nil {
@@ -207,7 +221,19 @@ func (l *Link) takeOver(slots []uint16) error {
 			n = min(n, takenAtOnce)
 		}
 		some := slots[:n]
-		if err := r.d.between(r.ctx, func(ctx context.Context) error { return r.d.takeOver(ctx, some) }); err != nil {
+		imports := l.imports.Load()
+		if ok, err := may(); !ok || err != nil {
+			return err
+		}
+		refused := false
+		err := r.d.between(r.ctx, func(ctx context.Context) (err error) {
+			if l.imports.Load() != imports {
+				return nil // another has begun
+			}
+			refused, err = r.d.takeOver(ctx, some)
+			return err
+		})
+		if err != nil || refused {
 			return err
 		}
 		slots = slots[n:]
@@ -218,18 +244,105 @@ func (l *Link) takeOver(slots []uint16) error {
 const takenAtOnce = 64
 
 // takeOver has the commands on some slots be carried from this source's stream, after what
-// it has of them by now. Slots whose shard is another meanwhile stay unsettled.
-func (d *dispatcher) takeOver(ctx context.Context, slots []uint16) error {
+// it has of them by now. Slots whose shard is another meanwhile stay unsettled. refused
+// tells that the source does not say for now which db it has selected.
+func (d *dispatcher) takeOver(ctx context.Context, slots []uint16) (refused bool, err error) {
 	if d.inside || d.link.gate.hold.Load() != nil {
-		return nil // what belongs to the transaction is not sent before its end, and nothing goes beyond a hold
+		return false, nil // what belongs to the transaction is not sent before its end, and nothing goes beyond a hold
+	}
+	if d.unknown && !d.stirred {
+		if told, err := d.stir(ctx, slots[len(slots)-1]); !told || err != nil {
+			return true, err
+		}
 	}
 	until, err := d.carrySlots(ctx, slots)
+	if err == nil {
+		err = d.homeless(ctx)
+	}
 	if redirected(err) {
 		d.log.Debug("slots are on the move again", "source", d.source.Address, "error", err)
-		return nil
+		return false, nil
 	}
+	if err != nil {
+		return false, err
+	}
+	return false, d.slots.settle(slots, d.link.index, until)
+}
+
+const (
+	// stirTimeout is how long a source is given to take a write of godwit's: nothing of its
+	// stream is carried meanwhile. stirPause is how long it is left alone if it does not.
+	stirTimeout = time.Second
+	stirPause   = 5 * time.Second
+)
+
+// stir has the source say further on in its stream which db is selected there, unless it
+// refuses for now: it may have paused its clients, or be full.
+func (d *dispatcher) stir(ctx context.Context, of uint16) (told bool, err error) {
+	if time.Since(d.refused) < stirPause {
+		return false, nil
+	}
+	limited, cancel := context.WithTimeout(ctx, stirTimeout)
+	err = stir(limited, d.source, d.link.name, of)
+	cancel()
+	if err != nil {
+		d.refused = time.Now()
+		err = fmt.Errorf("%s does not take a key of godwit's, by which it would tell the db that it has selected: %w", d.source.Address, err)
+		d.log.Warn("slots are not carried yet", "error", err)
+		d.link.set(Streaming, err)
+		return false, ctx.Err()
+	}
+	if !d.refused.IsZero() {
+		d.refused = time.Time{}
+		d.link.set(Streaming, nil)
+	}
+	d.stirred = true
+	return true, nil
+}
+
+// homeless is an error if the source has keys in a db that has no way: commands on these may
+// have been left out while slots were not carried. It is a *route.UnmappedError.
+func (d *dispatcher) homeless(ctx context.Context) error {
+	client, err := server.Dial(ctx, d.source, clientName)
 	if err != nil {
 		return err
 	}
-	return d.slots.settle(slots, d.link.index, until)
+	info, err := client.Info(ctx, "keyspace")
+	_ = client.Close() // nothing was left unsent
+	if err != nil {
+		return err
+	}
+	for name := range info {
+		number, ok := strings.CutPrefix(name, "db")
+		db, err := strconv.Atoi(number)
+		if !ok || err != nil {
+			continue
+		}
+		if s := selects(d.route, db); s.way == nil {
+			if found, err := d.hasKeys(ctx, db); found || err != nil {
+				return cmp.Or(err, d.link.unmapped(s.err))
+			}
+		}
+	}
+	return nil
+}
+
+// hasKeys tells whether the source has keys in a db beside godwit's own.
+func (d *dispatcher) hasKeys(ctx context.Context, db int) (bool, error) {
+	if err := d.values.dial(ctx); err != nil {
+		return false, err
+	}
+	for cursor := uint64(0); ; {
+		next, keys, err := d.values.conn.Scan(ctx, db, cursor, "", scanCount)
+		if err != nil {
+			d.values.close()
+			return false, err
+		}
+		if slices.ContainsFunc(keys, func(key []byte) bool { return !reserved.Is(key) }) {
+			return true, nil
+		}
+		if cursor = next; cursor == 0 {
+			return false, nil
+		}
+	}
 }

@@ -219,7 +219,7 @@ func nodesOf(m *topology.ClusterMap, s topology.Shard, before []string) []string
 }
 
 // owners are the shards that have each slot by a map: unsettled for one that is on the
-// move, or that nobody serves.
+// move, or that nobody serves, or of a shard that imports.
 func (e *Engine) owners(m *topology.ClusterMap) *[slot.Count]int16 {
 	var all [slot.Count]int16
 	for of := range all {
@@ -230,6 +230,15 @@ func (e *Engine) owners(m *topology.ClusterMap) *[slot.Count]int16 {
 		if len(n.Slots) > 0 {
 			i := shardOf(shards, n.ID)
 			each(n.Slots, func(of uint16) { all[of] = int16(i) })
+		}
+	}
+	for i := range shards {
+		if e.imports(m, i) {
+			for of := range all {
+				if int(all[of]) == i {
+					all[of] = unsettled
+				}
+			}
 		}
 	}
 	for _, move := range m.Moves {

@@ -11,7 +11,6 @@ import (
 	"godwit/internal/rdb"
 	"godwit/internal/reserved"
 	"godwit/internal/resp"
-	"godwit/internal/route"
 	"godwit/internal/slot"
 )
 
@@ -133,7 +132,7 @@ func (l *Link) key(ctx context.Context, loaders []*loader, now *shards, x *dropp
 	case reserved.Is(k.key):
 		return nil
 	case to.way == nil:
-		return fmt.Errorf("%s: key %.200q: %w", l.source.Endpoint.Address, k.key, &route.UnmappedError{DB: k.db})
+		return fmt.Errorf("%s: key %.200q: %w", l.source.Endpoint.Address, k.key, l.unmapped(to.err))
 	case to.stays():
 		l.left.Add(1)
 		return nil

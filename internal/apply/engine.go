@@ -40,13 +40,17 @@ type Config struct {
 	Capabilities command.Capabilities // of the target
 	Transcoder   rdb.TranscoderOptions
 	Drops        *Drops        // of the target
-	Route        route.Route   // of the keys of each source; only db 0 where a cluster is carried
+	Route        route.Route   // of the keys of each source; not Prefixed where a cluster is carried
 	Spool        spool.Options // of each source
 	// Proves is by what rule the keys are divided among Sources, in their order, if they are:
 	// each key is looked at, see Refuted. Nil where there is none.
 	Proves *divide.Rule
 	Share  *Share // of the keys, that the target has; nil for all. It goes with KeepTarget: a copy has all
 	Log    *slog.Logger
+
+	// Own is a source as a user sees it who may write there while nobody else may, as is so
+	// when Join is called; nil where Sources and Cluster tell of such.
+	Own func(server.Endpoint) server.Endpoint
 
 	// KeepTarget has Run end with a *CopyError where everything would have to be copied
 	// again: what the target has is worth more than going on.
@@ -142,8 +146,8 @@ func sourceName(migration string, source int) string {
 // Run carries until ctx is done, or until an error that waiting cannot mend. Whatever
 // the target has when a copy begins is deleted.
 func (e *Engine) Run(ctx context.Context) error {
-	if e.cfg.Cluster != nil && e.cfg.Route.Maps() {
-		return &FatalError{errors.New("--db-map: the dbs of a cluster cannot be mapped")}
+	if e.cfg.Cluster != nil && e.cfg.Route.Prefixed() {
+		return &FatalError{errors.New("--db-map: keys of a cluster keep their names, which say what slot they are in")}
 	}
 	defer func() {
 		for _, l := range e.all() {

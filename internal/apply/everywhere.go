@@ -23,8 +23,16 @@ func (d *dispatcher) everywhere(ctx context.Context, args [][]byte, raw []byte) 
 		case d.several:
 			return fmt.Errorf("%s empties one source of several: %w", args[0], errCopyAgain)
 		}
-		if db && d.route.Maps() {
-			return d.flushDB(ctx)
+		switch {
+		case db && d.route.Maps():
+			return d.flushDB(ctx, d.selection)
+		case d.route.IsInverse(): // what has stayed behind is there still
+			for _, way := range d.route.Ways() {
+				if err := d.flushDB(ctx, selects(d.route, way.From)); err != nil {
+					return err
+				}
+			}
+			return nil
 		}
 		return d.flushAll(ctx, len(args), bodyOf(raw))
 	}

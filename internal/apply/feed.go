@@ -24,6 +24,7 @@ import (
 type Stand struct {
 	ReplID string `json:"replid"`
 	Offset int64  `json:"offset"`
+	DB     int    `json:"db,omitempty"` // that is selected there
 }
 
 // FeedConfig says what a Feed carries to whom.
@@ -194,7 +195,7 @@ func (f *Feed) Now(ctx context.Context) ([]ShardStand, error) {
 		return nil, err
 	}
 	for i, l := range f.all() {
-		if stands[i].DB, err = l.selectedAt(ctx, stands[i].Offset); err != nil {
+		if stands[i].DB, err = l.selectedAt(ctx, &l.attaching, stands[i].Offset); err != nil {
 			return nil, err
 		}
 	}
@@ -289,7 +290,7 @@ func (f *Feed) link(lifetime context.Context, name string) (*feedLink, error) {
 	}
 	o := f.cfg.Spool
 	o.Dir = filepath.Clean(o.Dir)
-	l := &feedLink{feed: f, name: name, in: newIntake(f.cfg.Cluster, o, f.cfg.Log)}
+	l := &feedLink{feed: f, name: name, selecting: selecting{in: newIntake(f.cfg.Cluster, o, f.cfg.Log)}}
 	each(ranges, func(of uint16) { l.slots[of] = true })
 	f.mu.Lock()
 	f.links = append(f.links, l)
@@ -310,7 +311,7 @@ func (f *Feed) history(ctx context.Context, shard string) (now ShardStand, secon
 	info, err := f.ask(ctx, shard)
 	// second_repl_offset is the first byte of its own (replication.c shiftReplicationId).
 	return ShardStand{Shard: shard, ReplID: info["master_replid"], Offset: info.Int("master_repl_offset")},
-		Stand{info["master_replid2"], info.Int("second_repl_offset") - 1}, err
+		Stand{ReplID: info["master_replid2"], Offset: info.Int("second_repl_offset") - 1}, err
 }
 
 // ask asks a shard's primary for INFO replication: the one that is read, if it is one.

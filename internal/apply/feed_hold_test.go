@@ -83,7 +83,20 @@ func names(keys []string) (list [][]byte) {
 // the clients go on.
 func TestFeedHeld(t *testing.T) {
 	t.Parallel()
-	h := newHeldFeed(t, feedOptions{old: "redis-7.0", cluster: "redis-8.6", keys: 500})
+	t.Run("as it is", func(t *testing.T) {
+		t.Parallel()
+		feedHeld(t, feedOptions{old: "redis-7.0", cluster: "redis-8.6", keys: 500}, 0)
+	})
+	t.Run("mapped", func(t *testing.T) {
+		t.Parallel()
+		feedHeld(t, feedOptions{old: "redis-7.0", cluster: "redis-8.6", keys: 500, dbs: []int{5}, route: "0:drop 5:0"}, 5)
+	})
+}
+
+// feedHeld is of keys that are in a db of the old primary's.
+func feedHeld(t *testing.T, o feedOptions, db int) {
+	t.Helper()
+	h := newHeldFeed(t, o)
 	l := h.load(2000)
 	c := sandboxtest.Client(t, h.cluster.Nodes()[0])
 	e := c.Endpoint()
@@ -131,7 +144,7 @@ func TestFeedHeld(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 2 {
-			has, err := h.old.Look(t.Context(), 0, names(h.keys))
+			has, err := h.old.Look(t.Context(), db, names(h.keys))
 			if err != nil {
 				t.Fatal(err)
 			}

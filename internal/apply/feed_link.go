@@ -18,7 +18,6 @@ type feedLink struct {
 	feed  *Feed
 	name  string // its slots
 	slots [slot.Count]bool
-	in    *intake
 
 	attaching sync.Mutex                      // guards what in is attached to
 	primary   atomic.Pointer[server.Endpoint] // that was attached to last; nil before
@@ -29,14 +28,10 @@ type feedLink struct {
 	// parted from that in its checkpoint: of the session.
 	debt *debt
 
-	followed int64  // offset up to which SELECTs were noted before the stream counts; guarded by attaching
-	rest     []byte // what was read after that, of a command; likewise
+	selecting // of the shard's stream; before that counts it is followed under attaching
 
 	gate    gate // where the replica is held back
 	feeding bool // a feeder carries the stream; guarded by mu of the feed
-
-	selecting sync.Mutex
-	selected  []selected // guarded by selecting, in the order of the offsets
 
 	read    atomic.Int64 // offset of the shard up to which its commands were given away
 	given   atomic.Int64 // offset up to which there was something to be given
@@ -92,7 +87,7 @@ func (l *feedLink) attachNow(ctx context.Context) (ShardStand, error) {
 		} else if err = l.in.attach(ctx, at.ReplID, at.Offset); err == nil {
 			l.primary.Store(&e)
 			l.stand(at.Offset)
-			l.followed = at.Offset
+			l.from(at.Offset)
 			return at, l.stir(ctx, e)
 		}
 		if !errors.Is(err, errFullResync) || try == attachTries {

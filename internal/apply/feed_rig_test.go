@@ -206,7 +206,7 @@ func (r *feedRig) demote(failover bool) {
 	}
 	until(t, func() (bool, string) {
 		info := r.info("replication")
-		r.config.From = Stand{info["master_replid"], info.Int("slave_repl_offset")}
+		r.config.From = Stand{ReplID: info["master_replid"], Offset: info.Int("slave_repl_offset")}
 		return info["role"] == "slave", fmt.Sprint(info)
 	})
 	// The feed was made before this was known, as it is in a switch.
@@ -300,7 +300,11 @@ func (r *feedRig) goBack(l *load.Load) {
 	took := time.Since(began)
 	n := r.compare()
 	r.do("REPLICAOF", "NO", "ONE")
-	report, err := l.Audit(t.Context(), r.old.Endpoint())
+	at := r.old.Endpoint()
+	if db, _, ok := r.config.Route.Back(0, []byte("load:")); ok {
+		at.DB = db
+	}
+	report, err := l.Audit(t.Context(), at)
 	if err != nil {
 		t.Fatal(err)
 	}

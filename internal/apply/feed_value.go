@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,23 +25,25 @@ func (x *feeder) byValue(ctx context.Context, db int, keys [][]byte) error {
 	if at < x.end {
 		return fmt.Errorf("%s: stands at offset %d, before %d which it has sent", c.source.Address, at, x.end)
 	}
+	theirs := slices.Clone(values) // by the replica's names
+	for i, v := range values {
+		var ok bool
+		if theirs[i].DB, theirs[i].Key, ok = x.link.feed.cfg.Route.Back(db, v.Key); !ok {
+			return &route.HomelessError{DB: db, Key: bytes.Clone(v.Key)}
+		}
+	}
 	if h := x.link.gate.hold.Load(); h != nil { // after the reading: a hold that began since is not passed by it
-		h.keep(c, values, at)
+		h.keep(c, func(i int) (int, []byte) { return db, values[i].Key }, theirs, at)
 	}
 	b, err := x.filling(ctx)
 	if err != nil {
 		return err
 	}
-	for _, v := range values {
-		name := string(c.name(db, v.Key))
-		from, key, ok := x.link.feed.cfg.Route.Back(db, v.Key)
-		if !ok {
-			return &route.HomelessError{DB: db, Key: bytes.Clone(v.Key)}
-		}
-		if err := x.hasDB(ctx, from); err != nil {
+	for i, v := range theirs {
+		name := string(c.name(db, values[i].Key))
+		if err := x.hasDB(ctx, v.DB); err != nil {
 			return err
 		}
-		v.DB, v.Key = from, key
 		c.ahead[name] = at
 		c.until = max(c.until, at)
 		b.put(checkpointDB, []byte("HSET"), x.key, []byte(aheadField+name), strconv.AppendInt(nil, at, 10))
@@ -48,7 +51,7 @@ func (x *feeder) byValue(ctx context.Context, db int, keys [][]byte) error {
 		if err != nil {
 			return err
 		}
-		b.add(from, append(fmt.Appendf(nil, "*%d\r\n", n), c.body...))
+		b.add(v.DB, append(fmt.Appendf(nil, "*%d\r\n", n), c.body...))
 	}
 	x.link.given.Store(x.end)
 	return nil

@@ -244,8 +244,9 @@ func (h *Hold) stopsAt(offset int64) bool {
 	}
 }
 
-// keep remembers values that the source had at an offset, and the target is given.
-func (h *Hold) keep(c *carrier, values []refresh.Value, at int64) {
+// keep remembers values that the source had at an offset, and the target is given. known
+// tells the db and the key by which the carrier knows the i-th.
+func (h *Hold) keep(c *carrier, known func(i int) (int, []byte), values []refresh.Value, at int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.over {
@@ -254,8 +255,8 @@ func (h *Hold) keep(c *carrier, values []refresh.Value, at int64) {
 	if h.before < 0 {
 		h.before = c.until
 	}
-	for _, v := range values {
-		name := string(c.name(v.DB, v.Key))
+	for i, v := range values {
+		name := string(c.name(known(i)))
 		h.size += len(v.Payload) - len(h.values[name].Payload)
 		v.Key, v.Payload = bytes.Clone(v.Key), bytes.Clone(v.Payload)
 		h.values[name] = keptOne{v, at}

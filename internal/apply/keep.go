@@ -157,11 +157,28 @@ func (e *Engine) settle(ctx context.Context, m *topology.ClusterMap) error {
 		return err
 	}
 	for l, slots := range of {
-		if err := l.takeOver(slots); err != nil {
+		may := func() (bool, error) { return true, nil }
+		if e.cfg.Route.Maps() {
+			may = func() (bool, error) {
+				m, _, err := e.watcher.Reread(ctx)
+				return err == nil && !e.imports(m, l.index), err
+			}
+		}
+		if err := l.takeOver(slots, may); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// imports tells of a shard that is being given slots, where that leaves unknown which of
+// several dbs its commands are of, see dispatcher.ofSlots.
+func (e *Engine) imports(m *topology.ClusterMap, shard int) bool {
+	if !e.cfg.Route.Maps() || shard < 0 {
+		return false
+	}
+	n, there := primaryOf(m, e.present().Shards[shard].Nodes)
+	return there && slices.ContainsFunc(m.Moves, func(move topology.Move) bool { return move.Kind == topology.MoveAtomic && move.To == n.ID })
 }
 
 // allPassed waits until what any link has taken of slots that are unsettled has been

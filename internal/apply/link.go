@@ -76,7 +76,8 @@ type Link struct {
 
 	in      *intake
 	running atomic.Pointer[running]
-	refused []keyOf // keys of slots that have moved, on which a shard refused a command; of follow
+	imports atomic.Int64 // how often the stream has said that the shard begins to be given slots
+	refused []keyOf      // keys of slots that have moved, on which a shard refused a command; of follow
 
 	gate gate // where the target is held back
 
@@ -306,8 +307,17 @@ func (l *Link) dispatcher(ctx context.Context, now *shards, p SourceProgress, at
 	for _, key := range l.refused {
 		d.gone[string(d.values.name(key.db, key.key))] = struct{}{}
 	}
+	if l.slots != nil && (l.route.Maps() || db == unknownDB) {
+		var err error
+		if d.oneDB, err = hasOneDB(ctx, d.source, l.route.Maps()); err != nil {
+			return d, err
+		}
+		if d.oneDB {
+			db = 0
+		}
+	}
 	d.selection = selects(l.route, db)
-	d.rewriter.Reset(db)
+	d.rewriter.Reset(max(db, 0))
 	var err error
 	if d.heard, err = d.values.offset(ctx); err != nil {
 		return d, err

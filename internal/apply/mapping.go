@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	"godwit/internal/reserved"
 	"godwit/internal/resp"
 	"godwit/internal/route"
+	"godwit/internal/slot"
 )
 
 // A key may have another name at the target than at the source, and be in another db
@@ -23,15 +25,24 @@ type selection struct {
 	db  int
 	way *route.Way // nil for a db that has none
 	to  int        // the target's db
+	err error      // why it has none
+	// unknown tells that nobody has said yet which db it is, see dispatcher.takeOver.
+	unknown bool
 	// plain tells that keys have the same names at the target, which need not be looked at.
 	plain bool
 }
 
+// unknownDB is the db of a selection that is unknown.
+const unknownDB = -1
+
 // selects is the selection of a db.
 func selects(r route.Route, db int) selection {
+	if db == unknownDB {
+		return selection{db: db, unknown: true}
+	}
 	way, err := r.Of(db)
 	if err != nil {
-		return selection{db: db}
+		return selection{db: db, err: err}
 	}
 	return selection{db: db, way: way, to: way.To, plain: !way.Stays && len(way.Prefix) == 0 && len(way.Others) == 0}
 }
@@ -68,15 +79,16 @@ func (d *dispatcher) rename(args [][]byte, raw []byte) (_ [][]byte, _ []byte, le
 	if d.positions, err = d.placer.AppendKeyPositions(d.positions[:0], args); err != nil || len(d.positions) == 0 { // SPUBLISH
 		return args, raw, false, err
 	}
-	switch {
-	case d.way == nil:
-		return nil, nil, false, &route.UnmappedError{DB: d.db}
-	case d.way.Stays:
-		d.link.left.Add(1)
-		return nil, nil, true, nil
-	}
 	theirs := func(at int) bool { return !reserved.Is(args[at]) }
 	if !slices.ContainsFunc(d.positions, theirs) {
+		return nil, nil, true, nil
+	}
+	switch {
+	case d.way == nil:
+		err := d.wayless(d.selection, slot.Of(args[d.positions[0]]))
+		return nil, nil, err == nil, err
+	case d.way.Stays:
+		d.link.left.Add(1)
 		return nil, nil, true, nil
 	}
 	renamed, err := d.renamer.Rename(d.way, args, d.positions)
@@ -85,6 +97,35 @@ func (d *dispatcher) rename(args [][]byte, raw []byte) (_ [][]byte, _ []byte, le
 	}
 	d.renamed = resp.AppendArgs(d.renamed[:0], renamed...)
 	return renamed, d.renamed, false, nil
+}
+
+// wayless is for a command on a key of a db that has no way: an error, unless the slot has had
+// it, or is carried by value after it. Which db the command is of may be unknown until then,
+// and whether the source has anything in such a db is seen to (takeOver).
+func (d *dispatcher) wayless(s selection, of uint16) error {
+	if d.end <= d.had[d.mark[of]].at {
+		return nil
+	}
+	takes, err := d.takes(of)
+	switch {
+	case err != nil || !takes || d.anew(of):
+		return err
+	case s.unknown: // it should not be: nothing is left out
+		return d.unsettle(func(i uint16) bool { return int(d.slots.owner[i].Load()) == d.link.index })
+	}
+	return d.link.unmapped(s.err)
+}
+
+// unmapped has a *route.UnmappedError of a cluster's db not propose what a cluster's keys
+// cannot have, a prefix.
+func (l *Link) unmapped(err error) error {
+	var e *route.UnmappedError
+	if l.slots == nil || !errors.As(err, &e) {
+		return err
+	}
+	same := *e
+	same.Same = true
+	return &same
 }
 
 // keyOf is a key of the target.

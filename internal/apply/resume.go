@@ -26,7 +26,7 @@ func (s *shards) progressAt(name string, at []Stand, ids []identity) Progress {
 	p := Progress{Owner: rand.Text()}
 	for i, stand := range at {
 		p.Sources = append(p.Sources, SourceProgress{
-			ReplID: stand.ReplID, Generation: 1, Had: []Had{{Slots: allSlots(), At: stand.Offset, Sound: stand.Offset}},
+			ReplID: stand.ReplID, Generation: 1, Had: []Had{{Slots: allSlots(), At: stand.Offset, DB: stand.DB, Sound: stand.Offset, SoundDB: stand.DB}},
 			Lanes: s.lanes(sourceName(name, i), 1, ids), Seen: s.jobs(),
 		})
 	}

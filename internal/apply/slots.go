@@ -229,9 +229,22 @@ func (d *dispatcher) ofSlots(placing command.Placing, of uint16, args [][]byte) 
 	if err != nil || move.Event == command.MoveDeletes || move.Event == command.MoveGoesOn {
 		return err // what it deletes is not its own any more
 	}
-	return d.unsettle(func(i uint16) bool {
+	moves := func(i uint16) bool {
 		return slices.ContainsFunc(move.Slots, func(r command.Range) bool { return r.First <= i && i <= r.Last })
-	})
+	}
+	if d.route.Maps() && !d.oneDB {
+		// Valkey 9.1 passes on what it imports with the SELECTs of the shard that it is from,
+		// and none of its own after that: which db a command is of, its own replicas take
+		// wrongly, too. So nothing of this shard is carried from here on, and once the import
+		// has ended all of it is carried by value.
+		if move.Event == command.MoveBegins {
+			d.link.imports.Add(1)
+		}
+		d.selection, d.stirred = selects(d.route, unknownDB), false
+		mine := int32(d.link.index)
+		return d.unsettle(func(i uint16) bool { return d.slots.owner[i].Load() == mine || moves(i) })
+	}
+	return d.unsettle(moves)
 }
 
 // unsettle has slots be carried by value once more whose commands this link carries.

@@ -24,6 +24,9 @@ type dispatcher struct {
 	renamer route.Renamer
 	share   *share        // of the keys, that the target has; nil for all
 	proof   *proof        // see Config.Proves; nil where there is nothing to prove
+	stirred bool          // the source says what it has selected further on in the stream, see takeOver
+	refused time.Time     // when the source would not say it; zero if it was not asked since
+	oneDB   bool          // the source, a shard of a cluster, has no other; asked for where it matters
 	slots   *slotTable    // nil unless the source is a shard of a cluster
 	held    *atomic.Int64 // see Link
 	log     *slog.Logger

@@ -136,9 +136,15 @@ func (l *Link) fromHere(ctx context.Context, cause error) error {
 	if err := l.libraries(ctx, now); err != nil {
 		return err
 	}
+	db := unknownDB
+	if one, err := hasOneDB(ctx, l.in.source, l.route.Maps()); err != nil {
+		return err
+	} else if one {
+		db = 0
+	}
 	next := SourceProgress{
 		ReplID: l.in.history(), Generation: before.Generation + 1,
-		Had: []Had{{Slots: allSlots(), At: l.in.start, Sound: l.in.start}}, Seen: now.jobs(),
+		Had: []Had{{Slots: allSlots(), At: l.in.start, DB: db, Sound: l.in.start, SoundDB: db}}, Seen: now.jobs(),
 	}
 	next.Lanes = now.lanes(l.name, next.Generation, ids)
 	if err := l.save(next); err != nil {

@@ -112,10 +112,16 @@ func readMapped(t *testing.T, formats []rdb.Format, dbs []int, name func(db int,
 
 // equalThrough compares both sides by value and TTL, through the mapping.
 func (c *toCluster) equalThrough(r route.Route, dbs []int) {
-	t := c.t
+	c.t.Helper()
+	equalThrough(c.t, r, []*sandbox.Server{c.source, c.target.Nodes()[0]}, []server.Endpoint{c.source.Endpoint()}, c.primaries(), dbs)
+}
+
+// equalThrough compares two sides, of each of which one server is given, and the primaries,
+// in these dbs of the second.
+func equalThrough(t *testing.T, r route.Route, one []*sandbox.Server, source, target []server.Endpoint, dbs []int) {
 	t.Helper()
 	var formats []rdb.Format
-	for _, s := range []*sandbox.Server{c.source, c.target.Nodes()[0]} {
+	for _, s := range one {
 		n, err := topology.Inspect(t.Context(), sandboxtest.Client(t, s))
 		if err != nil {
 			t.Fatal(err)
@@ -136,8 +142,8 @@ func (c *toCluster) equalThrough(r route.Route, dbs []int) {
 	}
 	var differing []string
 	for again := 0; again < 20; again++ {
-		want := readMapped(t, formats, from, there, []server.Endpoint{c.source.Endpoint()})
-		got := readMapped(t, formats, dbs, asItIs, c.primaries())
+		want := readMapped(t, formats, from, there, source)
+		got := readMapped(t, formats, dbs, asItIs, target)
 		now := time.Now().UnixMilli()
 		differing = nil
 		for key, v := range want {

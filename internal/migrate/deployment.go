@@ -84,8 +84,10 @@ func urls(endpoints []server.Endpoint) string {
 func (d *deployment) user() string { return "godwit:" + d.migration }
 
 // own is its entry, by that user.
-func (d *deployment) own() server.Endpoint {
-	e := d.entry()
+func (d *deployment) own() server.Endpoint { return d.asOwn(d.entry()) }
+
+// asOwn is a server of it, by that user.
+func (d *deployment) asOwn(e server.Endpoint) server.Endpoint {
 	e.Username, e.Password = d.user(), d.password
 	return e
 }

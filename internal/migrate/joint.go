@@ -367,12 +367,13 @@ func (m *Joint) newEngine(from Side, part int, progress apply.Progress, to serve
 	default:
 		c.Share = &apply.Share{Rule: m.rule, Server: part}
 	}
+	c.Route, c.Own = m.cfg.Route.Inverse(), source.asOwn
+	if from == Source {
+		c.Route, c.Proves = m.cfg.Route, m.rule
+	}
 	if source.isCluster() {
 		c.Cluster = &apply.ClusterSource{Find: source.answering, Describe: source.describe}
 		return apply.New(c)
-	}
-	if from == Source {
-		c.Route, c.Proves = m.cfg.Route, m.rule
 	}
 	for _, e := range source.endpoints {
 		c.Sources = append(c.Sources, source.standalone(e))

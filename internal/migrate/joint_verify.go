@@ -44,6 +44,8 @@ func (m *Joint) verifyPrepare(ctx context.Context, v *verifying) error {
 	}
 	if serves.side == Source {
 		to.Route = m.cfg.Route
+	} else {
+		from.Route = m.cfg.Route
 	}
 	engines := m.present()
 	if engines == nil {

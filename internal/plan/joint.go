@@ -165,6 +165,15 @@ func (in *input) jointNeeds() []need {
 		{source, topology.Replconf, forCopy, "godwit cannot replicate from it"},
 		{target, topology.ACLSetUser, forCopy, "godwit has no user of its own there, by which to write while all others are refused"},
 	}
+	const unknown = "which db a shard's stream has selected, it tells only when godwit writes a key of its own to two of them"
+	if in.ofCluster() && in.Route.Maps() {
+		needs = append(needs, need{source, topology.Select, forCopy, unknown})
+	}
+	if in.ofCluster() && severalDBs(in.Sources) {
+		for _, command := range []topology.Command{topology.Select, topology.Set, topology.Del} { // see apply.stir
+			needs = append(needs, need{source, command, forCopy, unknown})
+		}
+	}
 	if in.CopyOnly {
 		return needs
 	}
@@ -177,6 +186,12 @@ func (in *input) jointNeeds() []need {
 	}
 	const noBack = "a rollback is not possible"
 	return append(needs, need{target, topology.Psync, forBack, noBack}, need{target, topology.Replconf, forBack, noBack})
+}
+
+// severalDBs tells whether shards may have more dbs than one.
+func severalDBs(shards []topology.Node) bool {
+	dbs, known := clusterDBs(shards)
+	return dbs > 1 || !known
 }
 
 // backTo says who of several servers gets something on the way back.
@@ -210,6 +225,9 @@ func (in *input) jointSteps(back bool) []Step {
 		target(following, "CONFIG SET notify-keyspace-events", "it tells which keys it lets go of by itself; as it was at the end"),
 		target(following, "EVALSHA", "batches of the sources' commands; a batch ends with its own checkpoint "+own+":*, so none is carried out twice"),
 		source(following, "REPLCONF ACK offset", "acknowledged is what the target has, so INFO and WAIT at the source tell the truth about it"))
+	if in.ofCluster() && severalDBs(in.Sources) {
+		steps = append(steps, source(following, "SET "+own+":*; DEL", "in db 1 and db 0, where a shard's stream is joined in its middle: so it tells which db it has selected"))
+	}
 	if in.CopyOnly {
 		return steps
 	}

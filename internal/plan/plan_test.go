@@ -37,7 +37,7 @@ func node(address string, product server.Product, major, minor, rdb int) topolog
 	}
 	for _, c := range []topology.Command{
 		topology.Info, topology.Psync, topology.Replconf, topology.ReplicaOf, topology.Failover,
-		topology.ConfigGet, topology.ConfigSet, topology.ClientList, topology.ClientKill, topology.ACLSetUser,
+		topology.ConfigGet, topology.ConfigSet, topology.ClientList, topology.ClientKill, topology.ACLSetUser, topology.Select, topology.Set, topology.Del,
 	} {
 		n.Permissions[c] = topology.Allowed
 	}

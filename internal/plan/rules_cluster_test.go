@@ -61,10 +61,44 @@ var clusterRuleTests = []ruleTest{
 		w.Route = mapped("1:20")
 	}, blockers: []string{"db-map-target"}, warnings: []string{"joint-clients", "sources-names"}, notes: []string{"db-map"}, says: "the target has no db 20, only 16", noBack: true},
 	{name: "a mapping of a cluster", change: func(f *Facts, w *Wants) {
-		fromCluster(f, redis70)
+		fromCluster(f, valkey91)
 		clustered(f, valkey81)
+		f.Sources[0].DBs = append(f.Sources[0].DBs, topology.DB{Number: 1, Keys: 7})
 		w.Route = mapped("1:drop")
-	}, blockers: []string{"db-map-joint"}, warnings: []string{"joint-clients", "way-back-commands"}, says: "the dbs of a cluster cannot be mapped"},
+	}, warnings: []string{"joint-clients", "db-map-drop", "later"}, notes: []string{"db-map", "snapshot-rewritten", "stream-commands"}, says: "in db 1 (7 keys) stays behind"},
+	{name: "a mapping of a cluster that gives keys other slots", change: func(f *Facts, w *Wants) {
+		fromCluster(f, valkey91)
+		clustered(f, valkey81)
+		for _, n := range f.Sources {
+			n.Settings["cluster-databases"] = "2"
+		}
+		w.Route = mapped("1:prefix=one:")
+	}, blockers: []string{"db-map-joint"}, warnings: []string{"joint-clients", "later"}, notes: []string{"db-map", "snapshot-rewritten", "stream-commands"}, says: "say N:M for each db, or N:drop, without a prefix"},
+	{name: "a mapping of a db that a cluster has not", change: func(f *Facts, w *Wants) {
+		fromCluster(f, valkey91)
+		clustered(f, valkey91)
+		for _, n := range append(f.Sources, f.Shards...) {
+			n.Settings["cluster-databases"] = "4"
+		}
+		w.Route = mapped("4:1")
+	}, blockers: []string{"db-map-source"}, warnings: []string{"joint-clients"}, notes: []string{"db-map"}, says: "the source has no db 4, only 4"},
+	{name: "a mapping of a cluster that does not take keys of ours", change: func(f *Facts, w *Wants) {
+		fromCluster(f, valkey91)
+		clustered(f, valkey81)
+		for _, n := range f.Sources {
+			n.Settings["cluster-databases"] = "4"
+			n.Permissions[topology.Set] = topology.Denied
+		}
+		w.Route = mapped("1:drop")
+	}, blockers: []string{"source-permission"}, warnings: []string{"joint-clients", "db-map-drop", "later"}, notes: []string{"db-map", "snapshot-rewritten", "stream-commands"}, says: "+set ~godwit:*"},
+	{name: "dbs of a cluster of which nobody has said where they go", change: func(f *Facts, _ *Wants) {
+		fromCluster(f, valkey91)
+		clustered(f, valkey91)
+		for i := range f.Shards {
+			f.Shards[i].Settings["cluster-databases"] = "4"
+		}
+		f.Sources[0].DBs = append(f.Sources[0].DBs, topology.DB{Number: 1, Keys: 7})
+	}, blockers: []string{"cluster-dbs"}, warnings: []string{"joint-clients"}, says: "say where they go: --db-map 1:drop to leave them behind, or, as the target has 4 dbs, --db-map 1:1"},
 	{name: "a mapping of several servers to a cluster", change: func(f *Facts, w *Wants) {
 		one := redis70(from)
 		one.DBs = append(one.DBs, topology.DB{Number: 3, Keys: 7})

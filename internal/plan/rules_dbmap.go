@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"godwit/internal/route"
-	"godwit/internal/server"
 	"godwit/internal/topology"
 )
 
@@ -23,19 +22,15 @@ func dbMapRules() []rule {
 		}},
 		{"db-map-joint", blocker, func(in *input) (string, string) {
 			switch {
-			case !in.joint() && in.file == nil || in.mayMap() || !in.Route.Maps():
+			case in.ofCluster() && in.Route.Prefixed():
+				return "--db-map " + in.Route.String() + ": keys of a cluster keep their names, as these say what slot they are in", "say N:M for each db, or N:drop, without a prefix"
+			case in.file == nil || in.mayMap() || !in.Route.Maps():
 				return "", ""
-			case in.file != nil:
-				return "--db-map " + in.Route.String() + ": a server gets the dbs of a file by their own numbers", "leave --db-map out; it is for clusters as targets"
 			}
-			return "--db-map " + in.Route.String() + ": the dbs of a cluster cannot be mapped", "leave --db-map out; it takes standalone servers as the source"
+			return "--db-map " + in.Route.String() + ": a server gets the dbs of a file by their own numbers", "leave --db-map out; it is for clusters as targets"
 		}},
 		{"cluster-dbs", blocker, func(in *input) (string, string) {
-			switch {
-			case in.mayMap():
-			case in.joint():
-				return in.otherDBs("what a cluster has is carried to db 0, and it has keys in %s as well", "move them to db 0 by other names")
-			default:
+			if !in.mayMap() {
 				return "", ""
 			}
 			var found, prefixes, same, drops []string
@@ -54,12 +49,17 @@ func dbMapRules() []rule {
 				return "", ""
 			}
 			hint := "say where they go: " + strings.Join(prefixes, " ") + " to have them in db 0 by names that begin so, or " + strings.Join(drops, " ") + " to leave them behind"
+			if in.ofCluster() {
+				hint = "say where they go: " + strings.Join(drops, " ") + " to leave them behind"
+			}
 			if len(same) > 0 {
 				hint += fmt.Sprintf(", or, as the target has %d dbs, %s", in.targetDBs(), strings.Join(same, " "))
 			}
 			switch {
 			case in.file != nil:
 				return "a cluster has one db by default, and the file has keys, or commands, in " + list(found) + " as well", hint
+			case in.ofCluster():
+				return "what a cluster has goes to db 0 by default, and it has keys in " + list(found) + " as well", hint
 			case in.joint() && !in.toCluster():
 				return "what several servers have goes to db 0 by default, and they have keys in " + list(found) + " as well", hint
 			}
@@ -69,7 +69,23 @@ func dbMapRules() []rule {
 			if !in.mayMap() {
 				return "", ""
 			}
-			return found(in.Route.Fits(in.targetDBs()))
+			text, hint := found(in.Route.Fits(in.targetDBs()))
+			if in.ofCluster() && text != "" {
+				hint = "say N:drop, or another db"
+			}
+			return text, hint
+		}},
+		{"db-map-source", blocker, func(in *input) (string, string) {
+			dbs, known := clusterDBs(in.Sources)
+			if !in.ofCluster() || !known {
+				return "", ""
+			}
+			for _, way := range in.mapped() {
+				if !way.Stays && way.From >= dbs {
+					return fmt.Sprintf("--db-map %s: the source has no db %d, only %d", way, way.From, dbs), "leave it out"
+				}
+			}
+			return "", ""
 		}},
 		{"db-map-way-back", blocker, func(in *input) (string, string) {
 			if !in.toCluster() || !in.wantsBack() || in.severalServers() { // from where there is no way back anyway
@@ -114,24 +130,13 @@ func dbMapRules() []rule {
 }
 
 // mayMap tells whether dbs of the source may go to others, or by other names: those of a
-// server or a file to a cluster, and those of several servers.
+// server or a file to a cluster, and those of several servers; those of a cluster to others.
 func (in *input) mayMap() bool {
-	return in.severalServers() || in.toCluster() && !in.joint()
+	return in.toCluster() || in.joint()
 }
 
-// otherDBs names the dbs above 0 where nothing can be said about them.
-func (in *input) otherDBs(text, hint string) (string, string) {
-	var found []string
-	for _, db := range in.Source.DBs {
-		if db.Number != 0 {
-			found = append(found, keysOfDB(db))
-		}
-	}
-	if found == nil {
-		return "", ""
-	}
-	return fmt.Sprintf(text, list(found)), hint
-}
+// ofCluster tells whether the source is a cluster.
+func (in *input) ofCluster() bool { return in.joint() && in.SourceCluster != nil }
 
 // found is a finding of package route, nothing if there is none.
 func found(err error) (text, hint string) {
@@ -156,25 +161,24 @@ func (in *input) mapped() []*route.Way {
 // targetDBs is how many dbs the target has.
 func (in *input) targetDBs() int {
 	if in.toCluster() {
-		return in.clusterDBs()
+		dbs, _ := clusterDBs(in.Shards)
+		return dbs
 	}
 	return int(databases(in.Target))
 }
 
-// clusterDBs is how many dbs every shard of the target has: one, but for Valkey from 9.0
-// on with cluster-databases.
-func (in *input) clusterDBs() int {
-	least := 0
-	for _, n := range in.Shards {
-		dbs, known := n.Settings.Int("cluster-databases")
-		if n.Version.Product != server.Valkey || !n.Version.AtLeast(9, 0) || !known {
-			return 1
+// clusterDBs is how many dbs every shard of a cluster has. known is false if one does not
+// say.
+func clusterDBs(shards []topology.Node) (dbs int, known bool) {
+	dbs, known = 1, true
+	for i, n := range shards {
+		has, says := n.ClusterDBs()
+		if i == 0 || has < dbs {
+			dbs = has
 		}
-		if least == 0 || int(dbs) < least {
-			least = int(dbs)
-		}
+		known = known && says
 	}
-	return max(least, 1)
+	return dbs, known
 }
 
 // db is what the source has in one.

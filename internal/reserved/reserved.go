@@ -12,6 +12,9 @@ import (
 // prefix is what the names begin with.
 const prefix = "godwit:"
 
+// Pattern is the glob that all of them match.
+const Pattern = prefix + "*"
+
 // Checkpoint is the name of the key in which the apply engine notes how far the lane of
 // a link has come. It is of a slot of the lane's shard.
 func Checkpoint(link string, generation, lane int, of uint16) string {

@@ -7,7 +7,7 @@ import (
 )
 
 // Maps tells whether anything but the keys of db 0 by their own names was asked for.
-func (r Route) Maps() bool { return len(r.ways) > 0 }
+func (r Route) Maps() bool { return len(r.ways) > 0 || r.back }
 
 // Ways are those of all dbs that have one, in the order of the dbs: db 0's by default.
 func (r Route) Ways() []*Way {
@@ -51,6 +51,30 @@ func (r Route) Back(db int, name []byte) (from int, key []byte, ok bool) {
 	return best.From, name[len(best.Prefix):], true
 }
 
+// Prefixed tells whether keys of any db get other names.
+func (r Route) Prefixed() bool {
+	return slices.ContainsFunc(r.ways, func(w *Way) bool { return len(w.Prefix) > 0 })
+}
+
+// IsInverse tells of what Inverse returns, of a route that Maps.
+func (r Route) IsInverse() bool { return r.back }
+
+// Inverse leads back what r leads there, which is not Prefixed: a db of the target that
+// nothing goes to has no way.
+func (r Route) Inverse() Route {
+	if !r.Maps() {
+		return r
+	}
+	inverse := Route{back: !r.back}
+	for _, way := range r.ways {
+		if !way.Stays {
+			at, _ := inverse.search(way.To)
+			inverse.ways = slices.Insert(inverse.ways, at, &Way{From: way.To, To: way.From})
+		}
+	}
+	return inverse
+}
+
 // OneWay tells of a db of the target in which keys may get names that belong to no db of
 // the source, because all that go there have a prefix: what clients write by such names
 // has no way back. The error is a *OneWayError.
@@ -88,8 +112,10 @@ func (e *HomelessError) Error() string {
 
 // HintText is what the user can do about it.
 func (e *HomelessError) HintText() string {
-	return "let clients write only to the dbs that --db-map names as long as the way back is held open"
+	return hintBack
 }
+
+const hintBack = "let clients write only to the dbs that --db-map names as long as the way back is held open"
 
 // Strip gives commands of the target the names that their keys have at the source: the
 // inverse of Rename. args must have their keys in the way's db, which Back has told.

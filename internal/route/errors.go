@@ -17,14 +17,27 @@ func (e *ParseError) Error() string { return fmt.Sprintf("--db-map %s: %s", e.Fl
 func (e *ParseError) HintText() string { return e.Hint }
 
 // UnmappedError says that a db has keys, and nobody has said where they go.
-type UnmappedError struct{ DB int }
+type UnmappedError struct {
+	DB   int
+	Back bool // it is a db of the target, on the way back
+	Same bool // keys must keep their names
+}
 
 func (e *UnmappedError) Error() string {
+	if e.Back {
+		return fmt.Sprintf("db %d of the target belongs to no db of the source by --db-map", e.DB)
+	}
 	return fmt.Sprintf("db %d has no place in the target: no --db-map is given for it", e.DB)
 }
 
 // HintText is what the user can do about it.
 func (e *UnmappedError) HintText() string {
+	if e.Back {
+		return hintBack
+	}
+	if e.Same {
+		return fmt.Sprintf("say --db-map %d:N to have its keys in a db N of the target, or --db-map %d:drop to leave them behind", e.DB, e.DB)
+	}
 	return fmt.Sprintf("say --db-map %d:prefix=db%d: to have its keys in db 0 with that prefix, --db-map %d:drop to leave them behind, "+
 		"or --db-map %d:%d where the target's cluster has dbs", e.DB, e.DB, e.DB, e.DB, e.DB)
 }

@@ -17,6 +17,7 @@ import (
 // Route maps dbs. The zero value keeps db 0 as it is, and knows of no other.
 type Route struct {
 	ways []*Way // in the order of their dbs, at most one for each
+	back bool   // it is an Inverse
 }
 
 // Way is where the keys of one db of the source go. It is read only.
@@ -156,10 +157,10 @@ func (r Route) Of(db int) (*Way, error) {
 	if i, found := r.search(db); found {
 		return r.ways[i], nil
 	}
-	if db == 0 {
+	if db == 0 && !r.Maps() {
 		return &Way{}, nil
 	}
-	return nil, &UnmappedError{DB: db}
+	return nil, &UnmappedError{DB: db, Back: r.back}
 }
 
 // Key is where a key goes: dst with its name at the target appended to it. stays says that

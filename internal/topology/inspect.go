@@ -41,7 +41,7 @@ func Inspect(ctx context.Context, c *server.Client) (Node, error) {
 	if err := n.readRDBVersion(ctx, c); err != nil && !isReply(err) {
 		return Node{}, fmt.Errorf("inspecting %s: %w", n.URL, err)
 	}
-	if err := n.readPermissions(ctx, questions()); err != nil {
+	if err := n.readPermissions(ctx, n.questions()); err != nil {
 		return Node{}, fmt.Errorf("inspecting %s: %w", n.URL, err)
 	}
 	if err := n.readCommands(ctx, c); err != nil && !isReply(err) {

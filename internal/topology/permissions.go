@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"godwit/internal/reserved"
 	"godwit/internal/server"
 )
 
@@ -23,11 +24,20 @@ const (
 	ClientKill Command = "CLIENT KILL"
 	ACLSetUser Command = "ACL SETUSER"
 	Restore    Command = "RESTORE" // for Node.probe alone
+
+	// Of a key of godwit's own, at a shard that has several dbs.
+	Select Command = "SELECT"
+	Set    Command = "SET"
+	Del    Command = "DEL"
 )
 
-// Rule is the ACL rule that permits the command.
+// Rule is the ACL rule that permits the command, with its keys if it has any.
 func (c Command) Rule() string {
-	return "+" + strings.ReplaceAll(strings.ToLower(string(c)), " ", "|")
+	rule := "+" + strings.ReplaceAll(strings.ToLower(string(c)), " ", "|")
+	if c == Set || c == Del {
+		rule += " ~" + reserved.Pattern
+	}
+	return rule
 }
 
 // Permission is whether our user may run a command.
@@ -65,9 +75,9 @@ type question struct {
 }
 
 // questions begins with INFO, harmless even where MULTI turned out not to hold.
-func questions() []question {
+func (n *Node) questions() []question {
 	const nothing = "godwit-asks"
-	return []question{
+	questions := []question{
 		{Info, []any{"INFO", nothing}},
 		{Psync, []any{"PSYNC", "?", "-1"}}, // where it can be queued; it is denied inside MULTI from 7.0 on
 		{Replconf, []any{"REPLCONF", nothing, "1"}},
@@ -78,6 +88,17 @@ func questions() []question {
 		{ClientKill, []any{"CLIENT", "KILL", "TYPE", nothing}},
 		{ACLSetUser, []any{"ACL", "SETUSER", nothing, "+" + nothing}},
 	}
+	if n.Mode != Cluster {
+		return questions
+	}
+	questions = append(questions, question{Select, []any{"SELECT", nothing}})
+	if dbs, known := n.ClusterDBs(); dbs > 1 || !known {
+		key := reserved.Checkpoint(nothing, 0, 0, 0)
+		questions = append(questions,
+			question{Set, []any{"SET", key, "", nothing}},
+			question{Del, []any{"DEL", key}}) // there is none
+	}
+	return questions
 }
 
 // readPermissions finds out which commands our user may run, on a connection of its own
@@ -174,7 +195,7 @@ func (n *Node) askTransaction(ctx context.Context, conn pipeliner, open []questi
 	for _, step := range []struct {
 		args []any
 		want string
-	}{{[]any{"MULTI"}, "OK"}, {questions()[0].args, "QUEUED"}} {
+	}{{[]any{"MULTI"}, "OK"}, {n.questions()[0].args, "QUEUED"}} {
 		r := pipeline(ctx, conn, [][]any{step.args})[0]
 		if !isReply(r.err) {
 			return r.err

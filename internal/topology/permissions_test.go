@@ -93,6 +93,34 @@ func TestPermissions(t *testing.T) {
 	}
 }
 
+// A shard with several dbs is asked whether it takes keys of godwit's own.
+func TestPermissionsOfAShardWithDBs(t *testing.T) {
+	t.Parallel()
+	cluster := sandboxtest.Cluster(t, "valkey-9.1", sandbox.ClusterOptions{Shards: 2, Args: []string{"--cluster-databases 4"}})
+	const allowed, denied = topology.Allowed, topology.Denied
+	for i, tt := range []struct {
+		rules []any
+		want  topology.Permissions
+	}{
+		{[]any{"+@all", "~app:*"}, topology.Permissions{topology.Select: allowed, topology.Set: denied, topology.Del: denied}},
+		{[]any{"+@all", "-select", "-@write", "+set", "~godwit:*"}, topology.Permissions{topology.Select: denied, topology.Set: allowed, topology.Del: denied}},
+		{[]any{"+config|get", "+acl", "+select", "+set", "+del", "~app:*", "~godwit:*"}, topology.Permissions{topology.Select: allowed, topology.Set: allowed, topology.Del: allowed}},
+	} {
+		for _, s := range cluster.Nodes() {
+			do(t, sandboxtest.Client(t, s), append([]any{"ACL", "SETUSER", "mover", "reset", "on", ">secret", "+info", "+command", "+ping"}, tt.rules...)...)
+			n := inspect(t, as(s, "mover", "secret"))
+			for command, want := range tt.want {
+				if got := n.Permissions.Of(command); got != want {
+					t.Errorf("%d: %s at %s is %s, not %s", i, command, s.Endpoint().Address, got, want)
+				}
+			}
+			for db, keys := range n.DBs {
+				t.Errorf("%d: %s has %v in db %d: it was not only asked", i, s.Endpoint().Address, keys, db)
+			}
+		}
+	}
+}
+
 func TestRenamedCommands(t *testing.T) {
 	for _, name := range []string{"redis-6.0", "redis-7.0", "valkey-8.1"} {
 		t.Run(name, func(t *testing.T) {

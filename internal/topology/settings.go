@@ -129,3 +129,13 @@ func (n *Node) readSettings(ctx context.Context, c *server.Client) error {
 	n.Settings = settings
 	return nil
 }
+
+// ClusterDBs is how many dbs a shard has: one, but for Valkey from 9.0 on with
+// cluster-databases. known is false of one that does not show its settings.
+func (n Node) ClusterDBs() (dbs int, known bool) {
+	if n.Version.Product != server.Valkey || !n.Version.AtLeast(9, 0) {
+		return 1, true
+	}
+	has, known := n.Settings.Int("cluster-databases")
+	return max(int(has), 1), known
+}

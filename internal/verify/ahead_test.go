@@ -42,6 +42,7 @@ func TestAheadOfASourceWithARoute(t *testing.T) {
 	do(t, to, "SET", "same", "v")
 	do(t, from, "SET", "zero:ahead", "later")
 	later := lookAt(t, source, "zero:ahead")
+	later[0].Key = []byte("ahead") // the target's name
 	do(t, from, "SET", "zero:ahead", "earlier")
 	do(t, to, "SET", "ahead", "later")
 

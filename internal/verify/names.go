@@ -92,17 +92,14 @@ func (s *side) placed(values []refresh.Value) []refresh.Value {
 	return values
 }
 
-// ahead are values that a feed tells of by the names that they have at the side with a
-// Route.
+// ahead are values that a feed tells of by the names that they have at the target.
 func (r *run) ahead(values []refresh.Value) []refresh.Value {
-	for _, s := range []*side{r.source, r.target} {
-		if !s.Route.Maps() {
-			continue
-		}
-		values = slices.Clone(values)
-		for i, v := range values {
-			values[i].DB, values[i].Key = s.compared(v.DB, v.Key)
-		}
+	if !r.target.Route.Maps() {
+		return values
+	}
+	values = slices.Clone(values)
+	for i, v := range values {
+		values[i].DB, values[i].Key = r.target.compared(v.DB, v.Key)
 	}
 	return values
 }
