@@ -19,9 +19,9 @@ import (
 )
 
 // carrySlots makes of some slots, in ascending order, at the target what they are at the
-// source: of every key that either has there, in every db that has a way. It returns an offset of the source that was
-// passed after the last of them was read: a command up to there may or may not be in what
-// was carried. When it returns, the target has everything.
+// source: of every key that either has there, in every db that has a way. It returns an
+// offset of the source that was passed after the last of them was read: a command up to
+// there may or may not be in what was carried. When it returns, the target has everything.
 func (d *dispatcher) carrySlots(ctx context.Context, slots []uint16) (int64, error) {
 	for _, way := range d.route.Ways() {
 		if way.Stays {
