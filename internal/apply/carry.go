@@ -1,19 +1,14 @@
 package apply
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
-	"time"
 
 	"godwit/internal/refresh"
 	"godwit/internal/reserved"
 	"godwit/internal/resp"
 	"godwit/internal/route"
-	"godwit/internal/server"
 	"godwit/internal/slot"
 	"godwit/internal/topology"
 )
@@ -267,82 +262,4 @@ func (d *dispatcher) takeOver(ctx context.Context, slots []uint16) (refused bool
 		return false, err
 	}
 	return false, d.slots.settle(slots, d.link.index, until)
-}
-
-const (
-	// stirTimeout is how long a source is given to take a write of godwit's: nothing of its
-	// stream is carried meanwhile. stirPause is how long it is left alone if it does not.
-	stirTimeout = time.Second
-	stirPause   = 5 * time.Second
-)
-
-// stir has the source say further on in its stream which db is selected there, unless it
-// refuses for now: it may have paused its clients, or be full.
-func (d *dispatcher) stir(ctx context.Context, of uint16) (told bool, err error) {
-	if time.Since(d.refused) < stirPause {
-		return false, nil
-	}
-	limited, cancel := context.WithTimeout(ctx, stirTimeout)
-	err = stir(limited, d.source, d.link.name, of)
-	cancel()
-	if err != nil {
-		d.refused = time.Now()
-		err = fmt.Errorf("%s does not take a key of godwit's, by which it would tell the db that it has selected: %w", d.source.Address, err)
-		d.log.Warn("slots are not carried yet", "error", err)
-		d.link.set(Streaming, err)
-		return false, ctx.Err()
-	}
-	if !d.refused.IsZero() {
-		d.refused = time.Time{}
-		d.link.set(Streaming, nil)
-	}
-	d.stirred = true
-	return true, nil
-}
-
-// homeless is an error if the source has keys in a db that has no way: commands on these may
-// have been left out while slots were not carried. It is a *route.UnmappedError.
-func (d *dispatcher) homeless(ctx context.Context) error {
-	client, err := server.Dial(ctx, d.source, clientName)
-	if err != nil {
-		return err
-	}
-	info, err := client.Info(ctx, "keyspace")
-	_ = client.Close() // nothing was left unsent
-	if err != nil {
-		return err
-	}
-	for name := range info {
-		number, ok := strings.CutPrefix(name, "db")
-		db, err := strconv.Atoi(number)
-		if !ok || err != nil {
-			continue
-		}
-		if s := selects(d.route, db); s.way == nil {
-			if found, err := d.hasKeys(ctx, db); found || err != nil {
-				return cmp.Or(err, d.link.unmapped(s.err))
-			}
-		}
-	}
-	return nil
-}
-
-// hasKeys tells whether the source has keys in a db beside godwit's own.
-func (d *dispatcher) hasKeys(ctx context.Context, db int) (bool, error) {
-	if err := d.values.dial(ctx); err != nil {
-		return false, err
-	}
-	for cursor := uint64(0); ; {
-		next, keys, err := d.values.conn.Scan(ctx, db, cursor, "", scanCount)
-		if err != nil {
-			d.values.close()
-			return false, err
-		}
-		if slices.ContainsFunc(keys, func(key []byte) bool { return !reserved.Is(key) }) {
-			return true, nil
-		}
-		if cursor = next; cursor == 0 {
-			return false, nil
-		}
-	}
 }

@@ -1,9 +1,11 @@
 package apply
 
 import (
+	"strings"
 	"testing"
 
 	"godwit/internal/load"
+	"godwit/internal/route"
 	"godwit/internal/sandbox"
 	"godwit/internal/sandbox/sandboxtest"
 )
@@ -88,5 +90,29 @@ func TestCheckpointOfAnEarlierRun(t *testing.T) {
 	caughtUp(t, e, source)
 	if got := do(t, to, "GET", "key"); got != "v" {
 		t.Errorf("the target has %v of what was written", got)
+	}
+}
+
+// A source whose connection has ended since Join does not have a switch wait for ever, while
+// nobody may write.
+func TestStoodOfASourceThatIsGone(t *testing.T) {
+	t.Parallel()
+	source, target := sandboxtest.Start(t, "redis-7.0", sandbox.Options{}), sandboxtest.Start(t, "redis-7.0", sandbox.Options{})
+	from := sandboxtest.Client(t, source)
+	c := configureServers(t, target, source)
+	var err error
+	if c.Route, err = route.Parse([]string{"1:1"}); err != nil {
+		t.Fatal(err)
+	}
+	c.KeepTarget = true
+	e := New(c)
+	if err := e.Join(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Leave)
+	do(t, from, "CLIENT", "KILL", "TYPE", "replica")
+	do(t, from, "SET", "key", "v")
+	if _, err := e.Stood(t.Context()); err == nil || !strings.Contains(err.Error(), source.Address()+" has not sent its stream up to offset") {
+		t.Errorf("it ended with %v", err)
 	}
 }

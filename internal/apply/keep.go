@@ -157,18 +157,21 @@ func (e *Engine) settle(ctx context.Context, m *topology.ClusterMap) error {
 		return err
 	}
 	for l, slots := range of {
-		may := func() (bool, error) { return true, nil }
-		if e.cfg.Route.Maps() {
-			may = func() (bool, error) {
-				m, _, err := e.watcher.Reread(ctx)
-				return err == nil && !e.imports(m, l.index), err
-			}
-		}
-		if err := l.takeOver(slots, may); err != nil {
+		if err := l.takeOver(slots, func() (bool, error) { return e.mayTakeOver(ctx, l) }); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// mayTakeOver tells whether a link may take over slots now: by the map of this moment where
+// dbs are mapped, as what was taken over within an import would be in the wrong ones.
+func (e *Engine) mayTakeOver(ctx context.Context, l *Link) (bool, error) {
+	if !e.cfg.Route.Maps() {
+		return true, nil
+	}
+	m, _, err := e.watcher.Reread(ctx)
+	return err == nil && !e.imports(m, l.index), err
 }
 
 // imports tells of a shard that is being given slots, where that leaves unknown which of

@@ -16,8 +16,8 @@ type Stand struct {
 	ReplID string
 	Offset int64
 	// Ahead are the keys that the target has not as the source had them at that
-	// offset but as it had them a little later: by these values, with the target's names. The commands on them
-	// up to there are left out of what it is fed next.
+	// offset but as it had them a little later: by these values, with the target's
+	// names. The commands on them up to there are left out of what it is fed next.
 	Ahead []refresh.Value
 }
 

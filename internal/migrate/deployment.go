@@ -100,7 +100,7 @@ func (d *deployment) owns() []server.Endpoint {
 	}
 	own := slices.Clone(d.endpoints)
 	for i := range own {
-		own[i].Username, own[i].Password = d.user(), d.password
+		own[i] = d.asOwn(own[i])
 	}
 	return own
 }

@@ -85,6 +85,8 @@ func (m *Joint) readyLocked() (bool, string) {
 		switch {
 		case v.State != apply.Streaming:
 			return false, fmt.Sprintf("the link from %s is %s %s", v.Source, v.State, v.Reason)
+		case v.Unsettled > 0 && v.Reason != "":
+			return false, fmt.Sprintf("%d slots are not carried yet: %s", v.Unsettled, v.Reason)
 		case v.Unsettled > 0:
 			return false, fmt.Sprintf("%d slots are on the move", v.Unsettled)
 		case v.Renewing > 0:

@@ -65,7 +65,7 @@ func (r Route) Inverse() Route {
 	if !r.Maps() {
 		return r
 	}
-	inverse := Route{back: !r.back}
+	inverse := Route{back: true}
 	for _, way := range r.ways {
 		if !way.Stays {
 			at, _ := inverse.search(way.To)
